@@ -1,0 +1,50 @@
+# The two commands of the README are `make retrain` and `make test`; each makes the environment first.
+COURSE ?= courses/demo/course.yaml
+PRESET ?=
+PYTHON ?= python3
+VENV ?= .venv
+TUTEE = $(VENV)/bin/tutee
+
+# A machine whose pip is given a folder of wheels (a CPU build of torch, say) hands it to uv as well.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# The environment is this folder's own, whatever environment the shell has active.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+PACKAGES = packages/grader packages/serializer packages/trainer packages/evaluator
+
+.PHONY: retrain test lint format serve bench clean install
+.DEFAULT_GOAL := retrain
+
+install: $(VENV)/installed
+
+$(VENV)/installed: constraints.txt pyproject.toml $(PACKAGES:%=%/pyproject.toml)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt uv
+	$(VENV)/bin/uv pip install --quiet --constraint constraints.txt $(PACKAGES:%=--editable %) --editable '.[dev]'
+	touch $@
+
+retrain: $(VENV)/installed
+	$(TUTEE) retrain $(COURSE) $(if $(PRESET),--preset $(PRESET))
+
+test: $(VENV)/installed
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
+
+format: $(VENV)/installed
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+serve: $(VENV)/installed
+	$(TUTEE) serve $(COURSE)
+
+bench: $(VENV)/installed
+	$(TUTEE) bench grader $(COURSE)
+
+clean:
+	rm -rf $(VENV) data models reports build
