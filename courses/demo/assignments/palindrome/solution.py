@@ -1,0 +1,3 @@
+def palindrome(text):
+    clean = text.lower().replace(" ", "")
+    return clean == clean[::-1]
