@@ -1,0 +1,55 @@
+"""What an adapter's folder says of the student inside."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from tutee_serializer.errors import SerializerInputError
+
+FILE = "student.json"
+
+
+@dataclass(frozen=True)
+class StudentCard:
+    """How an artificial student was trained, and so how it must be spoken to.
+
+    `base` is a hub name, or a path relative to the card's own folder. `max_length` and
+    `max_new_tokens` count tokens.
+    """
+
+    method: str
+    course: str
+    base: str
+    format: str
+    feedback: str
+    max_length: int
+    max_new_tokens: int
+    preset: str
+
+    def save(self, folder: Path) -> None:
+        (folder / FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "StudentCard":
+        """Reads the card in `folder`; raises SerializerInputError where there is none that fits."""
+        path = folder / FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise SerializerInputError(
+                f"{path}: missing, so {folder} is not a student's folder; train it first"
+            ) from None
+        except ValueError as error:
+            raise SerializerInputError(f"{path}: not JSON ({error}); train the student again") from error
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or set(values) != names:
+            found = sorted(values) if isinstance(values, dict) else type(values).__name__
+            raise SerializerInputError(
+                f"{path}: holds {found}, expected {sorted(names)}; train the student again"
+            )
+        return cls(**values)
+
+    def base_of(self, folder: Path) -> str:
+        """The base model for a card in `folder`: the path of its folder, or the name on the hub."""
+        local = folder / self.base
+        return str(local.resolve()) if local.is_dir() else self.base

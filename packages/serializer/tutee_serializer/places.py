@@ -1,0 +1,95 @@
+"""Where the files of one course lie. Every stage and every test asks here."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Places:
+    """The files of one course below `root`, the folder the commands run in."""
+
+    course: str
+    root: Path = field(default_factory=Path)
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data" / self.course
+
+    @property
+    def source(self) -> Path:
+        return self.data / "source"
+
+    @property
+    def inputs(self) -> Path:
+        """Hashes of every file the course reads."""
+        return self.source / "inputs.json"
+
+    @property
+    def simulated(self) -> Path:
+        """The log that the course's simulator writes, where it has one."""
+        return self.source / "submissions.csv"
+
+    @property
+    def submissions(self) -> Path:
+        return self.data / "submissions.parquet"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.data / "quarantine.parquet"
+
+    @property
+    def account(self) -> Path:
+        """Where every row of the log went."""
+        return self.data / "account.json"
+
+    @property
+    def verdicts(self) -> Path:
+        return self.data / "verdicts.parquet"
+
+    @property
+    def dialogs(self) -> Path:
+        return self.data / "dialogs.parquet"
+
+    @property
+    def pairs(self) -> Path:
+        return self.data / "pairs.parquet"
+
+    @property
+    def rollouts(self) -> Path:
+        return self.data / "rollouts"
+
+    def rollout(self, method: str) -> Path:
+        return self.rollouts / f"{method}.parquet"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models" / self.course
+
+    def model(self, method: str) -> Path:
+        return self.models / method
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports" / self.course
+
+    @property
+    def data_docs(self) -> Path:
+        return self.reports / "data_docs"
+
+    @property
+    def metrics(self) -> Path:
+        return self.reports / "metrics.parquet"
+
+    @property
+    def report(self) -> Path:
+        return self.reports / "report.html"
+
+    @property
+    def key(self) -> Path:
+        """The key of the pseudonyms, one for all courses: a student keeps one pseudonym."""
+        return self.root / "data" / "pseudonym.key"
+
+    @property
+    def forgotten(self) -> Path:
+        """Pseudonyms of the students to leave out, one a line, for all courses."""
+        return self.root / "data" / "forgotten.txt"

@@ -1,0 +1,61 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tutee_serializer.course import Course
+
+MAPPING = {
+    "student": "student",
+    "assignment": "assignment",
+    "code": "code",
+    "semester": "semester",
+    "attempt": "attempt",
+    "timestamp": "time",
+    "score": "score",
+}
+HEADER = "student,assignment,semester,attempt,time,score,code\n"
+
+
+@pytest.fixture
+def course_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a small course: a log, one assignment `double`, a course file with the given changes."""
+
+    def write(log: str | bytes = HEADER, log_name: str = "log.csv", **changes: Any) -> Path:
+        folder = tmp_path / "course"
+        assignment = folder / "assignments" / "double"
+        assignment.mkdir(parents=True, exist_ok=True)
+        (assignment / "task.md").write_text("Write `double(n)`, which returns n times two.\n")
+        (assignment / "solution.py").write_text("def double(n):\n    return 2 * n\n")
+        (assignment / "tests.yaml").write_text(
+            "form: calls\ntests:\n"
+            "  - {call: 'double(2)', returns: '4'}\n"
+            "  - {call: 'double(-1)', returns: '-2'}\n"
+        )
+        (folder / log_name).write_bytes(log.encode() if isinstance(log, str) else log)
+        values: dict[str, Any] = {
+            "name": "small",
+            "made_up": True,
+            "logs": {"path": log_name},
+            "columns": MAPPING,
+            "assignments": {"path": "assignments"},
+            "semesters": {"train": ["one"], "test": ["two"]},
+        }
+        values.update(changes)
+        file = folder / "course.yaml"
+        file.write_text(yaml.safe_dump({name: value for name, value in values.items() if value is not None}))
+        return file
+
+    return write
+
+
+@pytest.fixture
+def small_course(course_file: Callable[..., Path]) -> Callable[..., Course]:
+    """The same course, loaded."""
+
+    def load(log: str | bytes = HEADER, log_name: str = "log.csv", **changes: Any) -> Course:
+        return Course.load(course_file(log, log_name, **changes))
+
+    return load
