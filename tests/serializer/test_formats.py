@@ -1,0 +1,215 @@
+import ast
+import re
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tutee_serializer.formats import (
+    Format,
+    TurnError,
+    escape,
+    feedback_turn,
+    markers,
+    read_turn,
+    system_turn,
+    task_turn,
+    write_turn,
+)
+
+FORMATS = list(Format)
+# Lines that break formats: markup of ours and of chat templates, fences, diffs, odd blanks.
+BLANKS = ["", " ", "\t", "\r", "\f", "\x00", "\u2028", "\x85"]
+MARKUP = [
+    "<|im_end|>",
+    "<|im_start|>user",
+    "<\\|im_end|>",
+    "<\\\\|",
+    "<|3|>",
+    "<|+|>",
+    "<|same|>",
+    "<",
+    "|>",
+    "\\",
+]
+FENCES = [
+    "```",
+    "````python",
+    "@@ -1,2 +1,2 @@",
+    "--- a",
+    "+++ b",
+    "-x",
+    "+x",
+    " x",
+    "\\ No newline at end of file",
+]
+WORDS = ["x = 1", "    return x", "é", "😀", "Task:", "<think>", "</think>"]
+PIECES = st.one_of(st.sampled_from(BLANKS + MARKUP + FENCES + WORDS), st.text(max_size=12))
+PROGRAMS = st.lists(st.lists(PIECES, max_size=3).map("".join), max_size=9).map("\n".join)
+
+
+@st.composite
+def pairs(draw):
+    """A program and the next: some lines replaced, dropped or added, or another program at all."""
+    before = draw(PROGRAMS)
+    if draw(st.booleans()):
+        return before, draw(PROGRAMS)
+    lines = before.split("\n")
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(lines)))
+        lines[at : at + draw(st.integers(0, 2))] = draw(st.lists(PIECES, max_size=2))
+    return before, "\n".join(lines)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@settings(max_examples=150, deadline=None)
+@given(pairs())
+@example(("", ""))
+@example(("", "\n"))
+@example(("\n", ""))
+@example(("a\n", "a"))
+@example(("a\nb\n\n\nc\td\r\n\f", "a\n\nb\n\nc\td\n\f"))
+def test_a_written_turn_reads_back_as_the_same_program(format, pair):
+    before, after = pair
+    assert read_turn(format, before, write_turn(format, before, after)) == after
+    assert read_turn(format, None, write_turn(format, None, after)) == after
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@settings(max_examples=100, deadline=None)
+@given(pairs())
+def test_no_turn_holds_a_chat_templates_markup_or_begins_with_a_blank(format, pair):
+    before, after = pair
+    turns = [
+        task_turn(format, before),
+        feedback_turn(format, before, after),
+        feedback_turn(format, "", after),
+        write_turn(format, before, after),
+        write_turn(format, None, after),
+    ]
+    for turn in turns:
+        assert not re.search(r"<\|im_(start|end)\||</?think>", turn)
+        assert turn[0] == turn.lstrip()[0]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.none(), PROGRAMS), st.data())
+def test_any_text_is_a_program_or_a_turn_error(format, before, data):
+    mark = st.sampled_from(["<|1|>", "<|2|>", "<|0|>", "<|99999|>", "<|to|>", "<|-|>", "<|after|>", "<|+|>"])
+    fence = st.sampled_from(["```python\n", "```diff\n", "\n```", "@@ -1 +1 @@\n", "@@ -0,0 +1 @@\n", "-a\n"])
+    text = "".join(data.draw(st.lists(st.one_of(mark, fence, PIECES), max_size=12)))
+    try:
+        program = read_turn(format, before, text)
+    except TurnError as error:
+        assert str(error)
+    else:
+        assert isinstance(program, str)
+
+
+@settings(max_examples=100, deadline=None)
+@given(PROGRAMS)
+def test_escaping_keeps_texts_apart(text):
+    assert escape(text) == text or escape(escape(text)) != escape(text)
+
+
+def test_edits_are_spelled_as_documented():
+    before = "def f(n):\n    x = n\n    y = 2\n    return x"
+
+    def edits(after):
+        return write_turn("edits", before, after)
+
+    assert edits(before) == "<|same|>"
+    assert edits(before.replace("x = n", "x = 1")) == "<|2|>    x = 1"
+    assert edits(before.replace("    y = 2\n", "")) == "<|3|><|-|>"
+    assert edits("# mine\n" + before) == "<|0|><|after|># mine"
+    assert edits(before + "\n") == "<|4|><|after|>"
+    assert (
+        edits("def f(n):\n    a\n    b\n    c\n    return x") == "<|2|><|to|><|3|>    a<|+|>    b<|+|>    c"
+    )
+    assert edits("print(1)\n") == "<|+|>print(1)<|+|>"
+    assert feedback_turn("edits", "Grade: 50", "a\n b") == "Grade: 50\n<|1|>a<|2|> b"
+    assert feedback_turn("edits", "", "a") == "<|1|>a"
+
+
+def test_every_marker_that_edits_write_is_a_listed_token():
+    before = "\n".join(f"x{n} = {n}" for n in range(60))
+    after = before.replace("x3 = 3\nx4 = 4", "y\nz\ny").replace("x9 = 9\n", "") + "\nend"
+    turns = [
+        write_turn("edits", before, before),
+        write_turn("edits", None, before),
+        write_turn("edits", before, after),
+        feedback_turn("edits", "", before),
+    ]
+    written = {mark for turn in turns for mark in re.findall(r"<\|[^|]*\|>", turn)}
+    assert written <= set(markers("edits"))
+    assert markers("code") == markers("dual") == ()
+
+
+def test_markers_cannot_stand_in_ordinary_python():
+    for mark in markers("edits"):
+        with pytest.raises(SyntaxError):
+            ast.parse(f"a {mark} b")
+
+
+@pytest.mark.parametrize(
+    ("turn", "reason"),
+    [
+        ("", "empty"),
+        ("x = 1", "no edit at character 0"),
+        ("<|9|>x", "line 9"),
+        ("<|0|>x", "line 0"),
+        ("<|2|>x<|1|>y", "out of order"),
+        ("<|2|>x<|2|>y", "out of order"),
+        ("<|2|><|to|><|1|>x", "out of order"),
+        ("<|1|><|same|>", "no edit"),
+    ],
+)
+def test_edits_that_make_no_sense_are_refused_with_the_reason(turn, reason):
+    with pytest.raises(TurnError, match=reason):
+        read_turn("edits", "a\nb", turn)
+
+
+def test_dual_writes_a_diff_only_for_one_small_hunk():
+    before = "\n".join(f"x{n} = {n}" for n in range(30))
+
+    def is_diff(after):
+        return write_turn("dual", before, after).startswith("```diff\n@@ ")
+
+    assert is_diff(before.replace("x7 = 7", "x7 = 8"))
+    assert not is_diff(before.replace("x7 = 7", "y").replace("x27 = 27", "z"))  # two hunks
+    assert not is_diff("\n".join(["y"] * 15) + before[before.index("\nx15") :])  # half of the lines
+    assert not is_diff(before)
+    assert not write_turn("dual", None, before).startswith("```diff")
+
+
+def test_a_diff_that_does_not_fit_is_refused():
+    turn = write_turn("dual", "a\nb\nc\nd\ne", "a\nb\nX\nd\ne")
+    assert read_turn("dual", "a\nb\nc\nd\ne", turn) == "a\nb\nX\nd\ne"
+    with pytest.raises(TurnError, match="does not fit line 3"):
+        read_turn("dual", "a\nb\nnot c\nd\ne", turn)
+
+
+def test_a_block_among_prose_is_found_and_an_open_one_refused():
+    assert read_turn("code", None, "Sure!\n```python\nx = 1\n```\nDone.") == "x = 1"
+    with pytest.raises(TurnError, match="not closed"):
+        read_turn("code", None, "```python\nx = 1\n")
+    with pytest.raises(TurnError, match="no code block"):
+        read_turn("code", None, "x = 1")
+
+
+def test_a_program_with_fences_survives():
+    program = 'print("""\n```\n````python\n""")\n'
+    assert read_turn("code", None, write_turn("code", None, program)) == program
+
+
+def test_only_a_task_turn_begins_like_a_task():
+    for format in FORMATS:
+        assert task_turn(format, "Add two numbers.").startswith("Task:\n")
+        assert not feedback_turn(format, "Task:\nnot a task", "x").startswith("Task:\n")
+
+
+def test_each_format_has_a_system_turn_and_edits_the_shortest():
+    turns = {format: system_turn(format) for format in FORMATS}
+    assert len(set(turns.values())) == 3
+    assert min(turns.values(), key=len) == turns[Format.EDITS]
