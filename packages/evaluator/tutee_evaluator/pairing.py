@@ -1,0 +1,178 @@
+"""Each step of each rollout beside what the real student handed in there: the table of steps."""
+
+import polars as pl
+
+from tutee_evaluator.errors import EvaluatorInputError
+from tutee_evaluator.rollout import Outcome
+from tutee_evaluator.similarity import compare
+
+# What became of a submission. One that compiled and passed no test because of something else than a wrong
+# result goes by the outcome of its first test (error, timeout, ...), one that did not compile by its status.
+SOLVED, SOME, NONE, UNREADABLE = "solved", "some tests pass", "no test passes", "unreadable"
+_RAN = "compiles"
+
+# One row per rollout and step 1..steps, whether or not anything was handed in. Columns without `real_`
+# are the rollout's; null where it, or the student, handed in nothing. `proximity`, `codebleu` and
+# `codebleu_corrected` are null unless both handed in a program. `solved` and `real_solved` say whether
+# grade 100 was reached at this step or before; `changed` whether the real grade differs from the one
+# before; `familiar` whether a real student failed the same tests of the assignment (null for grade 100).
+STEPS = pl.Schema(
+    {
+        "method": pl.String,
+        "student": pl.String,
+        "assignment": pl.String,
+        "start": pl.Int64,
+        "sample": pl.Int64,
+        "step": pl.Int64,
+        "code": pl.String,
+        "grade": pl.Float64,
+        "kind": pl.String,
+        "feedback": pl.String,
+        "solved": pl.Boolean,
+        "familiar": pl.Boolean,
+        "real_code": pl.String,
+        "real_grade": pl.Float64,
+        "real_kind": pl.String,
+        "real_feedback": pl.String,
+        "real_solved": pl.Boolean,
+        "changed": pl.Boolean,
+        "proximity": pl.Float64,
+        "codebleu": pl.Float64,
+        "codebleu_corrected": pl.Float64,
+    }
+)
+
+_ROLLOUT = ("method", "dialog_id", "start", "sample")
+
+
+def pair(
+    rollouts: pl.DataFrame,
+    dialogs: pl.DataFrame,
+    submissions: pl.DataFrame,
+    verdicts: pl.DataFrame,
+    progress: bool = False,
+) -> pl.DataFrame:
+    """STEPS of one or more methods' ROLLOUTS.
+
+    Raises EvaluatorInputError where the methods were not rolled out from the same starts.
+    """
+    turns = _turns(dialogs)
+    held = dialogs.select("dialog_id", "student", "assignment").unique("dialog_id")
+    real = submissions.select("submission_id", real_code="code").join(
+        verdicts.select(
+            "submission_id",
+            "status",
+            "tests",
+            real_kind=_kind(pl.lit(str(Outcome.PROGRAM))),
+            real_feedback="feedback",
+        ),
+        on="submission_id",
+    )
+    seen = (
+        real.join(submissions.select("submission_id", "assignment"), on="submission_id")
+        .select("assignment", signature=_signature(), familiar=pl.lit(True))
+        .unique()
+    )
+    steps = (
+        _grid(rollouts)
+        .join(rollouts, on=[*_ROLLOUT, "step"], how="left")
+        .join(held, on="dialog_id")
+        .join(turns, on="submission_id", how="left")
+        .join(real.drop("status", "tests"), on="submission_id", how="left")
+        .with_columns(
+            kind=_kind(pl.col("outcome")),
+            signature=pl.when(pl.col("code").is_not_null() & (pl.col("grade") < 100)).then(_signature()),
+        )
+        .join(seen, on=["assignment", "signature"], how="left")
+        .with_columns(
+            familiar=pl.when(pl.col("signature").is_not_null()).then(pl.col("familiar").fill_null(False)),
+            solved=_reached("grade"),
+            real_solved=_reached("real_grade"),
+            proximity=1 - (pl.col("grade") - pl.col("real_grade")).abs() / 100,
+        )
+        .sort("method", "student", "assignment", "start", "sample", "step")
+    )
+    _same_starts(steps)
+    return _with_similarity(steps, progress).select(STEPS.names()).cast(STEPS)
+
+
+def _turns(dialogs: pl.DataFrame) -> pl.DataFrame:
+    """The real submissions of the dialogs, each once, with grade and whether that differs from the last."""
+    return (
+        dialogs.unique("dialog_id")
+        .select("dialog_id", "turns")
+        .explode("turns")
+        .unnest("turns")
+        .with_columns(before=pl.col("grade").shift(1).over("dialog_id"))
+        .select("submission_id", real_grade="grade", changed=pl.col("grade") != pl.col("before"))
+        .unique("submission_id")
+    )
+
+
+def _grid(rollouts: pl.DataFrame) -> pl.DataFrame:
+    """Every rollout at every step, so that what was reached before stays reached."""
+    return rollouts.select(_ROLLOUT).unique().join(rollouts.select("step").unique(), how="cross")
+
+
+def _reached(grade: str) -> pl.Expr:
+    return (pl.col(grade).fill_null(0) == 100).cum_max().over(_ROLLOUT, order_by="step")
+
+
+def _kind(outcome: pl.Expr) -> pl.Expr:
+    """What became of a submission, from its outcome, grade and status; null where there is none."""
+    failed = _failed("outcome").list.first()
+    return (
+        pl.when(outcome == Outcome.UNREADABLE)
+        .then(pl.lit(UNREADABLE))
+        .when(outcome != Outcome.PROGRAM)
+        .then(None)
+        .when(pl.col("grade") == 100)
+        .then(pl.lit(SOLVED))
+        .when(pl.col("status") != _RAN)
+        .then(pl.col("status"))
+        .when(pl.col("grade") > 0)
+        .then(pl.lit(SOME))
+        .when(failed == "failed")
+        .then(pl.lit(NONE))
+        .otherwise(failed)
+    )
+
+
+def _failed(field: str) -> pl.Expr:
+    """That field of the tests that were not passed."""
+    test = pl.element().struct
+    return pl.col("tests").list.eval(test.field(field).filter(test.field("outcome") != "passed"))
+
+
+def _signature() -> pl.Expr:
+    """How a program failed, as one text: its status and the tests it did not pass."""
+    tests = _failed("name").list.sort().list.join("\x1f")
+    return pl.concat_str("status", tests, separator="\x1e", ignore_nulls=True)
+
+
+def _same_starts(steps: pl.DataFrame) -> None:
+    first: pl.DataFrame | None = None
+    for (method,), group in steps.group_by("method", maintain_order=True):
+        starts = group.select("student", "assignment", "start", "sample", "step")
+        if first is None:
+            first, name = starts, method
+        elif not starts.equals(first):
+            raise EvaluatorInputError(
+                f"the rollouts of {method} and {name} start or end at different places, so they cannot be "
+                "compared; run `tutee rollout` for every method with the same parameters"
+            )
+
+
+def _with_similarity(steps: pl.DataFrame, progress: bool) -> pl.DataFrame:
+    both = steps["code"].is_not_null() & steps["real_code"].is_not_null()
+    rows = steps.with_row_index("row").filter(both)
+    found = compare(list(zip(rows["real_code"], rows["code"], strict=True)), progress)
+    values = pl.DataFrame(
+        {
+            "row": rows["row"],
+            "codebleu": [pair.package for pair in found],
+            "codebleu_corrected": [pair.corrected for pair in found],
+        },
+        schema={"row": pl.get_index_type(), "codebleu": pl.Float64, "codebleu_corrected": pl.Float64},
+    )
+    return steps.with_row_index("row").join(values, on="row", how="left", maintain_order="left").drop("row")
