@@ -1,0 +1,189 @@
+"""Which submissions become turns of dialogs, and on which side of the split each dialog stands.
+
+The rules are those of Koutcheme et al. (arXiv 2604.10720), each a named step that can be switched off
+and that counts what it drops.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from tqdm import tqdm
+
+from tutee_serializer.course import Course
+from tutee_serializer.errors import SerializerError
+from tutee_serializer.trees import normalise
+
+TRAJECTORY = ["semester", "student", "assignment"]
+
+
+class Serialize(BaseModel):
+    """Section `serialize` of params.yaml.
+
+    The defaults suit short trajectories. The published work used `min_logged: 6, min_turns: 3,
+    min_final_grade: 50, max_length_z: 3.5`; among dialogs of two or three turns that z-score would call
+    a dialog of nine an outlier.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scope: Literal["assignment", "course"] = "assignment"
+    split: Literal["student", "assignment"] = Field(
+        "student", description="what the test split holds back: a semester's students, or assignments"
+    )
+    seed: int = 0
+    validation: float = Field(0.1, ge=0, lt=1, description="share of the students of the train semesters")
+    held_out: float = Field(0.2, gt=0, lt=1, description="share of the assignments, where split: assignment")
+    skip_unchanged: bool = Field(True, description="skip a submission with the syntax tree of the one before")
+    stop_at_full_marks: bool = Field(True, description="nothing after a trajectory's first grade of 100")
+    min_logged: int = Field(1, ge=1, description="submissions a trajectory must have in the log")
+    min_turns: int = Field(2, ge=1, description="submissions a dialog must have")
+    min_final_grade: float = Field(0, ge=0, le=100, description="grade a trajectory must end at")
+    max_length_z: float | None = Field(
+        None, gt=0, description="modified z-score of a dialog's number of turns, among its assignment's"
+    )
+    messages: bool = Field(True, description="what tutors and others wrote to the student, as user turns")
+
+    @model_validator(mode="after")
+    def _assignments_can_be_held_out(self) -> Self:
+        if self.split == "assignment" and self.scope == "course":
+            raise ValueError(
+                "split: assignment needs scope: assignment, for a dialog of the scope course spans all"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where the submissions went: `rows_in` = `rows_out` + all of `dropped`, a count per step."""
+
+    rows_in: int
+    rows_out: int
+    dropped: dict[str, int]
+    dialogs: dict[str, int] = field(default_factory=dict)  # per split
+
+    def __post_init__(self) -> None:
+        if self.rows_in != self.rows_out + sum(self.dropped.values()):
+            raise SerializerError(
+                f"{self.rows_in} submissions went in, {self.rows_out} came out and {self.dropped} were "
+                "dropped: that does not add up, and is a fault of this program"
+            )
+
+
+def select(graded: pl.DataFrame, course: Course, config: Serialize) -> tuple[pl.DataFrame, Account]:
+    """The submissions that become turns, in order, with columns `dialog`, `turn` and `split`.
+
+    `graded` is submissions joined with their verdicts (null `grade`: none). `dialog` numbers the dialogs
+    and `turn` their submissions, both from 0. Messages of a skipped submission move to the one before.
+    """
+    rows = graded.sort([*TRAJECTORY, "order"])
+    dropped: dict[str, int] = {}
+
+    def keep(step: str, condition: pl.Expr | pl.Series) -> None:
+        nonlocal rows
+        kept = rows.filter(condition)
+        dropped[step] = rows.height - kept.height
+        rows = kept
+
+    keep("no verdict", pl.col("grade").is_not_null())
+    rows = rows.with_columns(logged=pl.len().over(TRAJECTORY))
+    if config.skip_unchanged:
+        rows = _join_messages(rows.with_columns(changed=_changed(rows)))
+        keep("unchanged", pl.col("changed"))
+    if config.stop_at_full_marks:
+        done = (pl.col("grade") >= 100).cast(pl.Int64).cum_sum().over(TRAJECTORY) - (pl.col("grade") >= 100)
+        keep("after full marks", done == 0)
+    rows = rows.with_columns(split=_split(rows, course, config))
+    if config.split == "student":
+        # Somebody who takes an assignment again in a test semester is examined on it, not learnt from.
+        test = rows.filter(split="test").select("student", "assignment").unique().with_columns(again=True)
+        rows = rows.join(test, on=["student", "assignment"], how="left", maintain_order="left")
+        keep("taken again in a test semester", (pl.col("split") == "test") | pl.col("again").is_null())
+    keep("too few logged", pl.col("logged") >= config.min_logged)
+    keep("low final grade", pl.col("grade").last().over(TRAJECTORY) >= config.min_final_grade)
+    dialog = TRAJECTORY if config.scope == "assignment" else TRAJECTORY[:2]
+    rows = rows.with_columns(length=pl.len().over(dialog))
+    keep("too short", pl.col("length") >= config.min_turns)
+    if config.max_length_z is not None:
+        keep("length outlier", _modified_z(rows, dialog, config.scope) <= config.max_length_z)
+    rows = rows.with_columns(_start(rows)).sort(
+        ["semester", "student", *(["start"] if config.scope == "course" else []), "assignment", "order"]
+    )
+    rows = rows.with_columns(dialog=pl.struct(dialog).rle_id(), turn=pl.int_range(pl.len()).over(dialog))
+    dialogs = rows.group_by("split").agg(pl.col("dialog").n_unique()).sort("split").rows()
+    return rows, Account(graded.height, rows.height, dropped, dict(dialogs))
+
+
+def _changed(rows: pl.DataFrame) -> pl.Series:
+    """Whether each submission's tree differs from that of the one before; a text that does not parse
+    is compared as it stands."""
+    before = rows.select(pl.col("code").shift(1).over(TRAJECTORY)).to_series()
+    same_text = (rows["code"] == before).fill_null(False)
+    undecided = before.is_not_null() & ~same_text
+    texts = pl.concat([rows["code"].filter(undecided), before.filter(undecided)]).unique()
+    marks = [_fingerprint(code) for code in tqdm(texts, "trees", disable=None, leave=False)]
+    trees = pl.DataFrame({"code": texts, "tree": pl.Series(marks, dtype=pl.Binary)})
+    trees_before = trees.rename({"code": "before", "tree": "tree_before"})
+    pairs = (
+        pl.DataFrame({"code": rows["code"], "before": before})
+        .join(trees, on="code", how="left", maintain_order="left")
+        .join(trees_before, on="before", how="left", maintain_order="left")
+    )
+    same_tree = undecided & (pairs["tree"] == pairs["tree_before"]).fill_null(False)
+    return ~(same_text | same_tree)
+
+
+def _fingerprint(code: str) -> bytes:
+    tree = normalise(code)
+    text = f"text {code}" if tree is None else tree
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _join_messages(rows: pl.DataFrame) -> pl.DataFrame:
+    """Gives each changed submission the messages of the unchanged ones that follow it, too."""
+    if not rows["messages"].list.len().sum():
+        return rows
+    rows = rows.with_columns(_run=pl.col("changed").cum_sum().over(TRAJECTORY))
+    runs = [*TRAJECTORY, "_run"]
+    joined = rows.group_by(runs).agg(pl.col("messages").sort_by("order").explode().drop_nulls())
+    return rows.drop("messages").join(joined, on=runs, how="left", maintain_order="left").drop("_run")
+
+
+def _split(rows: pl.DataFrame, course: Course, config: Serialize) -> pl.Series:
+    learners = rows.filter(pl.col("semester").is_in(course.semesters.train) | (config.split == "assignment"))
+    validation = _draw(learners["student"], config.validation, config.seed)
+    if config.split == "assignment":
+        test = pl.col("assignment").is_in(_draw(rows["assignment"], config.held_out, config.seed))
+    else:
+        test = pl.col("semester").is_in(course.semesters.test)
+    held = pl.when(pl.col("student").is_in(validation)).then(pl.lit("validation")).otherwise(pl.lit("train"))
+    return rows.select(pl.when(test).then(pl.lit("test")).otherwise(held)).to_series()
+
+
+def _draw(names: pl.Series, share: float, seed: int) -> list[str]:
+    """A share of the distinct names, at least one where there are two; who is drawn hardly changes when
+    names join or leave."""
+    distinct = names.unique().to_list()
+    distinct.sort(key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+    count = round(share * len(distinct))
+    return distinct[: max(count, 1) if share and len(distinct) > 1 else 0]
+
+
+def _modified_z(rows: pl.DataFrame, dialog: list[str], scope: str) -> pl.Series:
+    """0.6745 |x - median| / MAD of a dialog's length, among the dialogs of its assignment (of the course,
+    where a dialog spans it); 0 where half of them have the same length, for the score says nothing there."""
+    peers = ["assignment"] if scope == "assignment" else []
+    lengths = rows.select([*dialog, "length"]).unique()
+    far = (pl.col("length") - pl.col("length").median().over(peers or pl.lit(0))).abs()
+    lengths = lengths.with_columns(far=far)
+    spread = pl.col("far").median().over(peers or pl.lit(0))
+    lengths = lengths.with_columns(z=pl.when(spread > 0).then(0.6745 * pl.col("far") / spread).otherwise(0.0))
+    return rows.select(dialog).join(lengths, on=dialog, how="left", maintain_order="left")["z"]
+
+
+def _start(rows: pl.DataFrame) -> pl.Expr:
+    """When work on the assignment began: by the clock where the log has times, else by its place there."""
+    time = pl.col("submitted_at").dt.timestamp("us") if rows["submitted_at"].null_count() == 0 else None
+    return (pl.col("source_row") if time is None else time).min().over(TRAJECTORY).alias("start")
