@@ -28,10 +28,6 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
-def _is_url(path: str) -> bool:
-    return "://" in path
-
-
 class Simulator(_Section):
     """A program that writes the log of a made-up class."""
 
@@ -52,9 +48,10 @@ class Logs(_Section):
     """Where the log lies and how it is to be read.
 
     `path` is a file, a folder, a glob or a URL, relative to the course file; or one of these per
-    semester. Times without a zone are read in `timezone`; `time_formats` (strptime) are needed only for
-    times that are neither ISO 8601 nor seconds since 1970. Scores run from 0 to `score_scale`.
-    `kinds` says which values of the column `kind` mark a submission, and which a message to the student.
+    semester. A course with a simulator reads the log that this one writes (`Places.simulated`).
+    Times without a zone are read in `timezone`; `time_formats` (strptime) are needed only for times that are
+    neither ISO 8601 nor seconds since 1970. Scores run from 0 to `score_scale`. `kinds` says which values of
+    the column `kind` mark a submission, and which a message to the student.
     """
 
     path: str | dict[str, str] | None = None
@@ -70,15 +67,12 @@ class Logs(_Section):
     @classmethod
     def _exists(cls, path: str | dict[str, str] | None, info: ValidationInfo) -> str | dict[str, str] | None:
         context = info.context or {}
-        if not context.get("logs", True) or path is None:
-            return path
-        folder = context.get("folder", Path())
-        for one in path.values() if isinstance(path, dict) else [path]:
-            if _is_url(one):
-                continue
-            # A name with wildcards is checked when it is read: a folder may fill up later.
-            if not re.search(r"[*?\[]", one) and not (folder / one).exists():
-                raise ValueError(f"{folder / one} does not exist (relative paths start at the course file)")
+        paths = list(path.values()) if isinstance(path, dict) else [path] if path else []
+        # A name with wildcards is checked when it is read: a folder may fill up later.
+        local = [context.get("folder", Path()) / one for one in paths if not re.search(r"://|[*?\[]", one)]
+        missing = [str(path) for path in local if not path.exists()]
+        if missing and context.get("logs", True):
+            raise ValueError(f"{', '.join(missing)} does not exist (relative paths start at the course file)")
         return path
 
     @field_validator("timezone")
@@ -188,10 +182,7 @@ class Course(_Section):
     @field_validator("logs")
     @classmethod
     def _has_a_log(cls, logs: Logs, info: ValidationInfo) -> Logs:
-        simulated = info.data.get("simulator") is not None
-        if simulated and logs.path is not None:
-            raise ValueError("leave `path` out: the log is the one that `simulator` writes")
-        if "simulator" in info.data and not simulated and logs.path is None:
+        if logs.path is None and "simulator" in info.data and info.data["simulator"] is None:
             raise ValueError("`path` is missing: the file, folder, glob or URL of the log")
         return logs
 
@@ -237,7 +228,7 @@ class Course(_Section):
             raise CourseError(f"{file}: holds no `name:`, `logs:` and so on; see courses/demo/course.yaml")
         if "file" in values:
             raise CourseError(f"{file}: `file`: unknown here")
-        context = {"folder": file.parent, "logs": logs}
+        context = {"folder": file.parent, "logs": logs and not values.get("simulator")}
         try:
             return cls.model_validate({**values, "file": file}, context=context)
         except ValidationError as error:

@@ -1,0 +1,282 @@
+"""Judges every row of a course's log: kept, quarantined with a reason, or left out by a named filter."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from tutee_serializer.course import Course
+from tutee_serializer.errors import LogError
+from tutee_serializer.logs import FIELDS, Source, read_logs
+from tutee_serializer.places import Places
+from tutee_serializer.privacy import load_key, pseudonym
+from tutee_serializer.schemas import QUARANTINE, SUBMISSIONS
+from tutee_serializer.text import UNREADABLE
+from tutee_serializer.times import read_times
+
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
+# A log counts as written in the order of time when fewer of its rows than this share are behind those above.
+IN_ORDER = 0.05
+TRAJECTORY = ["semester", "student", "assignment"]
+
+
+class Ingest(BaseModel):
+    """The section `ingest` of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_code_bytes: Annotated[int, Field(gt=0)] = 65_536
+
+
+@dataclass(frozen=True)
+class Step:
+    """A line of the row account: `kind` is in, filter, quarantine or kept."""
+
+    step: str
+    kind: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where every row of the log went, and what was noticed on the way.
+
+    The rows in are the rows kept, quarantined and left out by named filters: `check` asserts it.
+    """
+
+    course: str
+    made_up: bool
+    sources: list[Source]
+    flow: list[Step]
+    broken_assignments: dict[str, str]
+    notes: dict[str, int]
+
+    def rows(self, *kinds: str) -> int:
+        return sum(step.rows for step in self.flow if step.kind in kinds)
+
+    def check(self) -> None:
+        went = self.rows("kept", "quarantine", "filter")
+        assert self.rows("in") == went, f"{self.rows('in')} rows in, {went} accounted for: {self.flow}"
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Account":
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values["sources"] = [Source(**source) for source in values["sources"]]
+        values["flow"] = [Step(**step) for step in values["flow"]]
+        return cls(**values)
+
+    def __str__(self) -> str:
+        width = max(len(step.step) for step in self.flow)
+        lines = [f"{step.step:<{width}}  {step.rows:>9,}  {step.kind}" for step in self.flow]
+        return "\n".join([*lines, *(f"{note}: {count:,}" for note, count in self.notes.items())])
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """The tables SUBMISSIONS and QUARANTINE of a course, and their account."""
+
+    submissions: pl.DataFrame
+    quarantine: pl.DataFrame
+    account: Account
+
+
+def ingest(course: Course, config: Ingest, places: Places) -> Ingested:
+    """Reads, judges, pseudonymises and writes a course's log; raises LogError where no row can be used."""
+    places.data.mkdir(parents=True, exist_ok=True)
+    result = understand(course, config, places)
+    _write(result.submissions, places.submissions)
+    _write(result.quarantine, places.quarantine)
+    result.account.save(places.account)
+    return result
+
+
+def _write(table: pl.DataFrame, path: Path) -> None:
+    """Under another name first: a table that was cut short is never taken for a whole one."""
+    unfinished = path.with_suffix(".unfinished")
+    table.write_parquet(unfinished)
+    unfinished.replace(path)
+
+
+def understand(course: Course, config: Ingest, places: Places) -> Ingested:
+    """What `ingest` would write, without writing it."""
+    good, broken = course.load_assignments()
+    places.data.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=places.data, prefix=".ingest_") as folder:
+        staged = read_logs(course, places, Path(folder))
+        rows = _judge(_parse(staged.rows, course), course, config, set(good), set(broken)).collect()
+    filters = rows.filter(pl.col("filter").is_not_null())
+    bad = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_not_null())
+    kept = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_null())
+    flow = [
+        Step("rows in the log", "in", rows.height + sum(staged.left_out.values())),
+        *(Step(name, "filter", count) for name, count in staged.left_out.items()),
+        *_steps(filters, "filter"),
+        *_steps(bad, "quarantine", "reason"),
+        Step("submissions kept", "kept", kept.height),
+    ]
+    shortened = bad.with_columns(pl.col("value").str.slice(0, 80))
+    quarantine = shortened.select(pl.col(name).cast(kind) for name, kind in QUARANTINE.items())
+    if kept.is_empty():
+        counts = "".join(f"\n  {step.rows:,} x {step.step}" for step in flow[1:-1])
+        raise LogError(f"{course.file}: not one row of {rows.height:,} can be used:{counts}")
+    submissions, notes = _order(kept, course, load_key(places))
+    account = Account(course.name, course.made_up, staged.sources, flow, broken, notes)
+    account.check()
+    return Ingested(submissions, quarantine, account)
+
+
+def _steps(rows: pl.DataFrame, kind: str, column: str = "filter") -> Iterable[Step]:
+    counts = rows.group_by(column).len().sort("len", column, descending=[True, False])
+    return [Step(name, kind, count) for name, count in counts.iter_rows()]
+
+
+def _parse(rows: pl.LazyFrame, course: Course) -> pl.LazyFrame:
+    """Text fields stripped, empty ones made null, numbers and times beside the text they came from."""
+    trimmed = [pl.col(name).str.strip_chars() for name in FIELDS if name not in ("code", "feedback")]
+    label = pl.col("label").str.to_lowercase()
+    scale = pl.coalesce(pl.col("max_score").cast(pl.Float64, strict=False), pl.lit(course.logs.score_scale))
+    times = read_times(pl.col("timestamp"), course.logs.timezone, course.logs.time_formats)
+    return (
+        rows.with_columns(trimmed)
+        .with_columns(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in FIELDS)
+        .with_columns(
+            pl.col("code").str.replace_all("\r\n", "\n", literal=True),
+            pl.col("score").cast(pl.Float64, strict=False).alias("points"),
+            scale.alias("scale"),
+            pl.col("attempt").cast(pl.Float64, strict=False).alias("number"),
+            pl.when(label.is_in(["1", "true", "yes", "correct", "1.0"]))
+            .then(True)
+            .when(label.is_in(["0", "false", "no", "incorrect", "0.0"]))
+            .then(False)
+            .alias("logged_correct"),
+            times.alias("submitted_at"),
+        )
+    )
+
+
+def _judge(
+    rows: pl.LazyFrame, course: Course, config: Ingest, good: set[str], broken: set[str]
+) -> pl.LazyFrame:
+    """Adds `filter`, the named filter that drops a row, and `reason`, `field`, `value` for quarantine."""
+    everything = pl.struct(name for name in FIELDS if name in course.columns.mapping() or name == "semester")
+    readable = pl.col("reason").is_null()
+    in_course = pl.col("semester").is_in(course.semesters.all)
+    filters = [
+        ("duplicate row", readable & ~everything.hash().is_first_distinct()),
+        ("semester not in the course file", readable & ~in_course),
+        ("assignment with broken tests", readable & pl.col("assignment").is_in(sorted(broken))),
+    ]
+    times = "timestamp" in course.columns.mapping()
+    latest = datetime.now(UTC) + timedelta(days=1)
+    size = pl.col("code").str.len_bytes()
+    unreadable = [pl.col(name).str.contains(UNREADABLE, literal=True) for name in FIELDS]
+    tests: list[tuple[str, str, pl.Expr]] = [
+        ("bytes that are no text in the file's encoding", "", pl.any_horizontal(unreadable)),
+        ("no student", "student", pl.col("student").is_null()),
+        ("no assignment", "assignment", pl.col("assignment").is_null()),
+        ("unknown assignment", "assignment", ~pl.col("assignment").is_in(sorted(good | broken))),
+        ("no semester", "semester", pl.col("semester").is_null()),
+        ("blank code", "code", pl.col("code").is_null() | ~pl.col("code").str.contains(r"\S")),
+        ("a NUL in the code", "code", pl.col("code").str.contains("\0", literal=True)),
+        (f"code longer than {config.max_code_bytes:,} bytes", "code", size > config.max_code_bytes),
+        ("score is not a number", "score", ~_null("score") & ~pl.col("points").is_finite()),
+        ("score is not a number", "score", ~_null("score") & pl.col("points").is_null()),
+        ("impossible score", "score", ~pl.col("points").is_between(0, pl.col("scale"))),
+        (
+            "label is neither right nor wrong",
+            "label",
+            pl.col("label").is_not_null() & _null("logged_correct"),
+        ),
+        ("unreadable time", "timestamp", pl.col("timestamp").is_not_null() & _null("submitted_at")),
+        ("impossible time", "timestamp", ~pl.col("submitted_at").is_between(EARLIEST, latest)),
+        ("attempt is not a whole number", "attempt", ~_null("attempt") & ~_whole("number")),
+    ]
+    if "attempt" in course.columns.mapping():
+        tests.append(("no attempt number", "attempt", _null("attempt")))
+    elif times:
+        tests.append(("no time", "timestamp", _null("timestamp")))
+    if "row" in course.columns.mapping():
+        tests.append(
+            ("row id used before", "row", pl.col("row").is_not_null() & ~pl.col("row").is_first_distinct())
+        )
+    failed = pl.coalesce(
+        pl.when(test).then(pl.struct(pl.lit(reason).alias("reason"), pl.lit(field).alias("field")))
+        for reason, field, test in tests
+    )
+    shown = [name for name in ("assignment", "semester", "score", "timestamp", "attempt", "label")]
+    value = pl.coalesce(
+        pl.when(pl.col("field") == "code").then(pl.format("{} bytes", size.fill_null(0))),
+        *(pl.when(pl.col("field") == name).then(pl.col(name)) for name in shown),
+        pl.col("value"),
+    )
+    return (
+        rows.with_columns(
+            pl.coalesce(pl.when(test).then(pl.lit(name)) for name, test in filters).alias("filter"),
+            pl.when(readable).then(failed).otherwise(pl.struct("reason", "field")).alias("failed"),
+        )
+        .with_columns(pl.col("failed").struct.field("reason"), pl.col("failed").struct.field("field"))
+        .with_columns(value.alias("value"))
+    )
+
+
+def _null(name: str) -> pl.Expr:
+    return pl.col(name).is_null()
+
+
+def _whole(name: str) -> pl.Expr:
+    return (pl.col(name) == pl.col(name).floor()).fill_null(False)
+
+
+def _order(kept: pl.DataFrame, course: Course, key: bytes) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Submissions in the order of each student's work, under pseudonyms; and what was noticed.
+
+    Attempt numbers order them where there are any; else times do. In a log that was written in the order of
+    time, a row that is behind the rows above it had a wrong clock: it keeps its place, and is counted.
+    """
+    names = {student: pseudonym(student, key) for student in kept["student"].unique()}
+    seen = pl.col("submitted_at").cum_max().over("source", order_by="source_row")
+    behind = pl.col("submitted_at") < pl.col("seen")
+    arrived = (
+        kept.lazy()
+        .with_columns(pl.col("student").replace_strict(names, return_dtype=pl.String), seen.alias("seen"))
+        .with_columns((behind.mean().over("source") < IN_ORDER).fill_null(False).alias("chronological"))
+        .with_columns(pl.when("chronological").then("seen").otherwise("submitted_at").alias("arrived"))
+    )
+    by = ["number"] if "attempt" in course.columns.mapping() else ["arrived"]
+    ordered = (
+        arrived.sort(*TRAJECTORY, *by, "source", "source_row")
+        .with_columns(pl.int_range(1, pl.len() + 1).over(TRAJECTORY).alias("order"))
+        .with_columns((pl.col("submitted_at").diff().over(TRAJECTORY) < timedelta()).alias("skewed"))
+        .collect()
+    )
+    notes = {
+        "submissions with a clock behind the one before, kept in the log's order": int(
+            ordered["skewed"].sum()
+        )
+    }
+    identified = ordered.with_columns(
+        pl.lit(course.name).alias("course"),
+        pl.Series("submission_id", _identify(course.name, ordered), pl.String),
+        (pl.col("points") / pl.col("scale") * 100).alias("logged_score"),
+        pl.lit([], SUBMISSIONS["messages"]).alias("messages"),
+    )
+    return identified.select(pl.col(name).cast(kind) for name, kind in SUBMISSIONS.items()), notes
+
+
+def _identify(course: str, rows: pl.DataFrame) -> list[str]:
+    """A hash of what makes each submission this one: from the pseudonym, so that it gives no id away."""
+    columns = ("semester", "student", "assignment", "order")
+    return [
+        hashlib.sha256("\0".join((course, *map(str, row))).encode()).hexdigest()[:20]
+        for row in rows.select(columns).iter_rows()
+    ]

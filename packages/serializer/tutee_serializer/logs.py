@@ -1,0 +1,129 @@
+"""From a course's log to one staged table: a row per row of the log, every field as text.
+
+Readers differ by format; what they stage is the same, so that all that follows is written once.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from tutee_serializer.course import Course
+from tutee_serializer.errors import LogError
+from tutee_serializer.places import Places
+
+FIELDS = (
+    "student",
+    "assignment",
+    "code",
+    "semester",
+    "attempt",
+    "timestamp",
+    "score",
+    "max_score",
+    "label",
+    "feedback",
+    "author",
+    "kind",
+    "row",
+)
+
+# `reason`, `field` and `value` are set where the reader itself could not make sense of a row.
+STAGED = pl.Schema(
+    {
+        "source": pl.String(),
+        "source_row": pl.Int64(),
+        **{name: pl.String() for name in FIELDS},
+        "reason": pl.String(),
+        "field": pl.String(),
+        "value": pl.String(),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was understood of one file of the log.
+
+    `columns` says which column each field came from; `unused` are the columns that were left alone.
+    """
+
+    name: str
+    rows: int
+    encoding: str
+    columns: dict[str, str]
+    unused: list[str]
+    mended: int = 0
+
+
+@dataclass(frozen=True)
+class Staged:
+    """The rows of a log, not yet judged; `left_out` counts rows a reader's named filter dropped."""
+
+    rows: pl.LazyFrame
+    sources: list[Source]
+    left_out: dict[str, int]
+
+
+def read_logs(course: Course, places: Places, folder: Path) -> Staged:
+    """Stages the course's log as Parquet in `folder`, which the caller removes when it is done.
+
+    Raises LogError where a file is damaged, a column missing, or there is no row at all.
+    """
+    from tutee_serializer.tables import read_tables
+
+    staged = read_tables(course, places, folder)
+    if not any(source.rows for source in staged.sources):
+        names = ", ".join(source.name for source in staged.sources)
+        raise LogError(f"{names}: the log holds no row; point `logs.path` of {course.file} to one that does")
+    return staged
+
+
+def find_columns(
+    name: str, found: Iterable[str], mapping: dict[str, list[str]], file: Path
+) -> dict[str, str]:
+    """The column of each mapped field, by field; raises LogError with every column that is missing."""
+    columns = [column for column in found if column]
+    chosen: dict[str, str] = {}
+    problems = []
+    for field, names in mapping.items():
+        match = next((column for column in names if column in columns), None)
+        if match is not None:
+            chosen[field] = match
+            continue
+        near = difflib.get_close_matches(names[0], columns, n=1)
+        hint = (
+            f"; did it become `{near[0]}`? Then write `{field}: [{', '.join([*names, near[0]])}]`"
+            if near
+            else ""
+        )
+        problems.append(f"`columns.{field}`: {name} has no column {' or '.join(map(repr, names))}{hint}")
+    if problems:
+        listed = ", ".join(columns) or "none"
+        raise LogError(
+            "\n".join(f"{file}: {one}" for one in problems) + f"\n  columns found in {name}: {listed}"
+        )
+    return chosen
+
+
+def stage(frame: pl.DataFrame, source: str, first_row: int) -> pl.DataFrame:
+    """`frame` brought to the columns and types of STAGED; its rows are numbered from `first_row`."""
+    if "source_row" not in frame.columns:
+        frame = frame.with_row_index("source_row", offset=first_row)
+    missing = [pl.lit(None, pl.String()).alias(name) for name in STAGED if name not in frame.columns]
+    return (
+        frame.with_columns(missing)
+        .with_columns(pl.lit(source).alias("source"))
+        .select(pl.col(name).cast(kind) for name, kind in STAGED.items())
+    )
+
+
+def write_parts(parts: Iterator[pl.DataFrame], folder: Path, name: str) -> int:
+    """Writes staged parts one by one, so that a log may outgrow memory; returns the number of rows."""
+    rows = 0
+    for number, part in enumerate(parts):
+        rows += part.height
+        part.write_parquet(folder / f"{name}_{number:06d}.parquet", compression="lz4")
+    return rows

@@ -1,0 +1,265 @@
+"""Reads logs that are tables: CSV, TSV, JSON Lines, Parquet."""
+
+import csv
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
+from tqdm import tqdm
+
+from tutee_serializer.course import Course
+from tutee_serializer.errors import LogError
+from tutee_serializer.logs import Source, Staged, find_columns, stage, write_parts
+from tutee_serializer.places import Places
+from tutee_serializer.text import PACKED, Text, find, to_utf8, unpack
+
+BLOCK = 1 << 26  # bytes; a row must fit into one block
+LINES = 50_000
+DELIMITERS = (",", "\t", ";", "|")
+JSON_LINES = (".jsonl", ".ndjson")
+PARQUET = (".parquet", ".pq")
+TABLES = (".csv", ".tsv", ".txt", *JSON_LINES, *PARQUET)
+
+
+def read_tables(course: Course, places: Places, folder: Path) -> Staged:
+    """Stages every table of the course's log; raises LogError where one cannot be read."""
+    sources: list[Source] = []
+    staged = folder / "staged"
+    staged.mkdir()
+    for semester, name in tqdm(_files(course, places), desc="reading the log", unit="file", disable=None):
+        unpacked = folder / f"unpacked_{len(sources)}"
+        unpacked.mkdir()
+        for path in unpack(name, unpacked):
+            shown = Path(name).name if path.name == Path(name).name else f"{Path(name).name}:{path.name}"
+            reader = _Reader(course, path, shown, semester, unpacked)
+            rows = write_parts(reader.parts(), staged, f"{len(sources):06d}")
+            sources.append(reader.source(rows))
+    return Staged(pl.scan_parquet(staged / "*.parquet"), sources, {})
+
+
+def _files(course: Course, places: Places) -> list[tuple[str | None, str]]:
+    """Each file of the log with its semester, where the course file and not a column says it."""
+    if course.simulator:
+        return [(None, str(places.simulated))]
+    path = course.logs.path
+    patterns = path if isinstance(path, dict) else {None: path}
+    files = []
+    for semester, pattern in patterns.items():
+        found = find(str(pattern), course.folder)
+        tables = [name for name in found if _suffix(name) in TABLES] if len(found) > 1 else found
+        if not tables:
+            raise LogError(f"{course.file}: `logs.path`: {pattern} holds no {', '.join(TABLES)} file")
+        files += [(semester, name) for name in tables]
+    return files
+
+
+def _suffix(name: str) -> str:
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    if suffixes and suffixes[-1] in PACKED:
+        # A packed file without an inner name (log.zip) is looked into before it is judged.
+        return suffixes[-2] if len(suffixes) > 1 else TABLES[0]
+    return suffixes[-1] if suffixes else ""
+
+
+class _Reader:
+    """One file of a log: understood once, then read part by part."""
+
+    def __init__(self, course: Course, path: Path, name: str, semester: str | None, folder: Path) -> None:
+        self.name = name
+        self.semester = semester
+        self.suffix = path.suffix.lower()
+        if self.suffix in PARQUET:
+            self.text = Text(path, "parquet")
+            try:
+                self.names = list(pyarrow.parquet.read_schema(path).names)
+            except pyarrow.ArrowException as error:
+                raise LogError(f"{path}: not a Parquet file ({error}); export it again") from error
+        else:
+            self.text = to_utf8(path, folder, course.logs.encoding)
+            self.delimiter = _delimiter(self.text.path)
+            read_names = _json_names if self.suffix in JSON_LINES else self._csv_names
+            self.names = read_names(self.text.path)
+        mapping = course.columns.mapping()
+        if semester is not None:
+            mapping.pop("semester", None)
+        if not self.names:
+            self.columns: dict[str, str] = {}
+            return
+        self.columns = find_columns(name, self.names, mapping, course.file)
+        if twice := sorted({c for c in self.columns.values() if self.names.count(c) > 1}):
+            raise LogError(
+                f"{name}: column {', '.join(map(repr, twice))} stands there twice; rename one of them"
+            )
+
+    def source(self, rows: int) -> Source:
+        unused = [name for name in self.names if name not in self.columns.values()]
+        return Source(self.name, rows, self.text.encoding, self.columns, unused, self.text.mended)
+
+    def parts(self) -> Iterator[pl.DataFrame]:
+        if not self.names:
+            return
+        read = (
+            self._parquet
+            if self.suffix in PARQUET
+            else self._json
+            if self.suffix in JSON_LINES
+            else self._csv
+        )
+        for part in read():
+            if self.semester is not None:
+                part = part.with_columns(pl.lit(self.semester).alias("semester"))
+            yield stage(part, self.name, 1)
+
+    def _fields(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Columns under their fields' names; one column may serve several fields."""
+        own = [name for name in ("source_row", "reason", "field", "value") if name in frame.columns]
+        return frame.select(
+            *own, *(pl.col(f"column {column}").alias(field) for field, column in self.columns.items())
+        )
+
+    def _csv_names(self, path: Path) -> list[str]:
+        with path.open(encoding="utf-8", newline="") as file:
+            return next(csv.reader(file, delimiter=self.delimiter), [])
+
+    def _csv(self) -> Iterator[pl.DataFrame]:
+        wanted = list(dict.fromkeys(self.columns.values()))
+        broken: list[pyarrow.csv.InvalidRow] = []
+
+        def put_aside(row: pyarrow.csv.InvalidRow) -> str:
+            broken.append(row)
+            return "skip"
+
+        try:
+            reader = pyarrow.csv.open_csv(
+                self.text.path,
+                read_options=pyarrow.csv.ReadOptions(block_size=BLOCK, use_threads=False),
+                parse_options=pyarrow.csv.ParseOptions(
+                    delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=put_aside
+                ),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(wanted, pyarrow.string()),
+                    include_columns=wanted,
+                    strings_can_be_null=False,
+                ),
+            )
+            following = 1
+            waiting: pl.DataFrame | None = None
+            for batch in reader:
+                if batch.num_rows == 0:
+                    continue
+                if waiting is not None:
+                    yield waiting
+                # Arrow counts the header as row 1, and gives no number to a row that is well formed.
+                skipped = np.array(
+                    [row.number - 1 for row in broken if row.number - 1 >= following], dtype=int
+                )
+                numbers = np.arange(following, following + batch.num_rows + len(skipped))
+                numbers = numbers[~np.isin(numbers, skipped)][: batch.num_rows]
+                following = int(numbers[-1]) + 1
+                frame = pl.DataFrame(pl.from_arrow(batch)).rename(lambda column: f"column {column}")
+                waiting = self._fields(frame.with_columns(pl.Series("source_row", numbers)))
+        except pyarrow.ArrowException as error:
+            raise LogError(f"{self.name}: cannot be read as a table ({error})") from error
+        if waiting is not None:
+            yield self._cut_short(waiting) if _has_open_quote(self.text.path) else waiting
+        if broken:
+            yield _malformed(broken)
+
+    def _cut_short(self, last: pl.DataFrame) -> pl.DataFrame:
+        is_last = pl.int_range(pl.len()) == pl.len() - 1
+        said = {"reason": "cut short: the file ends inside quotes", "field": "", "value": ""}
+        return last.with_columns(
+            pl.when(is_last).then(pl.lit(text)).alias(name) for name, text in said.items()
+        )
+
+    def _json(self) -> Iterator[pl.DataFrame]:
+        columns = dict.fromkeys((*self.columns, "reason", "field", "value"), pl.String())
+        with self.text.path.open(encoding="utf-8") as file:
+            rows = enumerate((line for line in file if not line.isspace()), start=1)
+            while lines := list(islice(rows, LINES)):
+                yield pl.DataFrame(
+                    [self._json_row(number, line) for number, line in lines],
+                    schema={"source_row": pl.Int64(), **columns},
+                )
+
+    def _json_row(self, number: int, line: str) -> dict[str, Any]:
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            return {"source_row": number, "reason": f"not JSON: {error}", "field": "", "value": line[:80]}
+        if not isinstance(values, dict):
+            return {"source_row": number, "reason": "not a JSON object", "field": "", "value": line[:80]}
+        fields = {field: _as_text(values.get(column)) for field, column in self.columns.items()}
+        return {"source_row": number, **fields}
+
+    def _parquet(self) -> Iterator[pl.DataFrame]:
+        wanted = list(dict.fromkeys(self.columns.values()))
+        first = 1
+        for batch in pyarrow.parquet.ParquetFile(self.text.path).iter_batches(LINES, columns=wanted):
+            frame = pl.DataFrame(pl.from_arrow(batch))
+            frame = frame.select(_text_column(frame[name]).alias(f"column {name}") for name in wanted)
+            numbers = pl.int_range(first, first + frame.height, eager=True).alias("source_row")
+            first += frame.height
+            yield self._fields(frame.with_columns(numbers))
+
+
+def _malformed(rows: list[pyarrow.csv.InvalidRow]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "source_row": [row.number - 1 for row in rows],
+            "reason": ["the row has another number of fields than the header"] * len(rows),
+            "field": [f"{row.actual_columns} fields, not {row.expected_columns}" for row in rows],
+            "value": [row.text[:80] for row in rows],
+        }
+    )
+
+
+def _delimiter(path: Path) -> str:
+    """The delimiter that splits the first line into most fields."""
+    with path.open(encoding="utf-8") as file:
+        line = file.readline()
+    return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader([line], delimiter=delimiter), [])))
+
+
+def _json_names(path: Path) -> list[str]:
+    """Keys in the order they first appear, from the first rows of the file."""
+    names: dict[str, None] = {}
+    with path.open(encoding="utf-8") as file:
+        for line in islice(file, 1000):
+            try:
+                values = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(values, dict):
+                names |= dict.fromkeys(values)
+    return list(names)
+
+
+def _has_open_quote(path: Path) -> bool:
+    quotes = 0
+    with path.open("rb") as file:
+        while chunk := file.read(BLOCK):
+            quotes += chunk.count(b'"')
+    return quotes % 2 == 1
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+def _text_column(column: pl.Series) -> pl.Series:
+    if isinstance(column.dtype, pl.Datetime):
+        zoned = column.dtype.time_zone is not None
+        return (column.dt.convert_time_zone("UTC") if zoned else column).dt.strftime(
+            "%Y-%m-%dT%H:%M:%S%.6fZ" if zoned else "%Y-%m-%dT%H:%M:%S%.6f"
+        )
+    return column.cast(pl.String)

@@ -1,0 +1,214 @@
+"""From a file in any packing and encoding to plain UTF-8 on disk."""
+
+import codecs
+import gzip
+import re
+import shutil
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import fsspec
+import pyarrow
+from charset_normalizer import from_bytes
+
+from tutee_serializer.errors import LogError
+
+CHUNK = 1 << 24
+SAMPLE = 1 << 20
+# What stands where a byte had no meaning; a row that holds one goes to quarantine.
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+PACKED = (".gz", ".zst", ".zip")
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A UTF-8 file, and what its bytes were before.
+
+    `mended` counts lines that were not in the file's encoding and were read as windows-1252;
+    `unreadable` counts lines in which some bytes could not be read at all.
+    """
+
+    path: Path
+    encoding: str
+    mended: int = 0
+    unreadable: int = 0
+
+
+def find(pattern: str, folder: Path) -> list[str]:
+    """The files behind a path, a folder, a glob or a URL, sorted; raises LogError where there is none."""
+    if "://" in pattern:
+        return [pattern]
+    path = folder / pattern
+    if path.is_dir():
+        found = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
+    elif path.exists():
+        found = [path]
+    else:
+        base = Path(path.anchor) if path.is_absolute() else Path()
+        found = [p for p in base.glob(str(path.relative_to(path.anchor))) if p.is_file()]
+    if not found:
+        raise LogError(f"{path}: no file of that name, so there is no log to read")
+    return sorted(str(p) for p in found)
+
+
+def unpack(name: str, folder: Path) -> list[Path]:
+    """Plain files behind `name`, a local file or a URL; what must be unpacked or fetched goes to `folder`.
+
+    Raises LogError where the file is damaged or cannot be fetched.
+    """
+    suffix = Path(name).suffix.lower()
+    target = folder / Path(name).name.removesuffix(suffix) if suffix in PACKED else folder / Path(name).name
+    if "://" not in name and suffix not in PACKED:
+        return [Path(name)]
+    try:
+        with fsspec.open(name, "rb").open() as raw:
+            if suffix == ".zip":
+                return _unzip(raw, folder)
+            with target.open("wb") as plain:
+                if suffix == ".gz":
+                    with gzip.GzipFile(fileobj=raw) as stream:
+                        shutil.copyfileobj(stream, plain, CHUNK)
+                elif suffix == ".zst":
+                    with pyarrow.CompressedInputStream(raw, "zstd") as stream:
+                        while chunk := stream.read(CHUNK):
+                            plain.write(chunk)
+                else:
+                    shutil.copyfileobj(raw, plain, CHUNK)
+    except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, pyarrow.ArrowException) as error:
+        raise LogError(f"{name}: damaged or cut short ({error}); fetch or export it again") from error
+    except OSError as error:
+        raise LogError(f"{name}: cannot be read ({error})") from error
+    return [target]
+
+
+def _unzip(raw: IO[bytes], folder: Path) -> list[Path]:
+    found = []
+    with zipfile.ZipFile(raw) as archive:
+        for number, member in enumerate(archive.infolist()):
+            name = Path(member.filename).name
+            if member.is_dir() or name.startswith(".") or member.filename.startswith("__MACOSX"):
+                continue
+            # A member's own folders are not followed: two members may share a name.
+            target = folder / f"{number:04d}_{name}"
+            with archive.open(member) as source, target.open("wb") as plain:
+                shutil.copyfileobj(source, plain, CHUNK)
+            found.append(target)
+    return found
+
+
+def to_utf8(path: Path, folder: Path, encoding: str | None = None) -> Text:
+    """The same text as UTF-8 without a byte order mark; `encoding` is what the course file says, if it does.
+
+    A file that is UTF-8 already is returned as it is. Otherwise the encoding is told from the byte order mark
+    or, by charset-normalizer, from the lines that are not UTF-8. Lines in a second encoding are read
+    as windows-1252 where that gives letters and signs, and else keep UNREADABLE where bytes had no meaning.
+    """
+    with path.open("rb") as file:
+        head = file.read(4)
+    marked = next((name for mark, name in _BOMS if head.startswith(mark)), None)
+    if encoding is None and marked is None and _is_utf8(path):
+        return Text(path, "utf-8")
+    named = encoding or marked or _guess(path)
+    if re.fullmatch(r"utf[-_]?(16|32).*", named, re.IGNORECASE):
+        return _recode_whole(path, folder, named)
+    return _recode_lines(path, folder, named)
+
+
+def _is_utf8(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        try:
+            while chunk := file.read(CHUNK):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def _guess(path: Path) -> str:
+    """UTF-8 where most lines that go beyond ASCII are; else what charset-normalizer makes of the others."""
+    foreign = bytearray()
+    counts = {True: 0, False: 0}
+    with path.open("rb") as file:
+        for line in file:
+            if line.isascii():
+                continue
+            readable = _readable(line, "utf-8")
+            counts[readable] += 1
+            if not readable and len(foreign) < SAMPLE:
+                foreign += line
+    if counts[True] > counts[False]:
+        return "utf-8"
+    best = from_bytes(bytes(foreign)).best()
+    if best is None:
+        return "cp1252"
+    # Many code pages agree on a short text; the commonest of those that do is the likeliest.
+    return next((name for name in ("cp1252", "latin_1") if name in best.could_be_from_charset), best.encoding)
+
+
+def _readable(line: bytes, encoding: str) -> bool:
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _recode_whole(path: Path, folder: Path, encoding: str) -> Text:
+    target = folder / f"{path.name}.utf8"
+    with (
+        path.open(encoding=encoding, errors="replace", newline="") as source,
+        target.open("w", encoding="utf-8", newline="") as plain,
+    ):
+        while chunk := source.read(CHUNK):
+            plain.write(chunk)
+    return Text(target, encoding)
+
+
+def _recode_lines(path: Path, folder: Path, encoding: str) -> Text:
+    target = folder / f"{path.name}.utf8"
+    name = encoding.removesuffix("-sig")
+    mended = unreadable = 0
+    with path.open("rb") as source, target.open("wb") as plain:
+        for line in _lines(source, encoding):
+            if _readable(line, name):
+                text = line.decode(name)
+            elif (other := _mend(line)) is not None:
+                text = other
+                mended += 1
+            else:
+                text = line.decode(name, errors="replace")
+                unreadable += 1
+            plain.write(text.encode())
+    return Text(target, encoding, mended, unreadable)
+
+
+def _lines(source: IO[bytes], encoding: str) -> Iterator[bytes]:
+    for number, line in enumerate(source):
+        yield line.removeprefix(codecs.BOM_UTF8) if number == 0 and encoding.startswith("utf-8") else line
+
+
+def _mend(line: bytes) -> str | None:
+    try:
+        text = line.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    # Letters, punctuation and signs of money are what people type; other results are chance.
+    plausible = all(
+        char.isascii() or unicodedata.category(char)[0] in "LP" or unicodedata.category(char) == "Sc"
+        for char in text
+    )
+    return text if plausible else None
