@@ -1,5 +1,6 @@
 """What hands in the next program: an artificial student, or the baseline that changes nothing."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +11,8 @@ from tqdm import tqdm
 
 from tutee_evaluator.errors import EvaluatorEnvironmentError, EvaluatorInputError
 from tutee_serializer.card import StudentCard
-from tutee_serializer.formats import TurnError, read_turn, truncate, write_turn
+from tutee_serializer.formats import TurnError, read_turn, write_turn
+from tutee_serializer.truncation import truncate
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +94,13 @@ class Student:
         self.batch = batch
         self.progress = progress
         self._random = torch.Generator(device=model.device).manual_seed(seed)
-        self._count = lru_cache(maxsize=65536)(self._count_tokens)
+        # What the chat template puts around each turn, and before the one to be written.
+        turns = [{"role": role, "content": "x"} for role in ("system", "user", "assistant", "user")]
+        rendered = tokenizer.apply_chat_template(turns, tokenize=False)
+        opened = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        self._markup = math.ceil((self._tokens(rendered) - 4 * self._tokens("x")) / 4)
+        self._opening = self._tokens(opened) - self._tokens(rendered)
+        self._count = lru_cache(maxsize=65536)(lambda text: self._tokens(text) + self._markup)
 
     @classmethod
     def load(cls, folder: Path | str, device: str | None = None, **settings: Any) -> "Student":
@@ -136,7 +144,7 @@ class Student:
 
         The oldest turns are left out until the prompt and a longest answer fit `card.max_length`.
         """
-        budget = self.card.max_length - self.card.max_new_tokens
+        budget = self.card.max_length - self.card.max_new_tokens - self._opening
         kept = truncate(list(messages), budget, self._count)
         return self.tokenizer.apply_chat_template(kept, tokenize=False, add_generation_prompt=True)
 
@@ -225,7 +233,7 @@ class Student:
         chances = torch.softmax(logits.float() / self.temperature, dim=-1)
         return torch.multinomial(chances, 1, generator=self._random)[:, 0]
 
-    def _count_tokens(self, text: str) -> int:
+    def _tokens(self, text: str) -> int:
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 

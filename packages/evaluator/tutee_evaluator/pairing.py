@@ -16,6 +16,7 @@ _RAN = "compiles"
 # `codebleu_corrected` are null unless both handed in a program. `solved` and `real_solved` say whether
 # grade 100 was reached at this step or before; `changed` whether the real grade differs from the one
 # before; `familiar` whether a real student failed the same tests of the assignment (null for grade 100).
+# `before` is the real program before the rollout's start.
 STEPS = pl.Schema(
     {
         "method": pl.String,
@@ -24,6 +25,7 @@ STEPS = pl.Schema(
         "start": pl.Int64,
         "sample": pl.Int64,
         "step": pl.Int64,
+        "before": pl.String,
         "code": pl.String,
         "grade": pl.Float64,
         "kind": pl.String,
@@ -57,6 +59,9 @@ def pair(
     Raises EvaluatorInputError where the methods were not rolled out from the same starts.
     """
     turns = _turns(dialogs)
+    before = turns.join(submissions.select("submission_id", before="code"), on="submission_id").select(
+        "dialog_id", "before", start=pl.col("turn") + 1
+    )
     held = dialogs.select("dialog_id", "student", "assignment").unique("dialog_id")
     real = submissions.select("submission_id", real_code="code").join(
         verdicts.select(
@@ -77,7 +82,8 @@ def pair(
         _grid(rollouts)
         .join(rollouts, on=[*_ROLLOUT, "step"], how="left")
         .join(held, on="dialog_id")
-        .join(turns, on="submission_id", how="left")
+        .join(before, on=["dialog_id", "start"], how="left")
+        .join(turns.drop("dialog_id", "turn"), on="submission_id", how="left")
         .join(real.drop("status", "tests"), on="submission_id", how="left")
         .with_columns(
             kind=_kind(pl.col("outcome")),
@@ -97,15 +103,20 @@ def pair(
 
 
 def _turns(dialogs: pl.DataFrame) -> pl.DataFrame:
-    """The real submissions of the dialogs, each once, with grade and whether that differs from the last."""
+    """The real submissions of the dialogs, each once: its turn, its grade, and whether that is another
+    than the one before."""
     return (
         dialogs.unique("dialog_id")
         .select("dialog_id", "turns")
         .explode("turns")
         .unnest("turns")
         .with_columns(before=pl.col("grade").shift(1).over("dialog_id"))
-        .select("submission_id", real_grade="grade", changed=pl.col("grade") != pl.col("before"))
-        .unique("submission_id")
+        .select(
+            *("dialog_id", "submission_id"),
+            turn=pl.int_range(1, pl.len() + 1).over("dialog_id"),
+            real_grade="grade",
+            changed=pl.col("grade") != pl.col("before"),
+        )
     )
 
 

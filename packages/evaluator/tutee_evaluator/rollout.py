@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tutee_evaluator.engines import Copy, Engine, Message, Situation, Student
 from tutee_evaluator.errors import EvaluatorInputError
-from tutee_grader import Assignment, Grader, feedback
+from tutee_grader import VERDICTS, Assignment, Grader, feedback
 from tutee_serializer.course import Course
 from tutee_serializer.formats import TASK, feedback_turn, read_turn, write_turn
 from tutee_serializer.places import Places
@@ -64,8 +64,6 @@ class StopReason(StrEnum):
     STEPS = "steps"  # it took as many steps as were asked for
 
 
-TEST = pl.Struct({"name": pl.String, "outcome": pl.String, "message": pl.String})
-
 # One row per step at which the rollout or the real student handed something in. `submission_id` is the
 # real submission of that step. `status` is the grader's, or the reason why a turn could not be read.
 ROLLOUTS = pl.Schema(
@@ -79,7 +77,7 @@ ROLLOUTS = pl.Schema(
         "outcome": pl.String,
         "grade": pl.Float64,
         "status": pl.String,
-        "tests": pl.List(TEST),
+        "tests": VERDICTS["tests"],
         "feedback": pl.String,
         "submission_id": pl.String,
         "stop_reason": pl.String,
