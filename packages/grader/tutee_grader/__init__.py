@@ -1,0 +1,36 @@
+"""Grades student programs in a sandbox: programs in, verdicts out."""
+
+from tutee_grader.assignment import Assignment
+from tutee_grader.errors import (
+    AssignmentError,
+    GraderEnvironmentError,
+    GraderError,
+    GraderInputError,
+    SandboxFault,
+    WeakSandboxError,
+)
+from tutee_grader.feedback import feedback
+from tutee_grader.grader import Grader
+from tutee_grader.table import VERDICTS, grade_table, verdict_from_row
+from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
+from tutee_grader.version import VERSION
+
+__version__ = VERSION
+__all__ = [
+    "VERDICTS",
+    "Assignment",
+    "AssignmentError",
+    "Grader",
+    "GraderEnvironmentError",
+    "GraderError",
+    "GraderInputError",
+    "Outcome",
+    "SandboxFault",
+    "Status",
+    "TestResult",
+    "Verdict",
+    "WeakSandboxError",
+    "feedback",
+    "grade_table",
+    "verdict_from_row",
+]

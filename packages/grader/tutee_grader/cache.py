@@ -1,0 +1,52 @@
+"""Verdicts kept across runs, found by the content of program and assignment and the grader's version."""
+
+import hashlib
+import json
+import platform
+import sqlite3
+from pathlib import Path
+
+from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
+from tutee_grader.version import VERSION
+
+
+class Cache:
+    """A SQLite file; several processes may use it at once."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=NORMAL")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS verdicts (key BLOB PRIMARY KEY, verdict TEXT) WITHOUT ROWID"
+        )
+
+    def close(self) -> None:
+        self._database.close()
+
+    def get(self, fingerprint: str, program: str) -> Verdict | None:
+        row = self._database.execute(
+            "SELECT verdict FROM verdicts WHERE key = ?", (_key(fingerprint, program),)
+        ).fetchone()
+        return verdict_from_text(row[0]) if row else None
+
+    def put(self, fingerprint: str, program: str, verdict: Verdict) -> None:
+        row = (_key(fingerprint, program), verdict_to_text(verdict))
+        self._database.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", row)
+
+
+def _key(fingerprint: str, program: str) -> bytes:
+    version = f"{VERSION} {platform.python_version()} {fingerprint} "
+    return hashlib.sha256(version.encode() + program.encode()).digest()
+
+
+def verdict_to_text(verdict: Verdict) -> str:
+    tests = [[t.name, t.outcome, t.message, t.expected, t.got, t.exception, t.line] for t in verdict.tests]
+    return json.dumps([verdict.grade, verdict.status, tests, verdict.wall_s, verdict.cpu_s])
+
+
+def verdict_from_text(text: str) -> Verdict:
+    grade, status, tests, wall_s, cpu_s = json.loads(text)
+    results = tuple(TestResult(name, Outcome(outcome), *rest) for name, outcome, *rest in tests)
+    return Verdict(grade, Status(status), results, wall_s, cpu_s)

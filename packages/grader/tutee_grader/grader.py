@@ -1,0 +1,111 @@
+"""The grader: programs in, verdicts out, in the order asked."""
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from tutee_grader import judgement
+from tutee_grader.assignment import Assignment
+from tutee_grader.cache import Cache
+from tutee_grader.errors import WeakSandboxError
+from tutee_grader.pool import Pool
+from tutee_grader.verdict import Status, Verdict
+
+REQUIRED = ("landlock", "seccomp", "limits", "no new privileges", "no capabilities")
+MAX_SOURCE = 1_000_000  # characters of one program
+
+
+class Grader:
+    """A pool of sandboxed workers, one per core; a context manager.
+
+    `workers`: how many, by default one per usable core. `allow_weak`: go on where a protection is missing. `cache`: a
+    file in which verdicts are kept across runs. Raises WeakSandboxError where a protection is missing.
+    """
+
+    def __init__(
+        self, workers: int | None = None, allow_weak: bool = False, cache: Path | str | None = None
+    ) -> None:
+        self._lock = threading.Lock()
+        self._cache = Cache(Path(cache)) if cache is not None else None
+        self._pool = Pool(workers or len(os.sched_getaffinity(0)), None)
+        self.protections: dict[str, Any] = self._pool.stations[0].worker.protections
+        missing = [name for name in REQUIRED if not self.protections.get(name)]
+        if missing and not allow_weak:
+            self.close()
+            raise WeakSandboxError(
+                f"this machine lacks {', '.join(missing)}, so student programs could harm it; "
+                "use a kernel with Landlock (5.13 on), or allow a weak sandbox (--allow-weak-sandbox)"
+            )
+
+    def __enter__(self) -> "Grader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers. A grader that is closed cannot grade."""
+        self._pool.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    def grade(
+        self, programs: Sequence[tuple[Assignment, str | bytes | None]], progress: bool = False
+    ) -> list[Verdict]:
+        """One verdict for each (assignment, program), in the same order; the same pair is run once.
+
+        Raises SandboxFault when the sandbox itself fails several times in a row.
+        """
+        with self._lock:
+            return self._grade(programs, progress)
+
+    def _grade(
+        self, programs: Sequence[tuple[Assignment, str | bytes | None]], progress: bool
+    ) -> list[Verdict]:
+        verdicts: list[Verdict | None] = [None] * len(programs)
+        same: dict[tuple[str, str], list[int]] = {}
+        jobs: list[tuple[int, Assignment, str]] = []
+        for index, (assignment, program) in enumerate(programs):
+            text = _text(program)
+            if text is None:
+                verdicts[index] = judgement.without_run(
+                    assignment, Status.NOT_TEXT, "it cannot be read as UTF-8 text"
+                )
+            elif len(text) > MAX_SOURCE:
+                reason = f"it has more than {MAX_SOURCE:,} characters"
+                verdicts[index] = judgement.without_run(assignment, Status.TOO_LARGE, reason)
+            elif (key := (assignment.fingerprint, text)) in same:
+                same[key].append(index)
+            elif self._cache is not None and (known := self._cache.get(*key)) is not None:
+                same[key] = [index]
+                verdicts[index] = known
+            else:
+                same[key] = [index]
+                jobs.append((index, assignment, text))
+        with tqdm(total=len(jobs), desc="grade", unit=" programs", disable=None if progress else True) as bar:
+            for index, verdict in self._pool.grade(jobs):
+                verdicts[index] = verdict
+                if self._cache is not None:
+                    assignment, program = programs[index]
+                    self._cache.put(assignment.fingerprint, _text(program) or "", verdict)
+                bar.update()
+        for indices in same.values():
+            for index in indices[1:]:
+                verdicts[index] = verdicts[indices[0]]
+        return [verdict for verdict in verdicts if verdict is not None]
+
+
+def _text(program: str | bytes | None) -> str | None:
+    """The program as text; None where it is none."""
+    if program is None:
+        return None
+    try:
+        text = program.decode("utf-8") if isinstance(program, bytes) else program
+        text.encode("utf-8")
+    except UnicodeError:
+        return None
+    return text.removeprefix("\ufeff")

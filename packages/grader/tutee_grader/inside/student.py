@@ -1,0 +1,202 @@
+"""The student's process: reads one program and its inputs, runs them, writes results, ends.
+
+Everything here runs beside student code, in its reach; so it holds nothing worth stealing (no expected value) and
+nothing it writes is believed. The request is one marshalled tuple; each answer is one line of JSON:
+    ["c"] it compiles        ["n", type, message, line] it does not
+    ["l"] it is loaded       ["x", type, message, line] it stopped while loading
+    for each test: ["v", [values]], ["s", stdout, null or [type, message, line]], ["e", type, message, line], ["o"]
+    ["z"] all tests are through
+"""
+
+import builtins
+import io
+import marshal
+import os
+import random
+import sys
+import types
+
+import confinement
+from values import ValueTooLargeError, encode, quote
+
+PROGRAM = "program.py"
+MAX_MESSAGE = 400
+
+
+class OutputLimitError(BaseException):
+    """The program printed more than it may."""
+
+
+class Output(io.BytesIO):
+    """What a program prints, up to a limit."""
+
+    limit = 0
+    full = False
+
+    def write(self, data: object) -> int:
+        if self.tell() + len(data) > self.limit:  # type: ignore[arg-type]
+            self.full = True
+            raise OutputLimitError
+        return super().write(data)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        pass
+
+
+def serve(channel: int, seccomp: "confinement.SeccompFilter | None") -> None:
+    """Confine this process, then serve the one request that will come."""
+    confinement.die_with_parent()
+    if seccomp is not None:
+        seccomp.install()
+    request = _receive(channel)
+    form, source, memory_bytes, cpu_s, output_bytes, tests = marshal.loads(request)
+    tests = marshal.loads(tests)
+    confinement.limit_program(memory_bytes, cpu_s)
+    answer = _Answers(channel)
+    try:
+        try:
+            code = compile(source, PROGRAM, "exec", dont_inherit=True)
+        except BaseException as error:
+            answer('["n",' + _describe(error) + "]")
+            return
+        answer('["c"]')
+        if form == "stdio":
+            _run_scripts(code, tests, output_bytes, answer)
+        else:
+            _run_calls(code, tests, output_bytes, answer)
+        answer('["z"]')
+    finally:
+        os._exit(0)
+
+
+def _receive(channel: int) -> bytes:
+    size = int.from_bytes(_read(channel, 4), "little")
+    return _read(channel, size)
+
+
+def _read(channel: int, size: int) -> bytes:
+    data = os.read(channel, size)
+    if len(data) == size:
+        return data
+    parts = [data]
+    missing = size - len(data)
+    while missing:
+        data = os.read(channel, missing)
+        if not data:
+            os._exit(0)
+        parts.append(data)
+        missing -= len(data)
+    return b"".join(parts)
+
+
+class _Answers:
+    """Writes lines to the channel; keeps hold of `os.write`, which student code may replace."""
+
+    def __init__(self, channel: int) -> None:
+        self._channel = channel
+        self._write = os.write
+
+    def __call__(self, line: str) -> None:
+        data = line.encode("ascii") + b"\n"
+        while data:
+            data = data[self._write(self._channel, data) :]
+
+
+def _redirect(stdin: bytes, output_bytes: int) -> Output:
+    out = Output()
+    out.limit = output_bytes
+    errors = Output()
+    errors.limit = output_bytes
+    sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = io.TextIOWrapper(out, "utf-8", "replace", write_through=False)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = io.TextIOWrapper(errors, "utf-8", "replace")  # type: ignore[misc]
+    return out
+
+
+def _run_calls(code: types.CodeType, tests: list, output_bytes: int, answer: _Answers) -> None:
+    out = _redirect(b"", output_bytes)
+    module = types.ModuleType("program")
+    sys.modules["program"] = module
+    namespace = module.__dict__
+    try:
+        exec(code, namespace)
+    except BaseException as error:
+        answer('["x",' + _describe(error, out) + "]")
+        return
+    answer('["l"]')
+    for calls in tests:
+        out.seek(0)
+        out.truncate()
+        try:
+            values = []
+            for statements, expression in calls:
+                if statements is None:
+                    values.append(eval(expression, namespace))
+                else:
+                    # Names that a test binds are the test's own, and see the program's through its globals.
+                    local = dict(namespace)
+                    exec(statements, local)
+                    values.append(eval(expression, local))
+            line = '["v",[' + ",".join([encode(value) for value in values]) + "]]"
+        except ValueTooLargeError:
+            line = '["o"]'
+        except BaseException as error:
+            line = '["o"]' if out.full else '["e",' + _describe(error) + "]"
+        answer(line)
+
+
+def _run_scripts(code: types.CodeType, inputs: list[bytes], output_bytes: int, answer: _Answers) -> None:
+    for stdin in inputs:
+        out, error = run_script(code, stdin, output_bytes)
+        if out.full:
+            answer('["o"]')
+        else:
+            text = out.getvalue().decode("utf-8", "replace")
+            answer('["s",' + quote(text) + "," + ("null" if error is None else "[" + error + "]") + "]")
+
+
+def run_script(code: types.CodeType, stdin: bytes, output_bytes: int) -> tuple[Output, "str | None"]:
+    """Run a whole program on this input; returns what it printed, and the error that ended it."""
+    out = _redirect(stdin, output_bytes)
+    random.seed(0)
+    module = types.ModuleType("__main__")
+    module.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = module
+    error = None
+    try:
+        exec(code, module.__dict__)
+    except SystemExit:
+        pass
+    except BaseException as caught:
+        error = _describe(caught)
+    try:
+        sys.stdout.flush()
+    except BaseException as caught:
+        error = error or _describe(caught)
+    return out, error
+
+
+def _describe(error: BaseException, out: "Output | None" = None) -> str:
+    """The exception as JSON: type, message, line of the program, whatever the exception makes of it."""
+    try:
+        kind = type.__dict__["__name__"].__get__(type(error))
+        if isinstance(error, SyntaxError) and error.filename == PROGRAM:
+            message, line = error.msg, error.lineno
+        else:
+            message, line = str(error), _line(error)
+        if out is not None and out.full:
+            kind = "OutputLimitError"
+        line_text = str(int(line)) if isinstance(line, int) else "null"
+        return quote(kind[:80]) + "," + quote(str(message)[:MAX_MESSAGE]) + "," + line_text
+    except BaseException:
+        return '"Exception","",null'
+
+
+def _line(error: BaseException) -> "int | None":
+    line = None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == PROGRAM:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

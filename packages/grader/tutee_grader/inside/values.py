@@ -1,0 +1,184 @@
+"""Plain built-in values as JSON text: how results leave the student's process, and how they are read outside.
+
+`encode` runs where student code runs, so nothing it writes is believed: `decode` checks every part.
+"""
+
+from _json import encode_basestring_ascii as quote
+from typing import Any
+
+MAX_DEPTH = 60  # nested containers; far below what would exhaust a recursive reader
+MAX_CHARS = 1_000_000  # of one encoded value
+MANY_COLLISIONS = 100  # set or dict entries of one hash: more is an attack on whoever builds the set
+
+
+class ValueTooLargeError(Exception):
+    """The value is too large, or too deeply nested, to be a result."""
+
+
+class Opaque:
+    """A value that is not plain data; all that is known of it is its type's name. Equal to nothing."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"<{self.name} object>"
+
+
+def encode(value: Any) -> str:
+    """The value as JSON text. Raises ValueTooLargeError."""
+    parts: list[str] = []
+    _encode(value, parts.append, 0)
+    text = "".join(parts)
+    if len(text) > MAX_CHARS:
+        raise ValueTooLargeError
+    return text
+
+
+def _encode(value: Any, write: Any, depth: int) -> None:
+    kind = type(value)
+    if kind is str:
+        write(quote(value))
+    elif value is None:
+        write("null")
+    elif kind is bool:
+        write("true" if value else "false")
+    elif kind is int:
+        # Decimal conversion of long integers is slow and limited; hexadecimal is neither.
+        write(repr(value) if -(10**15) < value < 10**15 else f'{{"i":"{value:x}"}}')
+    elif kind is float:
+        write(float.__repr__(value).replace("inf", "Infinity").replace("nan", "NaN"))
+    elif depth >= MAX_DEPTH:
+        raise ValueTooLargeError
+    elif kind is list:
+        _encode_items("[", value, "]", write, depth)
+    else:
+        _encode_other(value, kind, write, depth)
+
+
+def _encode_items(before: str, values: Any, after: str, write: Any, depth: int) -> None:
+    write(before)
+    comma = False
+    count = 0
+    for value in values:
+        if comma:
+            write(",")
+        comma = True
+        count += 1
+        if count > MAX_CHARS:
+            raise ValueTooLargeError
+        _encode(value, write, depth + 1)
+    write(after)
+
+
+def _encode_other(value: Any, kind: type, write: Any, depth: int) -> None:
+    if kind is tuple:
+        _encode_items('{"t":[', value, "]}", write, depth)
+    elif kind is dict:
+        write('{"d":[')
+        comma = ""
+        for key, item in value.items():
+            write(comma + "[")
+            _encode(key, write, depth + 1)
+            write(",")
+            _encode(item, write, depth + 1)
+            write("]")
+            comma = ","
+        write("]}")
+    elif kind is set:
+        _encode_items('{"s":[', value, "]}", write, depth)
+    elif kind is frozenset:
+        _encode_items('{"z":[', value, "]}", write, depth)
+    elif kind is complex:
+        write('{"c":[')
+        _encode(value.real, write, depth)
+        write(",")
+        _encode(value.imag, write, depth)
+        write("]}")
+    elif kind is bytes:
+        write(f'{{"b":"{value.hex()}"}}')
+    else:
+        _encode_subclass(value, kind, write, depth)
+
+
+# A Counter is a dict, a named tuple a tuple: the plain value underneath is what counts, whatever the subclass says of it.
+_PLAIN = (
+    (int, int.__int__),
+    (str, str.__str__),
+    (float, float.__float__),
+    (dict, lambda value: dict(dict.items(value))),
+    (list, lambda value: list.__getitem__(value, slice(None))),
+    (tuple, lambda value: tuple.__getitem__(value, slice(None))),
+    (set, set.copy),
+    (frozenset, lambda value: frozenset(frozenset.union(frozenset(), value))),
+)
+
+
+def _encode_subclass(value: Any, kind: type, write: Any, depth: int) -> None:
+    for base, plain in _PLAIN:
+        if issubclass(kind, base):
+            underneath = plain(value)
+            if type(underneath) is base:
+                return _encode(underneath, write, depth)
+    name = type.__dict__["__name__"].__get__(kind)
+    return write('{"o":' + quote(str(name)[:80]) + "}")
+
+
+def decode(data: Any, depth: int = 0) -> Any:
+    """The value that `encode` wrote, from parsed JSON. Raises ValueError for anything `encode` does not write."""
+    kind = type(data)
+    if kind is str or kind is int or kind is float or kind is bool or data is None:
+        return data
+    if depth > MAX_DEPTH + 1:
+        raise ValueError("too deeply nested")
+    if kind is list:
+        return [decode(item, depth + 1) for item in data]
+    if kind is not dict or len(data) != 1:
+        raise ValueError("not an encoded value")
+    ((tag, body),) = data.items()
+    if tag in ("i", "b", "o"):
+        if type(body) is not str:
+            raise ValueError("not an encoded value")
+        return int(body, 16) if tag == "i" else bytes.fromhex(body) if tag == "b" else Opaque(body)
+    if type(body) is not list:
+        raise ValueError("not an encoded value")
+    return _decode_container(tag, body, depth)
+
+
+def _decode_container(tag: str, body: list[Any], depth: int) -> Any:
+    if tag == "d":
+        if not all(type(pair) is list and len(pair) == 2 for pair in body):
+            raise ValueError("not an encoded dict")
+        keys = [decode(pair[0], depth + 1) for pair in body]
+        _check_hashes(keys)
+        return dict(zip(keys, (decode(pair[1], depth + 1) for pair in body), strict=True))
+    items = [decode(item, depth + 1) for item in body]
+    if tag == "t":
+        return tuple(items)
+    if tag in ("s", "z"):
+        _check_hashes(items)
+        return set(items) if tag == "s" else frozenset(items)
+    if tag == "c" and len(items) == 2 and all(type(item) is float for item in items):
+        return complex(*items)
+    raise ValueError("not an encoded value")
+
+
+def _check_hashes(items: list[Any]) -> None:
+    if len(items) <= MANY_COLLISIONS:
+        return
+    counts: dict[int, int] = {}
+    try:
+        for item in items:
+            key = hash(item)
+            counts[key] = counts.get(key, 0) + 1
+    except TypeError:
+        raise ValueError("an unhashable value in a set or as a key") from None
+    if max(counts.values()) > MANY_COLLISIONS:
+        raise ValueError("too many values of one hash")

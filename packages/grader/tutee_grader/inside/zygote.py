@@ -1,0 +1,226 @@
+"""The warm interpreter: started once in the sandbox, it forks a fresh student's process for every program.
+
+    python -s -S -P zygote.py CONTROL_FD SCRATCH
+
+It never sees a program: each child reads its program from a channel of its own, so the memory that the next child
+inherits holds nothing of the one before. Control messages, one datagram each:
+    caller -> zygote   b"F" with a descriptor: fork a child that serves this channel
+                       b"R" with a descriptor: kill and reap the oldest child, clean the scratch folder, then fork
+                       b"P": asks for a process descriptor of the oldest child
+    zygote -> caller   b"H" + JSON: what is in force; b"R" + REAPED; b"P" with a descriptor
+"""
+
+import _socket
+import builtins
+import gc
+import json
+import os
+import random
+import struct
+import sys
+import types
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+# What novices import, loaded once here instead of once a program.
+import collections  # noqa: F401
+import copy  # noqa: F401
+import functools  # noqa: F401
+import itertools  # noqa: F401
+import math  # noqa: F401
+import re  # noqa: F401
+import string  # noqa: F401
+import time  # noqa: F401
+
+import confinement
+import student
+from zygote_messages import REAPED
+
+DESCRIPTOR = struct.Struct("i")
+SEED = 0
+
+
+def prepare() -> None:
+    """What a plain interpreter offers and this one, started without `site`, would lack."""
+
+    def leave(code: object = None) -> None:
+        raise SystemExit(code)
+
+    builtins.exit = builtins.quit = leave  # type: ignore[assignment]
+    sys.modules["turtle"] = Turtle("turtle")
+    sys.argv = ["program.py"]
+    sys.path = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+    random.seed(SEED)
+
+
+class Turtle(types.ModuleType):
+    """A turtle without a screen: every call is accepted and draws nothing."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *arguments, **options: self
+
+
+def confine(scratch: str) -> dict[str, object]:
+    """Give up everything that grading does not need; returns what is in force."""
+    active: dict[str, object] = {}
+    library = os.path.dirname(os.__file__)
+    readable = [
+        os.path.join(library, name) for name in os.listdir(library) if name not in ("site-packages", "test")
+    ]
+    # Extension modules are linked against these.
+    readable += [
+        "/lib",
+        "/lib64",
+        "/usr/lib",
+        "/usr/lib64",
+        "/etc/ld.so.cache",
+        os.path.join(sys.base_prefix, "lib"),
+    ]
+    readable = [
+        path for path in readable if os.path.realpath(path) != os.path.dirname(os.path.realpath(library))
+    ]
+    os.chdir(scratch)
+    confinement.no_new_privileges()
+    active["no new privileges"] = True
+    confinement.drop_capabilities()
+    active["no capabilities"] = True
+    confinement.limit_process()
+    active["limits"] = True
+    try:
+        version = confinement.landlock(readable, [library], scratch, files=["/dev/null"])
+        active["landlock"] = _refused(lambda: os.listdir("/")) and _refused(
+            lambda: os.open("/etc/passwd", os.O_RDONLY)
+        )
+        active["landlock version"] = version
+    except OSError as error:
+        active["landlock"] = False
+        active["landlock error"] = str(error)
+    return active
+
+
+def check_seccomp(seccomp: confinement.SeccompFilter) -> bool:
+    """Whether a process under the filter really is refused a socket and a child."""
+    child = os.fork()
+    if child == 0:
+        try:
+            seccomp.install()
+            good = _refused(lambda: _socket.socket()) and _refused(os.fork)
+            os._exit(0 if good else 1)
+        finally:
+            os._exit(2)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _refused(attempt: object) -> bool:
+    try:
+        attempt()  # type: ignore[operator]
+    except OSError:
+        return True
+    return False
+
+
+def clean(folder: str) -> bool:
+    """Empty the folder, however deep: no recursion, no long path, one descriptor at a time."""
+    names = os.listdir(folder)
+    if not names:
+        return True
+    top = os.open(folder, os.O_RDONLY)
+    try:
+        for name in names:
+            _remove(top, name)
+        os.fchdir(top)
+        return not os.listdir(folder)
+    except OSError:
+        return False
+    finally:
+        os.close(top)
+
+
+def _remove(top: int, name: str) -> None:
+    """Remove one entry. A folder's folders are moved up beside it before it is removed, so nothing is ever deep."""
+    waiting = [name]
+    count = 0
+    os.fchdir(top)
+    while waiting:
+        name = waiting.pop()
+        try:
+            os.unlink(name, dir_fd=top)
+            continue
+        except IsADirectoryError:
+            pass
+        folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+        try:
+            for entry in os.listdir(folder):
+                try:
+                    os.unlink(entry, dir_fd=folder)
+                except IsADirectoryError:
+                    count += 1
+                    moved = f".removed.{os.getpid()}.{count}"
+                    os.rename(entry, moved, src_dir_fd=folder, dst_dir_fd=top)
+                    waiting.append(moved)
+        finally:
+            os.close(folder)
+        os.rmdir(name, dir_fd=top)
+
+
+def serve(control: "_socket.socket", scratch: str, seccomp: "confinement.SeccompFilter | None") -> None:
+    """Fork and reap at the caller's word, until it hangs up."""
+    children: list[int] = []
+    space = _socket.CMSG_SPACE(DESCRIPTOR.size)
+    try:
+        while True:
+            message, ancillary, _, _ = control.recvmsg(16, space)
+            if not message:
+                return
+            if message == b"R":
+                control.send(b"R" + reap(children.pop(0), scratch))
+            elif message == b"P":
+                descriptor = os.pidfd_open(children[0])
+                rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, DESCRIPTOR.pack(descriptor))]
+                control.sendmsg([b"P"], rights)
+                os.close(descriptor)
+            if ancillary:
+                (channel,) = DESCRIPTOR.unpack(ancillary[0][2])
+                child = os.fork()
+                if child == 0:
+                    try:
+                        os.close(control.fileno())
+                        student.serve(channel, seccomp)
+                    finally:
+                        os._exit(1)
+                os.close(channel)
+                children.append(child)
+    finally:
+        for child in children:
+            os.kill(child, 9)
+
+
+def reap(child: int, scratch: str) -> bytes:
+    os.kill(child, 9)  # it may have closed its channel and lived on
+    _, status, usage = os.wait4(child, 0)
+    return REAPED.pack(status, usage.ru_utime + usage.ru_stime, clean(scratch))
+
+
+def main() -> None:
+    control = _socket.socket(fileno=int(sys.argv[1]))
+    scratch = sys.argv[2]
+    prepare()
+    active = confine(scratch)
+    seccomp = None
+    try:
+        seccomp = confinement.SeccompFilter()
+        active["seccomp"] = check_seccomp(seccomp)
+    except OSError as error:
+        active["seccomp"] = False
+        active["seccomp error"] = str(error)
+    control.send(b"H" + json.dumps(active).encode())
+    os.dup2(1, 2)  # from here on nothing may write to the caller's terminal
+    gc.collect()
+    gc.freeze()
+    serve(control, scratch, seccomp)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""What the grader finds out about one program."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What can be said of the program as a whole."""
+
+    COMPILES = "compiles"
+    DOES_NOT_COMPILE = "does not compile"
+    NOT_TEXT = "is not text"
+    TOO_LARGE = "is too large"
+
+
+class Outcome(StrEnum):
+    """How one test ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"  # it ran, and the result is not the expected one
+    ERROR = "error"  # it raised, or its process ended early
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out of memory"
+    OUTPUT_LIMIT = "output limit"
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """One test of one program. `message` is the part of a sentence that the feedback is made from."""
+
+    __test__ = False  # pytest takes every class named Test* for one of its own
+
+    name: str
+    outcome: Outcome
+    message: str = ""
+    expected: str | None = None
+    got: str | None = None
+    exception: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The grade (0 to 100) of one program, and why.
+
+    `wall_s` and `cpu_s` are seconds, measured outside the student's process.
+    """
+
+    grade: float
+    status: Status
+    tests: tuple[TestResult, ...]
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
