@@ -1,0 +1,101 @@
+"""Starts the service of a student's folder and ends it again."""
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from serving.bundle import QUIET, Bundle
+from serving.errors import ServingEnvironmentError
+
+SERVICE = "serving.service:ArtificialStudent"
+READY_S = 180
+
+
+def serve(folder: Path, host: str = "127.0.0.1", port: int = 3000) -> None:
+    """Serves the student in `folder` until Ctrl-C or SIGTERM.
+
+    Raises ServingInputError where the folder holds no student, and ServingEnvironmentError where the port
+    is taken or the service does not come up.
+    """
+    about = Bundle.load(folder).about
+    check_port(host, port)
+    address = f"http://{host}:{port}"
+    print(f"serve: starting {about.model} ...", flush=True)
+    service = start(folder, host, port)
+    # `kill` ends this process as Ctrl-C does: by ending the service first.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        wait(service, address)
+        print(f"serve: {about.model} is ready at {address} (Ctrl-C ends it)", flush=True)
+        service.wait()
+    except KeyboardInterrupt:
+        print("serve: ending", flush=True)
+    finally:
+        end(service)
+        signal.signal(signal.SIGTERM, before)
+    if service.returncode not in (0, -signal.SIGINT):
+        raise ServingEnvironmentError(
+            f"the service ended by itself with exit code {service.returncode}; its last lines above say why"
+        )
+
+
+def start(folder: Path, host: str, port: int) -> "subprocess.Popen[bytes]":
+    """Starts the service as a process group of its own, so that Ctrl-C reaches it once, through us."""
+    command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--host", host, "--port", str(port)]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, **QUIET, "TUTEE_STUDENT": str(folder.resolve())},
+        cwd=Path(__file__).parent.parent,
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+    )
+
+
+def wait(service: "subprocess.Popen[bytes]", address: str, seconds: float = READY_S) -> None:
+    """Returns when the service answers; raises ServingEnvironmentError when it ends or takes too long."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if service.poll() is not None:
+            raise ServingEnvironmentError(
+                f"the service ended before it was ready, with exit code {service.returncode}; "
+                "its last lines above say why"
+            )
+        try:
+            # A proxy that the environment names is not for this machine's own address.
+            if httpx.get(f"{address}/readyz", timeout=5, trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise ServingEnvironmentError(f"the service was not ready after {seconds:.0f} s")
+
+
+def end(service: "subprocess.Popen[bytes]", seconds: float = 20) -> None:
+    """Asks the service to end, and ends it and all it started where it does not."""
+    if service.poll() is None:
+        service.send_signal(signal.SIGINT)
+        try:
+            service.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(service.pid, signal.SIGKILL)
+            service.wait()
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises ServingEnvironmentError where nothing can listen there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+            raise ServingEnvironmentError(
+                f"port {port} of {host} {reason}; choose another one, as in `tutee serve --port {port + 1}`"
+            ) from error

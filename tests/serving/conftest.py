@@ -1,0 +1,195 @@
+"""A made-up student of a made-up course: a very small model that has learnt one trajectory by heart."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+TASK = "Write a function `double(n)` that returns twice n."
+# What the student hands in, one after the other. The first holds markup that a page must not run.
+SCRIPT = "def double(n):\n    return '<script>document.title = \"owned\"</script><b>bold</b>'\n"
+NEARLY = "def double(n):\n    n = int(n)\n    return n + 2\n"
+RIGHT = "def double(n):\n    n = int(n)\n    return 2 * n\n"
+TRAJECTORY = (SCRIPT, NEARLY, RIGHT)
+TESTS = """form: calls
+limits: {seconds: 1, memory_mb: 128}
+tests:
+  - {call: "double(2)", returns: "4"}
+  - {call: "double(5)", returns: "10"}
+"""
+ECHO = """form: stdio
+limits: {seconds: 1, memory_mb: 128}
+tests:
+  - {stdin: "hi\\n", stdout: "hi\\n"}
+"""
+COURSE = """name: toy
+made_up: true
+logs: {path: log.csv}
+columns: {student: who, assignment: task, code: code, attempt: n, semester: term}
+assignments: {path: assignments}
+semesters: {train: ["1"], test: ["2"]}
+"""
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+FORMAT = "edits"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """BentoML keeps its files out of the user's home, and no library asks a network for anything."""
+    os.environ["BENTOML_HOME"] = str(tmp_path_factory.mktemp("bentoml"))
+    os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session")
+def course_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("course")
+    for name, task, tests in (("double", TASK, TESTS), ("echo", "Repeat the line that is typed.", ECHO)):
+        assignment = folder / "assignments" / name
+        assignment.mkdir(parents=True)
+        (assignment / "task.md").write_text(task)
+        (assignment / "tests.yaml").write_text(tests)
+    (folder / "log.csv").write_text("who,task,code,n,term\n")
+    (folder / "course.yaml").write_text(COURSE)
+    return folder / "course.yaml"
+
+
+@pytest.fixture(scope="session")
+def adapter(tmp_path_factory: pytest.TempPathFactory, course_file: Path) -> Path:
+    """The folder of an adapter; its base lies beside it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from tutee_grader import Assignment, Grader, feedback
+    from tutee_serializer import formats
+    from tutee_serializer.card import StudentCard
+
+    assignment = Assignment.load(course_file.parent / "assignments" / "double")
+    with Grader(workers=1) as grader:
+        said = [feedback(one) for one in grader.grade([(assignment, program) for program in TRAJECTORY])]
+    turns = [("system", formats.system_turn(FORMAT)), ("user", formats.task_turn(FORMAT, assignment.task))]
+    before = None
+    for program, words in zip(TRAJECTORY, said, strict=True):
+        turns.append(("assistant", formats.write_turn(FORMAT, before, program)))
+        turns.append(("user", formats.feedback_turn(FORMAT, words, program)))
+        before = program
+    messages = [{"role": role, "content": content} for role, content in turns]
+    tokenizer = make_tokenizer([content for _, content in turns])
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # a model this small is slower on two, much slower where they are shared
+    config = Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=16, max_position_embeddings=1024,
+        tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    model = Qwen3ForCausalLM(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(200):
+        loss = model(input_ids=ids, labels=ids).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss.item() < 0.01:
+            break
+
+    models = tmp_path_factory.mktemp("models")
+    card = StudentCard("base", "toy", ".", FORMAT, "summary", 1024, 160, "test")
+    model.save_pretrained(models / "base")
+    tokenizer.save_pretrained(models / "base")
+    card.save(models / "base")
+    # A fresh adapter changes nothing, so the student is its base.
+    get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(models / "sft")
+    StudentCard("sft", "toy", "../base", FORMAT, "summary", 1024, 160, "test").save(models / "sft")
+    return models / "sft"
+
+
+def make_tokenizer(texts: list[str]):
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from tutee_serializer.formats import markers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in markers(FORMAT)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=special[0],
+        eos_token=special[2],
+        additional_special_tokens=[special[1]],
+        chat_template=TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file: Path) -> Path:
+    """The folder that a service reads."""
+    from serving.bundle import pack
+    from tutee_serializer.course import Course
+
+    destination = tmp_path_factory.mktemp("bundle") / "toy"
+    about = {"version": "7", "metrics": {"grade proximity": 0.8125}}
+    pack(adapter, Course.load(course_file), destination, about)
+    return destination
+
+
+@pytest.fixture(scope="session")
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def service(bundle: Path, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen]:
+    """The real service, as `tutee serve` starts it: `serving.run.serve` in a process of its own."""
+    from serving.run import end, wait
+
+    log = tmp_path_factory.mktemp("service") / "log"
+    code = f"import pathlib, serving.run as run; run.serve(pathlib.Path({str(bundle)!r}), port={port})"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TUTEE_SECRET": "a secret of the service"},
+        )
+    process.log = log
+    try:
+        wait(process, f"http://127.0.0.1:{port}", seconds=120)
+        yield process
+    finally:
+        end(process)
+
+
+@pytest.fixture(scope="session")
+def client(service: subprocess.Popen, port: int) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def about(bundle: Path) -> dict:
+    return json.loads((bundle / "about.json").read_text())
