@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from tutee_serializer.privacy import load_key, pseudonym
 from tutee_serializer.schemas import QUARANTINE, SUBMISSIONS
 from tutee_serializer.text import UNREADABLE
 from tutee_serializer.times import read_times
+from tutee_serializer.validation import validate
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 # A log counts as written in the order of time when fewer of its rows than this share are behind those above.
@@ -33,6 +34,8 @@ class Ingest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_code_bytes: Annotated[int, Field(gt=0)] = 65_536
+    # Share of the log's rows that may be in quarantine before the run stops.
+    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.2
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Account:
     flow: list[Step]
     broken_assignments: dict[str, str]
     notes: dict[str, int]
+    warnings: list[str]
 
     def rows(self, *kinds: str) -> int:
         return sum(step.rows for step in self.flow if step.kind in kinds)
@@ -78,7 +82,8 @@ class Account:
     def __str__(self) -> str:
         width = max(len(step.step) for step in self.flow)
         lines = [f"{step.step:<{width}}  {step.rows:>9,}  {step.kind}" for step in self.flow]
-        return "\n".join([*lines, *(f"{note}: {count:,}" for note, count in self.notes.items())])
+        notes = [f"{note}: {count:,}" for note, count in self.notes.items() if count]
+        return "\n".join([*lines, *notes, *(f"warning: {warning}" for warning in self.warnings)])
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,13 @@ class Ingested:
 
 
 def ingest(course: Course, config: Ingest, places: Places) -> Ingested:
-    """Reads, judges, pseudonymises and writes a course's log; raises LogError where no row can be used."""
-    places.data.mkdir(parents=True, exist_ok=True)
+    """Reads, judges, pseudonymises, validates and writes a course's log, and its Data Docs.
+
+    Raises LogError where no row can be used, ValidationError where an expectation of level error fails.
+    """
     result = understand(course, config, places)
+    warnings = _validate(result, course, config, places)
+    result = replace(result, account=replace(result.account, warnings=warnings))
     _write(result.submissions, places.submissions)
     _write(result.quarantine, places.quarantine)
     result.account.save(places.account)
@@ -105,6 +114,14 @@ def _write(table: pl.DataFrame, path: Path) -> None:
     unfinished = path.with_suffix(".unfinished")
     table.write_parquet(unfinished)
     unfinished.replace(path)
+
+
+def _validate(result: Ingested, course: Course, config: Ingest, places: Places) -> list[str]:
+    share = result.account.rows("quarantine") / result.account.rows("in")
+    shares = {"share of rows in quarantine": (share, config.max_quarantined)}
+    good, _ = course.load_assignments()
+    checks = validate(result.submissions, course, good, shares, places.data_docs)
+    return [str(check) for check in checks if not check.passed]
 
 
 def understand(course: Course, config: Ingest, places: Places) -> Ingested:
@@ -130,7 +147,7 @@ def understand(course: Course, config: Ingest, places: Places) -> Ingested:
         counts = "".join(f"\n  {step.rows:,} x {step.step}" for step in flow[1:-1])
         raise LogError(f"{course.file}: not one row of {rows.height:,} can be used:{counts}")
     submissions, notes = _order(kept, course, load_key(places))
-    account = Account(course.name, course.made_up, staged.sources, flow, broken, notes)
+    account = Account(course.name, course.made_up, staged.sources, flow, broken, notes, [])
     account.check()
     return Ingested(submissions, quarantine, account)
 

@@ -1,0 +1,301 @@
+"""Great Expectations on the submissions of a course, with Data Docs that look right without a network."""
+
+import logging
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from tutee_serializer.course import Course
+from tutee_serializer.errors import ValidationError
+from tutee_serializer.schemas import SUBMISSIONS
+
+if TYPE_CHECKING:
+    import great_expectations as gx
+
+# How far a semester may be from the one before until it is worth a warning: a ratio less one, or, for scores,
+# the largest distance between the two cumulative distributions (Kolmogorov and Smirnov's statistic).
+DRIFT = {
+    "submissions per student": 0.5,
+    "mean score": 0.3,
+    "distance of scores": 0.3,
+    "median code length": 0.5,
+}
+SAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation and how it went; `samples` are a few of the rows that failed it."""
+
+    suite: str
+    expectation: str
+    severity: str
+    passed: bool
+    observed: str
+    samples: list[dict[str, Any]]
+
+    def __str__(self) -> str:
+        rows = "".join(f"\n    {row}" for row in self.samples)
+        return f"{self.suite}: {self.expectation} ({self.severity}): {self.observed}{rows}"
+
+
+def validate(
+    submissions: pl.DataFrame,
+    course: Course,
+    assignments: Iterable[str],
+    shares: dict[str, tuple[float, float]],
+    docs: Path,
+) -> list[Check]:
+    """Checks a SUBMISSIONS table and writes Data Docs to the folder `docs`.
+
+    `shares` maps the name of a share of the log's rows to its value and the highest it may have. Raises
+    ValidationError, with sample rows, where an expectation of level error fails; warnings are returned.
+    """
+    gx = _great_expectations()
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    tables = {
+        "schema": _schema_table(submissions),
+        "submissions": _submissions_table(submissions),
+        "log": pl.DataFrame({name: [value] for name, (value, _) in shares.items()}),
+    }
+    expected = {
+        "schema": _schema_expectations(),
+        "submissions": _submissions_expectations(course, assignments),
+        "log": _log_expectations(shares),
+    }
+    drift = drift_table(submissions, course.semesters.all)
+    if not drift.is_empty():
+        tables["drift"] = drift
+        expected["drift"] = _drift_expectations()
+    with tempfile.TemporaryDirectory() as folder:
+        _add_site(context, Path(folder))
+        checks = [check for suite in tables for check in _run(context, suite, tables[suite], expected[suite])]
+        context.build_data_docs(site_names=["tutee"])
+        _publish(Path(folder), docs)
+    failed = [check for check in checks if not check.passed and check.severity == "error"]
+    if failed:
+        listed = "\n".join(str(check) for check in failed)
+        counted = f"{len(failed)} of {len(checks)} expectations failed"
+        raise ValidationError(f"{course.file}: {counted}; see {docs / 'index.html'}\n{listed}")
+    return checks
+
+
+def _great_expectations() -> Any:
+    # Imported here, for it takes seconds; and nobody is told about it.
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import great_expectations as gx
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    return gx
+
+
+def _schema_table(submissions: pl.DataFrame) -> pl.DataFrame:
+    # Great Expectations cannot compare Arrow types; their names it can.
+    types = [(name, str(kind)) for name, kind in submissions.schema.items()]
+    return pl.DataFrame(types, schema=["column", "type"], orient="row")
+
+
+def _schema_expectations() -> list[Any]:
+    import great_expectations.expectations as gxe
+
+    pairs = [(name, str(kind)) for name, kind in SUBMISSIONS.items()]
+    return [
+        gxe.ExpectTableRowCountToEqual(value=len(pairs)),
+        gxe.ExpectColumnPairValuesToBeInSet(column_A="column", column_B="type", value_pairs_set=pairs),
+    ]
+
+
+def _submissions_table(submissions: pl.DataFrame) -> pl.DataFrame:
+    """The table without what people wrote, and with what can be expected of it."""
+    backwards = pl.col("submitted_at").diff().over("semester", "student", "assignment", order_by="order")
+    return submissions.select(
+        pl.exclude("code", "messages"),
+        pl.col("code").str.len_chars().alias("code length"),
+        (backwards.dt.total_seconds() < 0).fill_null(False).alias("clock runs backwards"),
+    )
+
+
+def drift_table(submissions: pl.DataFrame, semesters: list[str]) -> pl.DataFrame:
+    """How each semester differs from the one before it: one row a semester, one column a measure of DRIFT.
+
+    Scores are the log's: 0 to 100, or 0 and 100 where the log only says right or wrong. A measure is null
+    where one of the two semesters has no value for it.
+    """
+    score = pl.coalesce("logged_score", pl.col("logged_correct").cast(pl.Float64) * 100)
+    scored = submissions.lazy().select(
+        "semester", "student", score.alias("score"), pl.col("code").str.len_chars()
+    )
+    measured = (
+        scored.group_by("semester")
+        .agg(
+            (pl.len() / pl.col("student").n_unique()).alias("submissions per student"),
+            pl.col("score").mean().alias("mean score"),
+            pl.col("code").median().alias("median code length"),
+        )
+        .collect()
+    )
+    values = {row["semester"]: row for row in measured.iter_rows(named=True)}
+    scores = scored.select("semester", "score").drop_nulls().collect()
+    present = [semester for semester in semesters if semester in values]
+    rows = []
+    for before, now in pairwise(present):
+        row: dict[str, Any] = {"semester": now, "before": before}
+        for name in DRIFT:
+            if name == "distance of scores":
+                row[name] = _distance(*(scores.filter(semester=one)["score"] for one in (before, now)))
+            else:
+                old, new = values[before][name], values[now][name]
+                row[name] = new / old - 1 if old and new is not None else None
+        rows.append(row)
+    schema = {"semester": pl.String(), "before": pl.String(), **dict.fromkeys(DRIFT, pl.Float64())}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _distance(before: pl.Series, now: pl.Series) -> float | None:
+    """The largest difference between two cumulative distributions, 0..1 (Kolmogorov and Smirnov)."""
+    if before.is_empty() or now.is_empty():
+        return None
+    both = pl.concat([before, now]).unique().sort()
+    shares = [values.sort().search_sorted(both, side="right") / len(values) for values in (before, now)]
+    largest = (shares[0] - shares[1]).abs().max()
+    assert isinstance(largest, float)
+    return largest
+
+
+def _submissions_expectations(course: Course, assignments: Iterable[str]) -> list[Any]:
+    import great_expectations.expectations as gxe
+
+    must_be_there = ("submission_id", "semester", "student", "assignment", "order", "source_row")
+    semesters = course.semesters.all
+    expectations = [
+        *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in must_be_there),
+        gxe.ExpectColumnValuesToBeUnique(column="submission_id"),
+        gxe.ExpectCompoundColumnsToBeUnique(column_list=["semester", "student", "assignment", "order"]),
+        gxe.ExpectColumnValuesToBeInSet(column="assignment", value_set=sorted(assignments)),
+        gxe.ExpectColumnDistinctValuesToContainSet(column="semester", value_set=semesters),
+        gxe.ExpectColumnDistinctValuesToBeInSet(column="semester", value_set=semesters),
+        gxe.ExpectColumnValuesToBeBetween(column="order", min_value=1),
+        gxe.ExpectColumnValuesToBeBetween(column="logged_score", min_value=0, max_value=100),
+        gxe.ExpectColumnValuesToBeBetween(column="code length", min_value=1),
+        gxe.ExpectColumnValuesToBeInSet(
+            column="clock runs backwards", value_set=[False], mostly=0.98, severity="warning"
+        ),
+    ]
+    if {"score", "max_score"} & set(course.columns.mapping()):
+        expectations.append(
+            gxe.ExpectColumnValuesToNotBeNull(column="logged_score", mostly=0.9, severity="warning")
+        )
+    return expectations
+
+
+def _log_expectations(shares: dict[str, tuple[float, float]]) -> list[Any]:
+    import great_expectations.expectations as gxe
+
+    return [
+        gxe.ExpectColumnValuesToBeBetween(column=name, min_value=0, max_value=most)
+        for name, (_, most) in shares.items()
+    ]
+
+
+def _drift_expectations() -> list[Any]:
+    import great_expectations.expectations as gxe
+
+    return [
+        gxe.ExpectColumnValuesToBeBetween(column=name, min_value=-most, max_value=most, severity="warning")
+        for name, most in DRIFT.items()
+    ]
+
+
+def _run(
+    context: "gx.AbstractDataContext", suite: str, table: pl.DataFrame, expected: list[Any]
+) -> list[Check]:
+    import great_expectations as gx
+
+    source = context.data_sources.add_pandas(suite)
+    batch = source.add_dataframe_asset(suite).add_batch_definition_whole_dataframe("all")
+    named = context.suites.add(gx.ExpectationSuite(suite))
+    for expectation in expected:
+        named.add_expectation(expectation)
+    definition = context.validation_definitions.add(
+        gx.ValidationDefinition(name=suite, data=batch, suite=named)
+    )
+    identity = [name for name in ("submission_id", "source_row", "semester") if name in table.columns]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        outcome = definition.run(
+            batch_parameters={"dataframe": table.to_pandas(use_pyarrow_extension_array=True)},
+            result_format={
+                "result_format": "SUMMARY",
+                "partial_unexpected_count": SAMPLES,
+                "unexpected_index_column_names": identity,
+            },
+        )
+    return [_check(suite, result) for result in outcome.results]
+
+
+def _check(suite: str, result: Any) -> Check:
+    config = result.expectation_config
+    raised = (result.exception_info or {}).get("exception_message")
+    found = result.result
+    if raised:
+        observed = f"could not be checked: {raised}"
+    elif "element_count" in found:
+        observed = f"{found['unexpected_count']:,} of {found['element_count']:,} rows"
+    else:
+        observed = f"observed {found.get('observed_value')}"
+    told = {
+        name: value
+        for name, value in config.kwargs.items()
+        if name not in ("batch_id", "result_format") and value is not None
+    }
+    words = config.type.replace("_", " ")
+    settings = ", ".join(f"{name}={value}" for name, value in told.items())
+    return Check(
+        suite=suite,
+        expectation=f"{words} [{settings}]",
+        severity="error" if config.severity == "critical" else str(config.severity.value),
+        passed=bool(result.success),
+        observed=observed,
+        samples=list(found.get("partial_unexpected_index_list") or []),
+    )
+
+
+def _add_site(context: "gx.AbstractDataContext", folder: Path) -> None:
+    site = {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+    }
+    context.add_data_docs_site("tutee", site)
+
+
+def _publish(built: Path, docs: Path) -> None:
+    """Puts the built pages in the place of earlier ones, with a style sheet of ours for the remote ones."""
+    style = resources.files("tutee_serializer").joinpath("data_docs.css").read_text(encoding="utf-8")
+    if docs.exists():
+        shutil.rmtree(docs)
+    for page in built.rglob("*.html"):
+        target = docs / page.relative_to(built)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(_mend(page.read_text(encoding="utf-8"), style), encoding="utf-8")
+
+
+def _mend(page: str, style: str) -> str:
+    """A page that asks nothing of the network: remote styles, scripts and pictures go, ours come in."""
+    page = re.sub(r"<link\b[^>]*>", "", page)
+    page = re.sub(r"<script\b[^>]*\bsrc=[^>]*>\s*</script>", "", page)
+    page = re.sub(r"<img\b[^>]*>", "", page)
+    return page.replace("</head>", f"<style>\n{style}</style>\n</head>", 1)
