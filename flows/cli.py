@@ -1,1 +1,58 @@
-def main() -> None: ...
+"""The command line: `tutee SUBCOMMAND`. It says what went wrong, and ends with the exit code that fits.
+
+0 done, 1 a gate or a check said no, 2 the user's input is wrong, 3 the environment lacks something; any
+other: a bug.
+"""
+
+import sys
+
+import typer
+
+from flows import telemetry
+from flows.commands import course, machine, stages, students
+from flows.errors import lack_of
+from flows.guard import end_with_retrain
+
+app = typer.Typer(
+    help="Turns a course's submission logs into artificial students.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+PANELS = {
+    "Students": (students.retrain, students.status, students.promote, students.rollback, students.serve),
+    "Courses": (course.validate, course.import_),
+    "Stages of the pipeline": (
+        stages.source,
+        stages.ingest,
+        stages.grade,
+        stages.serialize,
+        stages.train,
+        stages.pairs,
+        stages.rollout,
+        stages.report,
+    ),
+    "Machine": (machine.doctor,),
+}
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
+
+
+def main() -> None:
+    telemetry.turn_off()
+    end_with_retrain()
+    try:
+        app()
+    except Exception as error:
+        code, message = getattr(error, "exit_code", None), str(error)
+        if code not in (2, 3) and (lack := lack_of(error)):
+            code, message = 3, lack
+        if not isinstance(code, int):
+            raise
+        print(f"tutee: {message}", file=sys.stderr)
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""From a course to a served student, and back to the one before."""
+
+from typing import Annotated
+
+import typer
+
+from flows.commands.stages import CourseArgument
+
+
+def retrain(
+    course: CourseArgument,
+    preset: Annotated[
+        str | None, typer.Option(help="A file of presets/, without .yaml; written into params.yaml.")
+    ] = None,
+) -> None:
+    """Brings a course's students up to date: stages, registration, gate, promotion, Bento."""
+    from pathlib import Path
+
+    from flows.guard import alone
+    from flows.parameters import choose_preset, load
+    from flows.server import prefect
+
+    load(course, preset)
+    if preset:
+        choose_preset(preset)
+    with alone(Path("data/.retrain.lock")), prefect(Path("data/.prefect")):
+        from flows.retrain import retrain
+
+        retrain(course)
+
+
+def status(course: CourseArgument) -> None:
+    """Says which stages are out of date, and which versions are champion and challenger."""
+    from flows.parameters import load
+    from flows.pipeline import Pipeline
+    from flows.registry import CHALLENGER, CHAMPION, Registry
+    from tutee_serializer.places import Places
+
+    places = Places(load(course, logs=False).course.name)
+    pipeline = Pipeline.of(places)
+    late = pipeline.out_of_date()
+    for stage in pipeline.stages:
+        print(f"{stage}: {late.get(stage, 'up to date')}")
+    registry = Registry(places)
+    for alias in (CHAMPION, CHALLENGER):
+        version = registry.aliased(alias)
+        print(f"{alias}: {registry.describe(version) if version else 'none yet'}")
+
+
+def promote(course: CourseArgument) -> None:
+    """Puts the best of the present results to the gate again; ends with 1 where the gate says no."""
+    import polars as pl
+
+    from flows.parameters import load
+    from flows.pipeline import Pipeline
+    from flows.registry import Registry
+    from flows.release import pack, promote
+    from tutee_serializer.places import Places
+
+    setup = load(course, logs=False)
+    places = Places(setup.course.name)
+    registry = Registry(places)
+    said, _ = promote(setup, Pipeline.of(places), registry, pl.read_parquet(places.metrics), again=True)
+    print(f"promote: {said}")
+    print(f"pack: {pack(setup, registry)}")
+
+
+def rollback(course: CourseArgument) -> None:
+    """Makes the champion before the present one champion again."""
+    from flows.parameters import load
+    from flows.registry import Registry
+    from flows.release import pack
+    from tutee_serializer.places import Places
+
+    setup = load(course, logs=False)
+    registry = Registry(Places(setup.course.name))
+    old, new = registry.roll_back()
+    print(f"rollback: champion is {registry.describe(new)} again, no more version {old.number}")
+    print(f"pack: {pack(setup, registry)}")
+
+
+def serve(
+    course: CourseArgument,
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 3000,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Serves the champion: an API, and a page on which one watches it try."""
+    from flows.parameters import load
+    from flows.release import student_folder
+    from serving.run import serve
+    from tutee_serializer.places import Places
+
+    serve(student_folder(Places(load(course, logs=False).course.name)), host, port)

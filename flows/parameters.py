@@ -1,0 +1,136 @@
+"""params.yaml, parsed once, and a course and a preset with it: everything wrong is said before any work."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from flows.errors import FlowsInputError
+from flows.promotion import Gate
+from tutee_evaluator.metrics import Report
+from tutee_evaluator.rollout import Rollout
+from tutee_serializer.course import Course, problems_of
+from tutee_serializer.errors import CourseError
+from tutee_serializer.ingest import Ingest
+from tutee_serializer.selection import Serialize
+from tutee_trainer.errors import PresetError
+from tutee_trainer.pairs import Pairs
+from tutee_trainer.preset import Preset
+
+FILE = Path("params.yaml")
+
+
+class Parameters(BaseModel):
+    """The whole of params.yaml. `courses` maps a course's name to its file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    courses: dict[str, str] = Field(min_length=1)
+    preset: str
+    ingest: Ingest = Ingest()
+    serialize: Serialize = Serialize()
+    pairs: Pairs = Pairs()
+    rollout: Rollout = Rollout()
+    report: Report = Report()
+    gate: Gate = Gate()
+
+    @classmethod
+    def load(cls, file: Path = FILE) -> "Parameters":
+        """Reads params.yaml; raises FlowsInputError with every problem at once."""
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FlowsInputError(
+                f"{file}: missing in {Path.cwd()}; run `tutee` in the folder that holds dvc.yaml too"
+            ) from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise FlowsInputError(f"{file}: cannot be read as YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise FlowsInputError(f"{file}: holds no `courses:` and `preset:`")
+        # A section that is there with nothing in it (`report:`) has its defaults.
+        sections = {name: value for name, value in values.items() if value is not None}
+        try:
+            return cls.model_validate(sections)
+        except ValidationError as error:
+            raise FlowsInputError("\n".join(f"{file}: {problem}" for problem in problems_of(error))) from None
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a command works with: a course, the parameters, and the preset they name."""
+
+    course: Course
+    parameters: Parameters
+    preset: Preset
+
+
+def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
+    """Everything a stage of `course` (a name in params.yaml, or a course file) is told by files.
+
+    `preset` takes the place of the one in params.yaml. `logs=False` leaves unchecked whether the log is
+    there. Raises FlowsInputError with every problem of all the files at once.
+    """
+    problems: list[str] = []
+    parameters: Parameters | None = None
+    found: Course | None = None
+    chosen: Preset | None = None
+    try:
+        parameters = Parameters.load()
+    except FlowsInputError as error:
+        problems.append(str(error))
+    courses = parameters.courses if parameters else _courses()
+    try:
+        found = Course.load(courses.get(course, course), logs)
+    except CourseError as error:
+        hint = "" if Path(courses.get(course, course)).exists() else _known(courses)
+        problems.append(f"{error}{hint}")
+    else:
+        problems += _unlisted(found, courses)
+    name = preset or (parameters.preset if parameters else None)
+    if name:
+        try:
+            chosen = Preset.load(name)
+        except PresetError as error:
+            problems.append(str(error))
+    if problems or not (parameters and found and chosen):
+        raise FlowsInputError("\n".join(problems))
+    return Setup(found, parameters, chosen)
+
+
+def choose_preset(preset: str, file: Path = FILE) -> None:
+    """Writes `preset: NAME` into params.yaml, leaving every other byte, so that `dvc repro` does the same."""
+    text = file.read_text(encoding="utf-8")
+    changed = re.sub(r"(?m)^(preset:[ \t]*)[^\s#]+", rf"\g<1>{preset}", text, count=1)
+    if changed != text:
+        file.write_text(changed, encoding="utf-8")
+
+
+def _courses() -> dict[str, str]:
+    """The courses of a params.yaml that has something wrong elsewhere, as far as they can be read."""
+    try:
+        values = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    courses = values.get("courses") if isinstance(values, dict) else None
+    return courses if isinstance(courses, dict) else {}
+
+
+def _known(courses: dict[str, str]) -> str:
+    return f" (courses in {FILE}: {', '.join(courses)})" if courses else ""
+
+
+def _unlisted(course: Course, courses: dict[str, str]) -> list[str]:
+    listed = courses.get(course.name)
+    if listed is None:
+        return [
+            f"{FILE}: {course.name} is not among `courses`; add this line below `courses:`\n"
+            f"  {course.name}: {course.file}"
+        ]
+    if Path(listed).resolve() != course.file.resolve():
+        return [
+            f"{FILE}: `courses.{course.name}` is {listed}, but {course.file} calls itself {course.name} too; "
+            "give one of the courses another name"
+        ]
+    return []

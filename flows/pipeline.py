@@ -1,0 +1,111 @@
+"""The pipeline as dvc.yaml writes it down: which stages a course has, and running one of them."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.errors import FlowsEnvironmentError, FlowsInputError, StageError
+from tutee_serializer.places import Places
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+METHODS = ("base", "sft", "para", "dpo", "dapo")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The stages that lead to one course's report, in the order in which they run."""
+
+    repo: "Repo"
+    places: Places
+    stages: tuple[str, ...]
+
+    @classmethod
+    def of(cls, places: Places) -> "Pipeline":
+        """Reads dvc.yaml below `places.root`.
+
+        Raises FlowsInputError where the pipeline is broken or makes no report for the course.
+        """
+        from dvc.exceptions import DvcException, OutputNotFoundError
+        from dvc.repo import Repo
+        from dvc.repo.reproduce import plan_repro
+
+        # A stage's command is `tutee ...`: the one of this very environment.
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        logging.getLogger("dvc").setLevel(logging.ERROR)
+        try:
+            repo = Repo(str(places.root))
+            final = [out.stage for out in repo.find_outs_by_path(str(places.report))]
+            order = plan_repro(repo.index.graph, final)
+        except OutputNotFoundError:
+            raise FlowsInputError(
+                f"dvc.yaml: no stage writes {places.report}; is {places.course} listed in params.yaml?"
+            ) from None
+        except DvcException as error:
+            raise FlowsInputError(f"dvc.yaml, params.yaml or the preset: {error}") from error
+        return cls(repo, places, tuple(stage.addressing for stage in order))
+
+    def run(self, stage: str) -> bool:
+        """Runs one stage, if anything it depends on has changed; says whether it ran.
+
+        Raises StageError where its command fails, with that command's exit code.
+        """
+        from dvc.exceptions import ReproductionError
+        from dvc.lock import LockError
+
+        try:
+            return bool(self.repo.reproduce(stage, single_item=True))
+        except LockError as error:
+            raise FlowsEnvironmentError(f"{stage}: another dvc command is at work here: {error}") from error
+        except ReproductionError as error:
+            code = _exit_code(error)
+            if code is None:
+                raise
+            raise StageError(stage, code) from error
+
+    def out_of_date(self) -> dict[str, str]:
+        """Why the next run would run a stage, by stage; one that always runs is among them."""
+        changed = self.repo.status(targets=list(self.stages))
+        return {stage: ", ".join(_reasons(changed[stage])) for stage in self.stages if stage in changed}
+
+    def hash_of(self, path: Path) -> str:
+        """The content hash that DVC has recorded for an output."""
+        (out,) = self.repo.find_outs_by_path(str(path))
+        return str(out.hash_info.value)
+
+    def hashes(self) -> dict[str, str]:
+        """The content hashes of the course's models and their metrics."""
+        outputs = [*(self.places.model(method) for method in METHODS), self.places.metrics]
+        return {str(path): self.hash_of(path) for path in outputs}
+
+    def fingerprint(self) -> str:
+        """One hash over `hashes`: the same results have the same one."""
+        return hashlib.sha256(json.dumps(self.hashes(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _reasons(changes: list[str | dict[str, dict[str, str]]]) -> Iterator[str]:
+    """The words of `dvc status`: a plain one, or what became of which dependency or output."""
+    for change in changes:
+        if isinstance(change, str):
+            yield change
+        else:
+            for files in change.values():
+                yield from (f"{file} {what}" for file, what in files.items())
+
+
+def _exit_code(error: BaseException) -> int | None:
+    """The exit code of the stage's command, which DVC gives only in the words of its error."""
+    chained: BaseException | None = error
+    while chained is not None:
+        if found := re.search(r"exited with (-?\d+)$", str(chained)):
+            return int(found[1])
+        chained = chained.__cause__
+    return None

@@ -1,0 +1,196 @@
+"""What MLflow remembers of a course: a run per distinct result, its adapters as versions, two aliases."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.errors import FlowsInputError
+from tutee_serializer.places import Places
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+DATABASE = Path("mlflow.db")
+ARTIFACTS = Path("mlruns")
+ADAPTERS = ("sft", "para", "dpo", "dapo")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered adapter.
+
+    `fingerprint` names the results of its run, `examination` the test set and how it was examined there.
+    """
+
+    number: int
+    run_id: str
+    method: str
+    fingerprint: str
+    examination: str
+    tags: Mapping[str, str]
+
+
+class Registry:
+    """The versions of the registered model `tutee-COURSE`."""
+
+    def __init__(self, places: Places) -> None:
+        from mlflow import MlflowClient
+
+        self.places = places
+        self.model = f"tutee-{places.course}"
+        address = f"sqlite:///{(places.root / DATABASE).resolve()}"
+        self.client = MlflowClient(tracking_uri=address, registry_uri=address)
+
+    def find(self, fingerprint: str) -> dict[str, Version]:
+        """The versions of the run with these results, by method; empty where there is none that is whole."""
+        runs: dict[str, dict[str, Version]] = {}
+        for version in self.versions():
+            if version.fingerprint == fingerprint:
+                runs.setdefault(version.run_id, {})[version.method] = version
+        return next((run for run in runs.values() if set(run) == set(ADAPTERS)), {})
+
+    def versions(self) -> list[Version]:
+        """All versions, the oldest first."""
+        found = self.client.search_model_versions(f"name = '{self.model}'")
+        return sorted((_version(one) for one in found), key=lambda version: version.number)
+
+    def aliased(self, alias: str) -> Version | None:
+        """The version that bears `alias`, if one does."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return _version(self.client.get_model_version_by_alias(self.model, alias))
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+    def register(
+        self,
+        fingerprint: str,
+        examination: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        hashes: Mapping[str, str],
+        files: Sequence[Path],
+        made_up: bool,
+    ) -> dict[str, Version]:
+        """Logs one run with all of the course's models and registers each adapter; returns them by method.
+
+        The versions are made last, after every file is there: what a killed run has left, `find` passes over.
+        """
+        from mlflow.entities import Metric, Param
+
+        client = self.client
+        experiment = client.get_experiment_by_name(self.model)
+        where = (self.places.root / ARTIFACTS / self.places.course).resolve().as_uri()
+        experiment_id = (
+            experiment.experiment_id if experiment else client.create_experiment(self.model, where)
+        )
+        tags = {"course": self.places.course, "made_up": str(made_up).lower()}
+        run = client.create_run(
+            experiment_id, tags={**tags, **{f"dvc.{path}": hash for path, hash in hashes.items()}}
+        )
+        run_id = run.info.run_id
+        now = int(time.time() * 1000)
+        client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+            params=[Param(name, str(value)) for name, value in params.items()],
+        )
+        for file in files:
+            client.log_artifact(run_id, str(file))
+        # An adapter's card names its base relative to its own folder, so the base travels beside it.
+        for method in ("base", *ADAPTERS):
+            client.log_artifacts(run_id, str(self.places.model(method)), method)
+        client.set_terminated(run_id)
+        self._create_model()
+        for method in ADAPTERS:
+            client.create_model_version(
+                self.model,
+                f"runs:/{run_id}/{method}",
+                run_id,
+                tags={**tags, "method": method, "fingerprint": fingerprint, "examination": examination},
+            )
+        return self.find(fingerprint)
+
+    def describe(self, version: Version) -> str:
+        """In words, for a person."""
+        return f"{self.model} version {version.number} ({version.method.upper()})"
+
+    def metrics(self, version: Version) -> dict[str, float]:
+        """The figures of the version's method, by metric."""
+        found = self.client.get_run(version.run_id).data.metrics
+        mine = f"{version.method}."
+        return {name.removeprefix(mine): value for name, value in found.items() if name.startswith(mine)}
+
+    def folder(self, version: Version) -> Path:
+        """Where the adapter lies; its base lies beside it, unless it is the hub's."""
+        from mlflow.artifacts import download_artifacts
+
+        # The artifacts are local, so nothing is copied.
+        return Path(
+            download_artifacts(
+                run_id=version.run_id, artifact_path=version.method, tracking_uri=self.client.tracking_uri
+            )
+        )
+
+    def point(self, alias: str, version: Version) -> None:
+        """Gives `alias` to `version`; a new champion remembers the one before it."""
+        if alias == CHAMPION:
+            before = self.aliased(CHAMPION)
+            if before and before.number != version.number:
+                self.tag(version, "champion_before", str(before.number))
+        self.client.set_registered_model_alias(self.model, alias, str(version.number))
+
+    def tag(self, version: Version, name: str, value: str) -> None:
+        """Writes a tag on a version, over the one that may be there."""
+        self.client.set_model_version_tag(self.model, str(version.number), name, value)
+
+    def roll_back(self) -> tuple[Version, Version]:
+        """Gives the alias champion to the champion before; returns the old one and the new one.
+
+        Raises FlowsInputError where there is no champion, or none before it.
+        """
+        champion = self.champion()
+        before = champion.tags.get("champion_before")
+        if before is None:
+            raise FlowsInputError(
+                f"{self.model}: version {champion.number} is the first champion; there is none to go back to"
+            )
+        self.client.set_registered_model_alias(self.model, CHAMPION, before)
+        return champion, self.champion()
+
+    def champion(self) -> Version:
+        """The champion; raises FlowsInputError where there is none yet."""
+        champion = self.aliased(CHAMPION)
+        if champion is None:
+            raise FlowsInputError(
+                f"{self.model}: no version is champion yet; `tutee retrain {self.places.course}` makes one"
+            )
+        return champion
+
+    def _create_model(self) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(self.model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+
+def _version(found: "ModelVersion") -> Version:
+    tags = dict(found.tags)
+    return Version(
+        number=int(found.version),
+        run_id=found.run_id,
+        method=tags["method"],
+        fingerprint=tags["fingerprint"],
+        examination=tags["examination"],
+        tags=tags,
+    )

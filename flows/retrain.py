@@ -1,0 +1,111 @@
+"""The Prefect flow `retrain`: from a course's logs to a promoted, packed artificial student."""
+
+import time
+from functools import partial
+from typing import Any
+
+import polars as pl
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import TaskRun
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import State
+
+from flows import release
+from flows.parameters import Setup, load
+from flows.pipeline import Pipeline
+from flows.registry import CHAMPION, Registry
+from tutee_evaluator.report import results_table
+from tutee_serializer.places import Places
+
+# Exit codes with which a command has said what is wrong; trying again would only say it again.
+EXPLAINED = (1, 2, 3)
+SETTLE_S = 10
+
+
+def retrain(course: str) -> None:
+    """Runs the flow, and returns when Prefect has written down what it did."""
+    # A heartbeat costs a second at the end of every flow, and nobody watches for it here.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        _retrain(course)
+
+
+def _is_worth_a_retry(_: Any, __: TaskRun, state: State) -> bool:
+    return getattr(state.result(raise_on_failure=False), "exit_code", None) not in EXPLAINED
+
+
+# What was killed from outside (no memory left, a network share away) may well pass the second time.
+_step = partial(
+    task, retries=1, retry_delay_seconds=1, retry_condition_fn=_is_worth_a_retry, cache_policy=NO_CACHE
+)
+
+
+@flow(name="retrain", flow_run_name="{course}", validate_parameters=False)
+def _retrain(course: str) -> None:
+    setup = load(course)
+    places = Places(setup.course.name)
+    pipeline = Pipeline.of(places)
+    for stage in pipeline.stages:
+        _run.with_options(task_run_name=stage)(pipeline, stage)
+    metrics = pl.read_parquet(places.metrics)
+    table = results_table(metrics)
+    create_markdown_artifact(f"```\n{table}\n```", key=f"results-{setup.course.name}")
+    registry = Registry(places)
+    _register(setup, pipeline, registry, metrics)
+    _promote(setup, pipeline, registry, metrics)
+    _pack(setup, registry)
+    _settle(len(pipeline.stages) + 3)
+    print(f"\n{table}\n")
+    print(_ending(setup, places, registry))
+
+
+@_step(name="stage")
+def _run(pipeline: Pipeline, stage: str) -> None:
+    if not pipeline.run(stage):
+        print(f"{stage}: up to date", flush=True)
+
+
+@_step(name="register", task_run_name="register")
+def _register(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.DataFrame) -> None:
+    versions, new = release.register(setup, pipeline, registry, metrics)
+    numbers = ", ".join(f"{method} v{version.number}" for method, version in versions.items())
+    print(f"register: {registry.model}: {numbers}" + ("" if new else ", registered before"), flush=True)
+
+
+@_step(name="promote", task_run_name="promote")
+def _promote(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.DataFrame) -> None:
+    said, new = release.promote(setup, pipeline, registry, metrics)
+    print(f"promote: {said}" + ("" if new else ", decided before"), flush=True)
+
+
+@_step(name="pack", task_run_name="pack")
+def _pack(setup: Setup, registry: Registry) -> None:
+    print(f"pack: {release.pack(setup, registry)}", flush=True)
+
+
+def _ending(setup: Setup, places: Places, registry: Registry) -> str:
+    champion = registry.aliased(CHAMPION)
+    course = setup.course
+    served = "make serve" if course.name == "demo" else f"make serve COURSE={course.file}"
+    lines = [f"report      {places.report}"]
+    if champion:
+        lines.append(f"registered  {registry.describe(champion)}, alias {CHAMPION}")
+    if course.made_up:
+        lines.append("students    made up: no student in this course is real")
+    return "\n".join([*lines, f"next        {served}"])
+
+
+def _settle(tasks: int) -> None:
+    """Waits until Prefect's server, which takes notes in the background, has noted the tasks' ends."""
+    this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.get_id()]))
+    deadline = time.monotonic() + SETTLE_S
+    with get_client(sync_client=True) as client:
+        while time.monotonic() < deadline:
+            runs = client.read_task_runs(flow_run_filter=this_run)
+            if sum(run.state is not None and run.state.is_final() for run in runs) >= tasks:
+                return
+            time.sleep(0.1)
