@@ -89,6 +89,10 @@ class Assignment:
         parts = (self.form, self.tests, self.limits, self.leniency)
         object.__setattr__(self, "fingerprint", hashlib.sha256(repr(parts).encode()).hexdigest())
 
+    # Expected values may be dicts or lists, which have no hash of their own.
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
     @staticmethod
     def load(folder: Path | str, tests: str | None = None) -> "Assignment":
         """Read an assignment's folder.
