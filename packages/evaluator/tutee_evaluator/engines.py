@@ -157,7 +157,7 @@ class Student:
 
     def write(self, prompts: Sequence[str]) -> list[str | None]:
         """The turn after each prompt, in the same order; None where it did not end in time."""
-        encoded = self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
+        encoded = [self._encode(prompt) for prompt in prompts]
         longest_first = sorted(range(len(encoded)), key=lambda row: -len(encoded[row]))
         texts: list[str | None] = [None] * len(encoded)
         with tqdm(
@@ -234,7 +234,10 @@ class Student:
         return torch.multinomial(chances, 1, generator=self._random)[:, 0]
 
     def _tokens(self, text: str) -> int:
-        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(self._encode(text))
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def _base(folder: Path, card: StudentCard) -> str:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tutee_evaluator.engines import Copy, Engine, Message, Situation, Student
 from tutee_evaluator.errors import EvaluatorInputError
-from tutee_grader import VERDICTS, Assignment, Grader, feedback
+from tutee_grader import VERDICTS, Assignment, Grader, Verdict, feedback, verdict_from_row
 from tutee_serializer.course import Course
 from tutee_serializer.formats import TASK, feedback_turn, read_turn, write_turn
 from tutee_serializer.places import Places
@@ -106,8 +106,11 @@ def run(course: Course, method: str, config: Rollout, places: Places, progress: 
     submissions = read_table(places.submissions, "ingest")
     engine = _engine(method, config, places, dialogs, progress)
     assignments, _ = course.load_assignments()
+    known = _known(submissions, read_table(places.verdicts, "grade"))
     with Grader() as grader:
-        rollouts = roll_out(method, engine, dialogs, submissions, assignments, grader, config, progress)
+        rollouts = roll_out(
+            method, engine, dialogs, submissions, assignments, grader, config, known=known, progress=progress
+        )
     places.rollouts.mkdir(parents=True, exist_ok=True)
     rollouts.write_parquet(places.rollout(method))
     return rollouts
@@ -131,19 +134,23 @@ def roll_out(
     assignments: Mapping[str, Assignment],
     grader: Grader,
     config: Rollout,
+    *,
+    known: Mapping[tuple[str, str], Verdict] | None = None,
     progress: bool = False,
 ) -> pl.DataFrame:
     """Rolls `engine` out from the drawn starts of the held-out dialogs (DIALOGS); returns ROLLOUTS.
 
-    All rollouts go forward together: each step is one batch of writing and one batch of grading.
+    All rollouts go forward together: each step is one batch of writing and one batch of grading. A
+    program whose verdict is among `known`, by assignment and code, is not graded again.
     Raises EvaluatorInputError where the held-out dialogs give nothing to roll out.
     """
     walks = _walks(engine, dialogs, submissions, assignments, config)
+    verdicts = dict(known or {})
     steps = range(1, config.steps + 1)
     for step in tqdm(steps, f"rollout {method}", unit="step", disable=None if progress else True):
         going = [walk for walk in walks if walk.stop is None]
         if going:
-            _advance(going, step, engine, grader, config.steps)
+            _advance(going, step, engine, grader, verdicts, config.steps)
     rows = []
     for walk in walks:
         assert walk.stop is not None  # the last step stops every walk
@@ -258,8 +265,21 @@ def _programs(format: str, messages: Sequence[Message]) -> list[str]:
     return programs
 
 
-def _advance(walks: Sequence[_Walk], step: int, engine: Engine, grader: Grader, steps: int) -> None:
-    """Takes one step with each of `walks`."""
+def _known(submissions: pl.DataFrame, verdicts: pl.DataFrame) -> dict[tuple[str, str], Verdict]:
+    """The verdicts of the real submissions, by assignment and code."""
+    rows = submissions.select("submission_id", "assignment", "code").join(verdicts, on="submission_id")
+    return {(row["assignment"], row["code"]): verdict_from_row(row) for row in rows.iter_rows(named=True)}
+
+
+def _advance(
+    walks: Sequence[_Walk],
+    step: int,
+    engine: Engine,
+    grader: Grader,
+    verdicts: dict[tuple[str, str], Verdict],
+    steps: int,
+) -> None:
+    """Takes one step with each of `walks`; adds what was graded to `verdicts`."""
     attempts = engine.next_programs([Situation(walk.messages, walk.previous) for walk in walks])
     read: list[tuple[_Walk, str]] = []
     for walk, attempt in zip(walks, attempts, strict=True):
@@ -268,8 +288,12 @@ def _advance(walks: Sequence[_Walk], step: int, engine: Engine, grader: Grader, 
             walk.stop = StopReason.UNREADABLE
         else:
             read.append((walk, attempt.program))
-    verdicts = grader.grade([(walk.assignment, program) for walk, program in read])
-    for (walk, program), verdict in zip(read, verdicts, strict=True):
+    new = {(walk.assignment.name, program): walk.assignment for walk, program in read}
+    new = {key: assignment for key, assignment in new.items() if key not in verdicts}
+    graded = grader.grade([(assignment, program) for (_, program), assignment in new.items()])
+    verdicts.update(zip(new, graded, strict=True))
+    for walk, program in read:
+        verdict = verdicts[walk.assignment.name, program]
         words = feedback(verdict, level=engine.feedback)
         walk.rows.append(
             _row(
