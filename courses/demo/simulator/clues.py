@@ -32,7 +32,6 @@ class Clue:
 
     sign: Sign
     line: int | None = None
-    exception: str | None = None
 
 
 # How likely a bug of a kind is found, for each sign: (kinds that the sign speaks of, chance), others' chance.
@@ -59,27 +58,38 @@ def chance(clue: Clue, bug: Bug, lines: range, skill: float) -> float:
     found = pointed if bug.kind in kinds else other
     if clue.line is not None and clue.line - 1 in lines:
         found = _ON_THE_LINE
-    return min(0.97, found * (0.7 + 0.5 * skill))
+    return min(0.97, found * (0.75 + 0.5 * skill))
 
 
 def read(verdict: Any) -> Clue:
     """The clue in a verdict of tutee_grader."""
     failed = next((test for test in verdict.tests if test.outcome != "passed"), None)
     if verdict.status == "does not compile":
-        return Clue(Sign.SYNTAX, getattr(failed, "line", None), getattr(failed, "exception", None))
+        named = re.search(r"on line (\d+)", failed.message) if failed else None
+        return Clue(Sign.SYNTAX, int(named[1]) if named else None)
     if failed is None:
         return Clue(Sign.NONE)
     if failed.outcome == "timeout":
         return Clue(Sign.ENDLESS)
     if failed.exception:
-        return Clue(Sign.EXCEPTION, failed.line, failed.exception)
-    if failed.got in (None, "None", ""):
+        return Clue(Sign.EXCEPTION, failed.line)
+    got, expected = _plain(failed.got), _plain(failed.expected)
+    if got in ("None", ""):
         return Clue(Sign.NOTHING)
-    if len(failed.got) > len(failed.expected) and failed.got.endswith(failed.expected):
+    if len(got) > len(expected) and got.endswith(expected):
         return Clue(Sign.CHATTY)
-    if _near(failed.got, failed.expected):
+    if _near(got, expected):
         return Clue(Sign.NEAR)
     return Clue(Sign.SOME if verdict.grade > 0 else Sign.ALL)
+
+
+def _plain(shown: str | None) -> str:
+    """A value as the feedback shows it; of a text, the text itself."""
+    try:
+        value = ast.literal_eval(shown or "''")
+    except (ValueError, SyntaxError):
+        return shown or ""
+    return value if isinstance(value, str) else str(value)
 
 
 def _near(got: str, expected: str) -> bool:

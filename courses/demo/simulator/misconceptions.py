@@ -300,13 +300,13 @@ def return_inside_the_loop(program: Program) -> Iterator[Edit]:
 @misconception("bounds", 1.4)
 def stops_one_early(program: Program) -> Iterator[Edit]:
     yield from _sub(program, r"(range\(.*len\(\w+\))\)", r"\1 - 1)")
-    yield from _sub(program, r"range\(1,( ?)11\)", r"range(1,\g<1>10)")
+    yield from _sub(program, r"range\(1,( ?)6\)", r"range(1,\g<1>5)")
 
 
 @misconception("bounds", 1.0)
 def goes_one_too_far(program: Program) -> Iterator[Edit]:
     yield from _sub(program, r"(range\(.*len\(\w+\))\)", r"\1 + 1)")
-    yield from _sub(program, r"range\(1,( ?)11\)", r"range(1,\g<1>12)")
+    yield from _sub(program, r"range\(1,( ?)6\)", r"range(1,\g<1>7)")
 
 
 @misconception("bounds", 1.2)

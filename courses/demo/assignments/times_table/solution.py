@@ -1,3 +1,3 @@
 number = int(input())
-for i in range(1, 11):
+for i in range(1, 6):
     print(number, "x", i, "=", number * i)
