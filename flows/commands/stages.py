@@ -59,6 +59,7 @@ def grade(course: CourseArgument) -> None:
     import shutil
 
     from flows.parameters import load
+    from tutee_evaluator.rollout import read_table
     from tutee_grader import grade_table
     from tutee_serializer.places import Places
 
@@ -84,6 +85,7 @@ def serialize(course: CourseArgument) -> None:
     import polars as pl
 
     from flows.parameters import load
+    from tutee_evaluator.rollout import read_table
     from tutee_serializer.dialogs import serialize
     from tutee_serializer.places import Places
 

@@ -18,9 +18,11 @@ def retrain(
 
     from flows.guard import alone
     from flows.parameters import choose_preset, load
+    from flows.room import check
     from flows.server import prefect
 
     load(course, preset)
+    check()
     if preset:
         choose_preset(preset)
     with alone(Path("data/.retrain.lock")), prefect(Path("data/.prefect")):
