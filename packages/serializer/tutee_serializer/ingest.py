@@ -1,20 +1,20 @@
 """Judges every row of a course's log: kept, quarantined with a reason, or left out by a named filter."""
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from tutee_serializer.account import Account, Step
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.logs import FIELDS, Source, read_logs
+from tutee_serializer.logs import FIELDS, read_logs
 from tutee_serializer.places import Places
 from tutee_serializer.privacy import load_key, pseudonym
 from tutee_serializer.schemas import QUARANTINE, SUBMISSIONS
@@ -39,54 +39,6 @@ class Ingest(BaseModel):
 
 
 @dataclass(frozen=True)
-class Step:
-    """A line of the row account: `kind` is in, filter, quarantine or kept."""
-
-    step: str
-    kind: str
-    rows: int
-
-
-@dataclass(frozen=True)
-class Account:
-    """Where every row of the log went, and what was noticed on the way.
-
-    The rows in are the rows kept, quarantined and left out by named filters: `check` asserts it.
-    """
-
-    course: str
-    made_up: bool
-    sources: list[Source]
-    flow: list[Step]
-    broken_assignments: dict[str, str]
-    notes: dict[str, int]
-    warnings: list[str]
-
-    def rows(self, *kinds: str) -> int:
-        return sum(step.rows for step in self.flow if step.kind in kinds)
-
-    def check(self) -> None:
-        went = self.rows("kept", "quarantine", "filter")
-        assert self.rows("in") == went, f"{self.rows('in')} rows in, {went} accounted for: {self.flow}"
-
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: Path) -> "Account":
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        values["sources"] = [Source(**source) for source in values["sources"]]
-        values["flow"] = [Step(**step) for step in values["flow"]]
-        return cls(**values)
-
-    def __str__(self) -> str:
-        width = max(len(step.step) for step in self.flow)
-        lines = [f"{step.step:<{width}}  {step.rows:>9,}  {step.kind}" for step in self.flow]
-        notes = [f"{note}: {count:,}" for note, count in self.notes.items() if count]
-        return "\n".join([*lines, *notes, *(f"warning: {warning}" for warning in self.warnings)])
-
-
-@dataclass(frozen=True)
 class Ingested:
     """The tables SUBMISSIONS and QUARANTINE of a course, and their account."""
 
@@ -101,7 +53,8 @@ def ingest(course: Course, config: Ingest, places: Places) -> Ingested:
     Raises LogError where no row can be used, ValidationError where an expectation of level error fails.
     """
     result = understand(course, config, places)
-    warnings = _validate(result, course, config, places)
+    checks = validate(result.submissions, course, result.account, config.max_quarantined, places.data_docs)
+    warnings = [str(check) for check in checks if not check.passed]
     result = replace(result, account=replace(result.account, warnings=warnings))
     _write(result.submissions, places.submissions)
     _write(result.quarantine, places.quarantine)
@@ -114,14 +67,6 @@ def _write(table: pl.DataFrame, path: Path) -> None:
     unfinished = path.with_suffix(".unfinished")
     table.write_parquet(unfinished)
     unfinished.replace(path)
-
-
-def _validate(result: Ingested, course: Course, config: Ingest, places: Places) -> list[str]:
-    share = result.account.rows("quarantine") / result.account.rows("in")
-    shares = {"share of rows in quarantine": (share, config.max_quarantined)}
-    good, _ = course.load_assignments()
-    checks = validate(result.submissions, course, good, shares, places.data_docs)
-    return [str(check) for check in checks if not check.passed]
 
 
 def understand(course: Course, config: Ingest, places: Places) -> Ingested:

@@ -2,20 +2,17 @@
 
 import logging
 import os
-import re
-import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from tutee_serializer.account import Account
 from tutee_serializer.course import Course
+from tutee_serializer.data_docs import Check, add_site, publish
 from tutee_serializer.errors import ValidationError
 from tutee_serializer.schemas import SUBMISSIONS
 
@@ -31,34 +28,19 @@ DRIFT = {
     "median code length": 0.5,
 }
 SAMPLES = 5
-
-
-@dataclass(frozen=True)
-class Check:
-    """One expectation and how it went; `samples` are a few of the rows that failed it."""
-
-    suite: str
-    expectation: str
-    severity: str
-    passed: bool
-    observed: str
-    samples: list[dict[str, Any]]
-
-    def __str__(self) -> str:
-        rows = "".join(f"\n    {row}" for row in self.samples)
-        return f"{self.suite}: {self.expectation} ({self.severity}): {self.observed}{rows}"
+_SHARE = "share of rows in quarantine"
 
 
 def validate(
     submissions: pl.DataFrame,
     course: Course,
-    assignments: Iterable[str],
-    shares: dict[str, tuple[float, float]],
+    account: Account,
+    max_quarantined: float,
     docs: Path,
 ) -> list[Check]:
-    """Checks a SUBMISSIONS table and writes Data Docs to the folder `docs`.
+    """Checks a SUBMISSIONS table and its row account, and writes Data Docs to the folder `docs`.
 
-    `shares` maps the name of a share of the log's rows to its value and the highest it may have. Raises
+    `max_quarantined` is the largest share of the log's rows that may be in quarantine. Raises
     ValidationError, with sample rows, where an expectation of level error fails; warnings are returned.
     """
     gx = _great_expectations()
@@ -67,22 +49,22 @@ def validate(
     tables = {
         "schema": _schema_table(submissions),
         "submissions": _submissions_table(submissions),
-        "log": pl.DataFrame({name: [value] for name, (value, _) in shares.items()}),
+        "log": pl.DataFrame({_SHARE: [account.rows("quarantine") / account.rows("in")]}),
     }
     expected = {
         "schema": _schema_expectations(),
-        "submissions": _submissions_expectations(course, assignments),
-        "log": _log_expectations(shares),
+        "submissions": _submissions_expectations(course),
+        "log": _log_expectations(max_quarantined),
     }
     drift = drift_table(submissions, course.semesters.all)
     if not drift.is_empty():
         tables["drift"] = drift
         expected["drift"] = _drift_expectations()
     with tempfile.TemporaryDirectory() as folder:
-        _add_site(context, Path(folder))
+        add_site(context, Path(folder))
         checks = [check for suite in tables for check in _run(context, suite, tables[suite], expected[suite])]
-        context.build_data_docs(site_names=["tutee"])
-        _publish(Path(folder), docs)
+        context.build_data_docs()
+        publish(Path(folder), docs, account, checks)
     failed = [check for check in checks if not check.passed and check.severity == "error"]
     if failed:
         listed = "\n".join(str(check) for check in failed)
@@ -174,11 +156,12 @@ def _distance(before: pl.Series, now: pl.Series) -> float | None:
     return largest
 
 
-def _submissions_expectations(course: Course, assignments: Iterable[str]) -> list[Any]:
+def _submissions_expectations(course: Course) -> list[Any]:
     import great_expectations.expectations as gxe
 
     must_be_there = ("submission_id", "semester", "student", "assignment", "order", "source_row")
     semesters = course.semesters.all
+    assignments, _ = course.load_assignments()
     expectations = [
         *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in must_be_there),
         gxe.ExpectColumnValuesToBeUnique(column="submission_id"),
@@ -200,13 +183,10 @@ def _submissions_expectations(course: Course, assignments: Iterable[str]) -> lis
     return expectations
 
 
-def _log_expectations(shares: dict[str, tuple[float, float]]) -> list[Any]:
+def _log_expectations(max_quarantined: float) -> list[Any]:
     import great_expectations.expectations as gxe
 
-    return [
-        gxe.ExpectColumnValuesToBeBetween(column=name, min_value=0, max_value=most)
-        for name, (_, most) in shares.items()
-    ]
+    return [gxe.ExpectColumnValuesToBeBetween(column=_SHARE, min_value=0, max_value=max_quarantined)]
 
 
 def _drift_expectations() -> list[Any]:
@@ -270,32 +250,3 @@ def _check(suite: str, result: Any) -> Check:
         observed=observed,
         samples=list(found.get("partial_unexpected_index_list") or []),
     )
-
-
-def _add_site(context: "gx.AbstractDataContext", folder: Path) -> None:
-    site = {
-        "class_name": "SiteBuilder",
-        "show_how_to_buttons": False,
-        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-    }
-    context.add_data_docs_site("tutee", site)
-
-
-def _publish(built: Path, docs: Path) -> None:
-    """Puts the built pages in the place of earlier ones, with a style sheet of ours for the remote ones."""
-    style = resources.files("tutee_serializer").joinpath("data_docs.css").read_text(encoding="utf-8")
-    if docs.exists():
-        shutil.rmtree(docs)
-    for page in built.rglob("*.html"):
-        target = docs / page.relative_to(built)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(_mend(page.read_text(encoding="utf-8"), style), encoding="utf-8")
-
-
-def _mend(page: str, style: str) -> str:
-    """A page that asks nothing of the network: remote styles, scripts and pictures go, ours come in."""
-    page = re.sub(r"<link\b[^>]*>", "", page)
-    page = re.sub(r"<script\b[^>]*\bsrc=[^>]*>\s*</script>", "", page)
-    page = re.sub(r"<img\b[^>]*>", "", page)
-    return page.replace("</head>", f"<style>\n{style}</style>\n</head>", 1)

@@ -1,0 +1,56 @@
+"""The account of a log's rows: where every one of them went."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tutee_serializer.logs import Source
+
+
+@dataclass(frozen=True)
+class Step:
+    """A line of the row account: `kind` is in, filter, quarantine or kept."""
+
+    step: str
+    kind: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where every row of the log went, and what was noticed on the way.
+
+    The rows in are the rows kept, quarantined and left out by named filters: `check` asserts it.
+    """
+
+    course: str
+    made_up: bool
+    sources: list[Source]
+    flow: list[Step]
+    broken_assignments: dict[str, str]
+    notes: dict[str, int]
+    warnings: list[str]
+
+    def rows(self, *kinds: str) -> int:
+        return sum(step.rows for step in self.flow if step.kind in kinds)
+
+    def check(self) -> None:
+        went = self.rows("kept", "quarantine", "filter")
+        assert self.rows("in") == went, f"{self.rows('in')} rows in, {went} accounted for: {self.flow}"
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Account":
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values["sources"] = [Source(**source) for source in values["sources"]]
+        values["flow"] = [Step(**step) for step in values["flow"]]
+        return cls(**values)
+
+    def __str__(self) -> str:
+        width = max(len(step.step) for step in self.flow)
+        lines = [f"{step.step:<{width}}  {step.rows:>9,}  {step.kind}" for step in self.flow]
+        notes = [f"{note}: {count:,}" for note, count in self.notes.items() if count]
+        return "\n".join([*lines, *notes, *(f"warning: {warning}" for warning in self.warnings)])

@@ -1,0 +1,118 @@
+"""Data Docs: Great Expectations' pages, made to look right without a network, and a first page of ours."""
+
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from importlib import resources
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tutee_serializer.account import Account
+
+if TYPE_CHECKING:
+    import great_expectations as gx
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation and how it went; `samples` are a few of the rows that failed it."""
+
+    suite: str
+    expectation: str
+    severity: str
+    passed: bool
+    observed: str
+    samples: list[dict[str, Any]]
+
+    def __str__(self) -> str:
+        rows = "".join(f"\n    {row}" for row in self.samples)
+        return f"{self.suite}: {self.expectation} ({self.severity}): {self.observed}{rows}"
+
+
+def add_site(context: "gx.AbstractDataContext", folder: Path) -> None:
+    """Makes `context` build its pages in `folder`."""
+    site = {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+    }
+    context.add_data_docs_site("tutee", site)
+
+
+def publish(built: Path, docs: Path, account: Account, checks: list[Check]) -> None:
+    """Puts the pages in `built` in the place of earlier ones in `docs`; nothing in them asks the network."""
+    style = resources.files("tutee_serializer").joinpath("data_docs.css").read_text(encoding="utf-8")
+    if docs.exists():
+        shutil.rmtree(docs)
+    pages = {}
+    for page in built.rglob("*.html"):
+        # The path holds the moment of the run; ours does not, so that a page keeps its address.
+        target = docs / page.parent.relative_to(built).parts[0] / page.name if page.parent != built else None
+        if target is None:
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(_mend(page.read_text(encoding="utf-8"), style), encoding="utf-8")
+        if target.parent.name == "validations":
+            pages[page.stem.split("-")[0]] = target.relative_to(docs).as_posix()
+    (docs / "index.html").write_text(_index(account, checks, pages, style), encoding="utf-8")
+
+
+def _mend(page: str, style: str) -> str:
+    """Without scripts, and remote styles and pictures, which leave it blank where there is no network."""
+    page = re.sub(r"<link\b[^>]*>|<img\b[^>]*>", "", page)
+    page = re.sub(r"<script\b.*?</script>|<footer\b.*?</footer>", "", page, flags=re.DOTALL)
+    page = re.sub(r'href="[./]*expectations/', 'href="../expectations/', page)
+    page = re.sub(r'href="[./]*index\.html"', 'href="../index.html"', page)
+    return page.replace("</head>", f"<style>\n{style}</style>\n</head>", 1)
+
+
+def _index(account: Account, checks: list[Check], pages: dict[str, str], style: str) -> str:
+    title = f"Data of {account.course}" + (" (a made-up course)" if account.made_up else "")
+    rows = [(step.step, step.kind, f"{step.rows:,}") for step in account.flow]
+    suites = []
+    for suite, group in groupby(checks, key=lambda check: check.suite):
+        members = list(group)
+        failed = [check for check in members if not check.passed]
+        errors = sum(check.severity == "error" for check in failed)
+        state = _mark(not failed) if not errors else _mark(False)
+        link = f'<a href="{escape(pages[suite])}">{escape(suite)}</a>'
+        suites.append((link, state, str(len(members)), str(errors), str(len(failed) - errors)))
+    failures = [
+        (escape(check.suite), check.severity, escape(check.expectation), escape(check.observed))
+        for check in checks
+        if not check.passed
+    ]
+    files = [
+        (escape(source.name), f"{source.rows:,}", escape(source.encoding), f"{source.mended:,}")
+        for source in account.sources
+    ]
+    broken = [(escape(name), escape(reason)) for name, reason in account.broken_assignments.items()]
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        "<h2>Where every row went</h2>",
+        _table(("step", "kind", "rows"), [tuple(map(escape, row)) for row in rows]),
+        "<h2>Expectations</h2>",
+        _table(("suite", "", "expectations", "errors", "warnings"), suites),
+        _table(("suite", "level", "expectation that failed", "observed"), failures) if failures else "",
+        "<h2>Files of the log</h2>",
+        _table(("file", "rows", "encoding", "lines mended"), files),
+        "<h2>Assignments left out</h2>" + _table(("assignment", "reason"), broken) if broken else "",
+    ]
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>\n{style}</style></head>\n<body>{''.join(body)}</body></html>\n"
+    )
+
+
+def _mark(passed: bool) -> str:
+    return '<b class="text-success">✓</b>' if passed else '<b class="text-danger">✗</b>'
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = "".join(f"<th>{name}</th>" for name in header)
+    lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{lines}</tbody></table>\n"
