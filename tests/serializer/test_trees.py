@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutee_serializer.trees import normalise
+from tutee_serializer.trees import normalise, same_tree
 
 LOOP = """
 def total(numbers):
@@ -66,3 +66,55 @@ def test_any_text_gives_a_tree_or_none(text):
 def test_long_sums_are_walked_without_recursion():
     code = "x = " + "+".join(["1"] * 900)
     assert normalise(code) is not None
+
+
+# What a student changes, and what only looks changed.
+EDITS = [
+    ("result", "total_"),
+    ("number", "n"),
+    ("result += number", "result += numbers"),
+    ("result += number", "result += (number)"),
+    ("result += number", "result += number  # add"),
+    ("result += number", "result -= number"),
+    ("= 0", "= 1"),
+    ("= 0", "= 0.0"),
+    ("= 0", "= 0x0"),
+    ("'odd'", '"odd"'),
+    ("'odd'", "'od' 'd'"),
+    ("'odd'", "'even'"),
+    ("'odd'", "f'odd'"),
+    ("    elif number:\n        pass", "    else:\n        if number:\n            pass"),
+    ("elif", "if"),
+    ("len(", "max("),
+    ("len(numbers)", "len( numbers )"),
+    ("return result", "return (result)"),
+    ("return result", "return result.real"),
+    ("return result", "print(result, end='')"),
+    ("return result", "    return result"),
+    ("def ", "def  "),
+    ("numbers", "int"),
+    ("number)", "number"),
+    ("sep=result", "sep=number"),
+    ("sep=", "result="),
+]
+FULL = LOOP.replace(
+    "    return",
+    """    if len(numbers) % 2:
+        print('odd', sep=result)
+    elif number:
+        pass
+    return""",
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(EDITS), max_size=3), st.lists(st.sampled_from(EDITS), min_size=1, max_size=3))
+def test_telling_programs_apart_without_parsing_never_errs(first, second):
+    before = FULL
+    for old, new in first:
+        before = before.replace(old, new)
+    after = before
+    for old, new in second:
+        after = after.replace(old, new)
+    trees = normalise(before), normalise(after)
+    assert same_tree(before, after) == (before == after if None in trees else trees[0] == trees[1])

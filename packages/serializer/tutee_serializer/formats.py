@@ -135,7 +135,7 @@ def read_turn(format: Format | str, previous: str | None, content: str) -> str:
 
 def escape(text: str) -> str:
     """`text` without anything that a chat template or a format takes for markup."""
-    return _MARKUP.sub(r"<\\", text)
+    return _MARKUP.sub(r"<\\", text) if "<" in text else text
 
 
 def _unescape(text: str) -> str:
@@ -143,7 +143,7 @@ def _unescape(text: str) -> str:
 
 
 def _fence(language: str, body: str) -> str:
-    longest = max(map(len, re.findall("`+", body)), default=0)
+    longest = max(map(len, re.findall("`+", body)), default=0) if "`" in body else 0
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{body}\n{fence}"
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from tutee_serializer.course import Course
 from tutee_serializer.errors import SerializerError
-from tutee_serializer.trees import normalise
+from tutee_serializer.trees import same_tree
 
 TRAJECTORY = ["semester", "student", "assignment"]
 
@@ -117,28 +117,12 @@ def select(graded: pl.DataFrame, course: Course, config: Serialize) -> tuple[pl.
 
 
 def _changed(rows: pl.DataFrame) -> pl.Series:
-    """Whether each submission's tree differs from that of the one before; a text that does not parse
-    is compared as it stands."""
+    """Whether each submission is the first of its trajectory or has another tree than the one before."""
     before = rows.select(pl.col("code").shift(1).over(TRAJECTORY)).to_series()
-    same_text = (rows["code"] == before).fill_null(False)
-    undecided = before.is_not_null() & ~same_text
-    texts = pl.concat([rows["code"].filter(undecided), before.filter(undecided)]).unique()
-    marks = [_fingerprint(code) for code in tqdm(texts, "trees", disable=None, leave=False)]
-    trees = pl.DataFrame({"code": texts, "tree": pl.Series(marks, dtype=pl.Binary)})
-    trees_before = trees.rename({"code": "before", "tree": "tree_before"})
-    pairs = (
-        pl.DataFrame({"code": rows["code"], "before": before})
-        .join(trees, on="code", how="left", maintain_order="left")
-        .join(trees_before, on="before", how="left", maintain_order="left")
+    pairs = tqdm(
+        zip(before, rows["code"], strict=True), "comparing attempts", rows.height, disable=None, leave=False
     )
-    same_tree = undecided & (pairs["tree"] == pairs["tree_before"]).fill_null(False)
-    return ~(same_text | same_tree)
-
-
-def _fingerprint(code: str) -> bytes:
-    tree = normalise(code)
-    text = f"text {code}" if tree is None else tree
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return pl.Series([old is None or not same_tree(old, new) for old, new in pairs], dtype=pl.Boolean)
 
 
 def _join_messages(rows: pl.DataFrame) -> pl.DataFrame:
