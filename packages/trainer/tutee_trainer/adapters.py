@@ -1,0 +1,116 @@
+"""Adapters: how a model gets one, how it is widened, and the folder it is kept in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tutee_serializer.card import StudentCard
+from tutee_trainer.preset import Lora, Preset
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a stage of training took in and made. `loss` is the mean of the last tenth of the steps."""
+
+    folder: Path
+    examples: int
+    steps: int
+    tokens: int
+    loss: float
+    seconds: float
+    note: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.examples:,} examples -> {self.folder}, {self.steps} steps, {self.tokens:,} tokens"
+        return f"{line}, loss {self.loss:.3f}{', ' + self.note if self.note else ''}, {self.seconds:.0f} s"
+
+
+def new_adapter(model: PreTrainedModel, lora: Lora, seed: int) -> PeftModel:
+    """`model` with a fresh LoRA adapter named `default`, which changes nothing yet."""
+    import torch
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    torch.manual_seed(seed)
+    if getattr(model, "is_loaded_in_4bit", False):
+        model = prepare_model_for_kbit_training(model)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def load_adapter(
+    model: PreTrainedModel, folder: Path, rank: int | None = None, alpha: int | None = None, seed: int = 0
+) -> Any:
+    """`model` with the adapter in `folder`, trainable; widened to `rank` and `alpha` where they are larger.
+
+    A wider adapter computes the same function: the new rows of A are random, the new columns of B zero, and
+    B is scaled by the ratio of alpha / rank.
+    """
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+    from peft.utils import load_peft_weights
+
+    torch.manual_seed(seed)
+    if getattr(model, "is_loaded_in_4bit", False):
+        model = prepare_model_for_kbit_training(model)
+    narrow = LoraConfig.from_pretrained(folder)
+    if (rank or narrow.r, alpha or narrow.lora_alpha) == (narrow.r, narrow.lora_alpha):
+        return PeftModel.from_pretrained(model, folder, is_trainable=True)
+    wide = LoraConfig.from_pretrained(folder)
+    wide.inference_mode, wide.r, wide.lora_alpha = False, rank or narrow.r, alpha or narrow.lora_alpha
+    widened = get_peft_model(model, wide)
+    ratio = (narrow.lora_alpha / narrow.r) / (wide.lora_alpha / wide.r)
+    fresh = {name: value.clone() for name, value in widened.state_dict().items() if "lora_" in name}
+    for name, value in load_peft_weights(str(folder), device="cpu").items():
+        place = name.replace(".weight", ".default.weight")
+        with torch.no_grad():
+            if "lora_A" in name:
+                fresh[place][: narrow.r] = value
+            else:
+                fresh[place].zero_()[:, : narrow.r] = value * ratio
+    widened.load_state_dict(fresh, strict=False)
+    return widened
+
+
+def save_adapter(
+    folder: Path,
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    preset: Preset,
+    course: str,
+    method: str,
+    feedback: str,
+    training: dict[str, Any],
+) -> None:
+    """Writes PEFT's files, the tokenizer, student.json and training.json into `folder`."""
+    model.save_pretrained(folder, selected_adapters=["default"])
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    tokenizer.save_pretrained(folder)
+    student_card(preset, course, method, feedback, "../base").save(folder)
+    (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
+
+
+def student_card(preset: Preset, course: str, method: str, feedback: str, base: str) -> StudentCard:
+    dialog = preset.dialog
+    return StudentCard(
+        method=method,
+        course=course,
+        base=base,
+        format=dialog.format,
+        feedback=feedback,
+        max_length=dialog.max_length,
+        max_new_tokens=dialog.max_new_tokens,
+        preset=preset.name,
+    )

@@ -1,0 +1,236 @@
+"""The base: a tiny model trained whole from random weights, or a card that names a pretrained one."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from tutee_serializer.places import Places
+from tutee_trainer.adapters import Trained, student_card
+from tutee_trainer.conversations import Conversation, Message, counter, pieces, read_dialogs
+from tutee_trainer.errors import TrainerInputError
+from tutee_trainer.folders import whole
+from tutee_trainer.model import check_pretrained, new_model, train_tokenizer
+from tutee_trainer.practice import Practice
+from tutee_trainer.preset import Base, Preset, PretrainedModel
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Example = tuple[list[int], list[float]]  # token ids, and the weight of each in the loss
+
+
+def train_base(preset: Preset, places: Places) -> Trained:
+    """Writes models/COURSE/base: a tiny model trained on the training students' dialogs and programs.
+
+    For a pretrained preset the folder holds only the card that names the model, after a check that this
+    machine can train it. Nothing of validation or test students is learnt from; the validation students say
+    when to stop.
+    """
+    started = time.perf_counter()
+    base = places.model("base")
+    if isinstance(preset.model, PretrainedModel):
+        check_pretrained(preset)
+        with whole(base) as folder:
+            student_card(preset, places.course, "base", preset.dialog.feedback, preset.model.pretrained).save(
+                folder
+            )
+        return Trained(
+            base, 0, 0, 0, 0.0, time.perf_counter() - started, f"the card of {preset.model.pretrained}"
+        )
+    if preset.base is None:
+        raise TrainerInputError(f"preset {preset.name}: section base is missing")
+    levels = (preset.dialog.feedback, "none")
+    learnt = {level: read_dialogs(places.dialogs, preset.dialog.format, level, "train") for level in levels}
+    held = read_dialogs(places.dialogs, preset.dialog.format, preset.dialog.feedback, "validation")
+    texts = (message["content"] for dialog in learnt[levels[0]] for message in dialog.messages)
+    tokenizer = train_tokenizer(preset, texts)
+    model = new_model(preset, tokenizer)
+    examples = _Examples(tokenizer, preset, preset.base)
+    stream = examples.stream(learnt[levels[0]], learnt["none"])
+    training = _train(model, stream, examples.of(held), preset.base, tokenizer.pad_token_id)
+    training["dialogs"] = len(learnt[levels[0]])
+    with whole(base) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        student_card(preset, places.course, "base", preset.dialog.feedback, ".").save(folder)
+        (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
+    return Trained(
+        base,
+        training["dialogs"],
+        training["steps"],
+        training["tokens"],
+        training["validation_loss"],
+        time.perf_counter() - started,
+        f"{training['parameters']:,} parameters",
+    )
+
+
+class _Examples:
+    """Turns dialogs into examples: the student's tokens weigh 1, the others `prompt_weight`, markup 0."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, preset: Preset, config: Base) -> None:
+        self._tokenizer, self._config = tokenizer, config
+        self._longest = preset.dialog.max_length
+        self._count = counter(tokenizer)
+
+    def of(self, dialogs: Sequence[Conversation]) -> list[Example]:
+        return [
+            self._example(piece) for dialog in dialogs for piece in pieces(dialog, self._longest, self._count)
+        ]
+
+    def stream(self, dialogs: Sequence[Conversation], silent: Sequence[Conversation]) -> Iterator[Example]:
+        """Examples without end: real dialogs shuffled anew each epoch, with made-up ones among them."""
+        chance = random.Random(self._config.seed)
+        practice = iter(Practice(dialogs, self._config.seed))
+        real = [(dialog, other) for dialog, other in zip(dialogs, silent, strict=True)]
+        while True:
+            for pair in chance.sample(real, len(real)):
+                while chance.random() < self._config.practice:
+                    made_up = self._example(next(practice))
+                    if len(made_up[0]) <= self._longest:
+                        yield made_up
+                dialog = pair[chance.random() < self._config.no_feedback]
+                yield from self.of([dialog])
+
+    def _example(self, messages: Sequence[Message]) -> Example:
+        encoded = self._tokenizer.apply_chat_template(
+            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        )
+        ids = encoded["input_ids"]
+        weights = [1.0 if mask else self._config.prompt_weight for mask in encoded["assistant_masks"]]
+        return ids, weights
+
+
+def _batches(examples: Iterator[Example], tokens: int) -> Iterator[list[Example]]:
+    """Batches of at most `tokens` padded tokens, of examples of like length."""
+    chance = random.Random(0)
+    while drawn := sorted(islice(examples, 256), key=lambda example: len(example[0])):
+        batches: list[list[Example]] = [[]]
+        for example in drawn:
+            if batches[-1] and len(example[0]) * (len(batches[-1]) + 1) > tokens:
+                batches.append([])
+            batches[-1].append(example)
+        chance.shuffle(batches)
+        yield from batches
+
+
+def _train(
+    model: PreTrainedModel, stream: Iterator[Example], held: list[Example], config: Base, pad: int
+) -> dict[str, Any]:
+    """Trains until `config.tokens`, or until the held-out loss no longer falls; keeps the best weights."""
+    import torch
+
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    # Muon (Jordan et al. 2024) for the layers' matrices reaches AdamW's loss in a third of the steps here.
+    optimizers = [
+        torch.optim.Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay, momentum=0.95),
+        torch.optim.AdamW(rest, lr=config.embedding_learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    started, cpu = time.perf_counter(), time.process_time()
+    history: list[dict[str, float]] = []
+    best, best_weights, worse = float("inf"), None, 0
+    seen = steps = 0
+    losses: list[float] = []
+    bar = tqdm(total=config.tokens, desc="base", unit="token", unit_scale=True, disable=None)
+    for batch in _batches(stream, config.batch_tokens):
+        done = seen / config.tokens
+        scale = min(1.0, (done + 0.001) / config.warmup) * max(0.05, 1 - done)
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate * scale
+        loss, mine = _loss(model, batch, pad)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        size = len(batch) * max(len(ids) for ids, _ in batch)
+        seen, steps = seen + size, steps + 1
+        losses.append(mine)
+        bar.update(size)
+        if seen >= config.tokens * (len(history) + 1) / config.evaluations:
+            value = _held_out(model, held, config.batch_tokens, pad)
+            history.append(
+                {
+                    "tokens": seen,
+                    "steps": steps,
+                    "loss": round(sum(losses) / len(losses), 4),
+                    "validation_loss": round(value, 4),
+                    "seconds": round(time.perf_counter() - started, 1),
+                    "cpu_seconds": round(time.process_time() - cpu, 1),
+                }
+            )
+            bar.set_postfix(loss=f"{history[-1]['loss']:.3f}", validation=f"{value:.3f}")
+            losses = []
+            worse = 0 if value < best else worse + 1
+            if value < best:
+                best = value
+                best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            if seen >= config.tokens or worse >= config.patience:
+                break
+    bar.close()
+    if best_weights is not None:
+        model.load_state_dict(best_weights)
+    return {
+        "steps": steps,
+        "tokens": seen,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "validation_loss": best,
+        "history": history,
+        "config": config.model_dump(),
+    }
+
+
+def _tensors(batch: Sequence[Example], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and weights, padded on the right: no causal model looks there, so no attention mask is needed."""
+    import torch
+
+    longest = max(len(ids) for ids, _ in batch)
+    ids = torch.full((len(batch), longest), pad)
+    weights = torch.zeros(len(batch), longest)
+    for row, (tokens, weight) in enumerate(batch):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        weights[row, : len(weight)] = torch.tensor(weight)
+    return ids, weights
+
+
+def _loss(model: Any, batch: Sequence[Example], pad: int) -> tuple[torch.Tensor, float]:
+    """The weighted mean loss of a batch, and the plain mean over the student's tokens."""
+    import torch
+
+    ids, weights = _tensors(batch, pad)
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    weights = weights[:, 1:]
+    counted = weights > 0
+    losses = torch.nn.functional.cross_entropy(
+        model.lm_head(hidden[counted]), ids[:, 1:][counted], reduction="none"
+    )
+    weights = weights[counted]
+    mine = losses.detach()[weights == 1]
+    return (losses * weights).sum() / weights.sum(), mine.mean().item()
+
+
+def _held_out(model: Any, examples: Sequence[Example], tokens: int, pad: int) -> float:
+    """The mean loss over the students' tokens of held-out dialogs."""
+    import torch
+
+    model.eval()
+    total = count = 0.0
+    mine = [(ids, [float(weight == 1) for weight in weights]) for ids, weights in examples]
+    with torch.inference_mode():
+        for batch in _batches(iter(mine), 4 * tokens):
+            written = sum(sum(weights[1:]) for _, weights in batch)
+            loss, _ = _loss(model, batch, pad)
+            total, count = total + loss.item() * written, count + written
+    model.train()
+    return total / max(count, 1.0)

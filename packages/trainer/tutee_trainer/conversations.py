@@ -1,0 +1,110 @@
+"""Dialogs as training reads them: messages, and the programs inside the student's turns."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tutee_serializer.formats import TASK, read_turn
+from tutee_serializer.truncation import truncate
+from tutee_trainer.errors import TrainerInputError
+
+Message = dict[str, str]  # role, content
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One student's turn: `messages[:index]` came before it, `task` is the index of its task's message.
+
+    `previous` is the program it edits (None: the first on this task), `grade` 0 to 100.
+    """
+
+    index: int
+    task: int
+    previous: str | None
+    program: str
+    grade: float
+    submission_id: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One dialog, untruncated. `messages` begin with system and task and end with a student's turn."""
+
+    dialog_id: str
+    format: str
+    messages: tuple[Message, ...]
+    grades: tuple[float, ...]
+    submission_ids: tuple[str, ...]
+
+    def turns(self) -> Iterator[Turn]:
+        """The student's turns in order, with the programs written out."""
+        previous: str | None = None
+        task = seen = 0
+        for index, message in enumerate(self.messages):
+            if message["role"] == "user" and message["content"].startswith(TASK):
+                previous, task = None, index
+            elif message["role"] == "assistant":
+                program = read_turn(self.format, previous, message["content"])
+                yield Turn(index, task, previous, program, self.grades[seen], self.submission_ids[seen])
+                previous, seen = program, seen + 1
+
+
+def read_dialogs(path: Path, format: str, feedback: str, split: str) -> list[Conversation]:
+    """The conversations of a DIALOGS table that are of this format, feedback level and split.
+
+    Raises TrainerInputError where the table is missing or holds none of them.
+    """
+    try:
+        table = pl.scan_parquet(path).filter(split=split, feedback=feedback).collect()
+    except FileNotFoundError:
+        raise TrainerInputError(f"{path}: missing; run `tutee serialize` first") from None
+    formats = table["format"].unique().to_list()
+    if formats != [format]:
+        found = f"format {', '.join(formats)}" if formats else "none"
+        raise TrainerInputError(
+            f"{path}: expected {split} dialogs of format {format} and feedback {feedback}, found {found}; "
+            "run `tutee serialize` with the same preset, or bring a longer log"
+        )
+    return [
+        Conversation(
+            row["dialog_id"],
+            row["format"],
+            tuple(row["messages"]),
+            tuple(turn["grade"] for turn in row["turns"]),
+            tuple(turn["submission_id"] for turn in row["turns"]),
+        )
+        for row in table.iter_rows(named=True)
+    ]
+
+
+def counter(tokenizer: Any) -> Callable[[str], int]:
+    """Counts the tokens of a turn with this content, the chat template's markup included."""
+    header = len(tokenizer.encode("<|im_start|>assistant\n<|im_end|>\n", add_special_tokens=False))
+
+    @cache
+    def count(content: str) -> int:
+        return header + len(tokenizer.encode(content, add_special_tokens=False))
+
+    return count
+
+
+def pieces(conversation: Conversation, budget: int, count: Callable[[str], int]) -> Iterator[list[Message]]:
+    """The conversation in pieces of at most `budget` tokens, each student's turn in exactly one of them.
+
+    Every piece has system, task, and as many turns as fit, cut as `truncate` cuts; a turn that does not fit
+    alone is left out.
+    """
+    messages = list(conversation.messages)
+    while True:
+        kept = truncate(messages, budget, count)
+        if sum(count(message["content"]) for message in kept) <= budget:
+            yield kept
+        written = sum(message["role"] == "assistant" for message in kept)
+        places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+        if written == len(places):
+            return
+        messages = messages[: places[-written - 1] + 1]

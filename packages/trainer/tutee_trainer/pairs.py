@@ -1,0 +1,102 @@
+"""Preference pairs: what the student did next, against what they did only later."""
+
+import random
+from collections.abc import Sequence
+from typing import Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from tutee_serializer.formats import write_turn
+from tutee_serializer.places import Places
+from tutee_serializer.trees import normalise
+from tutee_trainer.conversations import Conversation, Turn, read_dialogs
+from tutee_trainer.errors import TrainerInputError
+from tutee_trainer.preset import Preset
+
+PAIRS = pl.Schema(
+    {
+        "dialog_id": pl.String(),
+        "turn": pl.Int64(),  # the chosen student's turn, counted from 0
+        "prompt": pl.List(pl.Struct({"role": pl.String(), "content": pl.String()})),
+        "chosen": pl.String(),
+        "rejected": pl.String(),
+        "chosen_grade": pl.Float64(),
+        "rejected_grade": pl.Float64(),
+        "strategy": pl.String(),
+    }
+)
+
+
+class Pairs(BaseModel):
+    """Section `pairs` of params.yaml.
+
+    The rejected submission comes later in the same student's work on the task: `grade` takes the nearest
+    whose grade differs from the chosen one's, `next` the one after the chosen, `random` any from the second
+    after the chosen on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strategy: Literal["grade", "next", "random"] = "grade"
+    seed: int = 0
+
+
+def make_pairs(dialogs: Sequence[Conversation], config: Pairs) -> pl.DataFrame:
+    """PAIRS of the dialogs: chosen is the real next submission (Koutcheme et al., arXiv 2604.10720).
+
+    Steps are counted from the last submission of the prompt: the chosen is one step later, `next` two, and
+    `random` at least three. A pair whose programs normalise to the same tree is skipped.
+    """
+    chance = random.Random(config.seed)
+    rows = []
+    for dialog in dialogs:
+        turns = list(dialog.turns())
+        for number, chosen in enumerate(turns):
+            later = [turn for turn in turns[number + 1 :] if turn.task == chosen.task]
+            rejected = _rejected(chosen, later, config.strategy, chance)
+            if rejected is None or _same(chosen.program, rejected.program):
+                continue
+            rows.append(
+                {
+                    "dialog_id": dialog.dialog_id,
+                    "turn": number,
+                    "prompt": list(dialog.messages[: chosen.index]),
+                    "chosen": dialog.messages[chosen.index]["content"],
+                    "rejected": write_turn(dialog.format, chosen.previous, rejected.program),
+                    "chosen_grade": chosen.grade,
+                    "rejected_grade": rejected.grade,
+                    "strategy": config.strategy,
+                }
+            )
+    return pl.DataFrame(rows, schema=PAIRS)
+
+
+def write_pairs(config: Pairs, preset: Preset, places: Places) -> tuple[int, int]:
+    """Writes pairs.parquet from the training students' dialogs; returns the numbers of dialogs and pairs."""
+    dialogs = read_dialogs(places.dialogs, preset.dialog.format, preset.dialog.feedback, "train")
+    pairs = make_pairs(dialogs, config)
+    if pairs.is_empty():
+        raise TrainerInputError(
+            f"{places.dialogs}: not one pair by strategy {config.strategy}; choose another under "
+            "pairs.strategy in params.yaml, or bring longer trajectories"
+        )
+    part = places.pairs.with_name(f".{places.pairs.name}.part")
+    pairs.write_parquet(part)
+    part.replace(places.pairs)
+    return len(dialogs), pairs.height
+
+
+def _rejected(chosen: Turn, later: list[Turn], strategy: str, chance: random.Random) -> Turn | None:
+    match strategy:
+        case "grade":
+            return next((turn for turn in later if turn.grade != chosen.grade), None)
+        case "next":
+            return later[0] if later else None
+        case _:
+            return chance.choice(later[1:]) if later[1:] else None
+
+
+def _same(one: str, other: str) -> bool:
+    tree = normalise(one)
+    return one == other or (tree is not None and tree == normalise(other))
