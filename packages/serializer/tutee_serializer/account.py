@@ -19,7 +19,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Account:
-    """Where every row of the log went, and what was noticed on the way.
+    """Where every row of the log went, what was noticed on the way, and how much was masked, by kind.
 
     The rows in are the rows kept, quarantined and left out by named filters: `check` asserts it.
     """
@@ -30,6 +30,7 @@ class Account:
     flow: list[Step]
     broken_assignments: dict[str, str]
     notes: dict[str, int]
+    masked: dict[str, int]
     warnings: list[str]
 
     def rows(self, *kinds: str) -> int:
@@ -53,4 +54,5 @@ class Account:
         width = max(len(step.step) for step in self.flow)
         lines = [f"{step.step:<{width}}  {step.rows:>9,}  {step.kind}" for step in self.flow]
         notes = [f"{note}: {count:,}" for note, count in self.notes.items() if count]
+        notes += [f"masked, {kind}: {count:,}" for kind, count in self.masked.items()]
         return "\n".join([*lines, *notes, *(f"warning: {warning}" for warning in self.warnings)])

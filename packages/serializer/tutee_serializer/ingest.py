@@ -15,8 +15,9 @@ from tutee_serializer.account import Account, Step
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
 from tutee_serializer.logs import FIELDS, read_logs
+from tutee_serializer.masks import Masker
 from tutee_serializer.places import Places
-from tutee_serializer.privacy import load_key, pseudonym
+from tutee_serializer.privacy import load_key, pseudonym, published, read_forgotten
 from tutee_serializer.schemas import QUARANTINE, SUBMISSIONS
 from tutee_serializer.text import UNREADABLE
 from tutee_serializer.times import read_times
@@ -76,6 +77,9 @@ def understand(course: Course, config: Ingest, places: Places) -> Ingested:
     with tempfile.TemporaryDirectory(dir=places.data, prefix=".ingest_") as folder:
         staged = read_logs(course, places, Path(folder))
         rows = _judge(_parse(staged.rows, course), course, config, set(good), set(broken)).collect()
+    key = load_key(places)
+    names = {student: pseudonym(student, key) for student in rows["student"].drop_nulls().unique()}
+    rows = _forget(rows.with_columns(_named(names)), read_forgotten(places))
     filters = rows.filter(pl.col("filter").is_not_null())
     bad = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_not_null())
     kept = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_null())
@@ -86,15 +90,33 @@ def understand(course: Course, config: Ingest, places: Places) -> Ingested:
         *_steps(bad, "quarantine", "reason"),
         Step("submissions kept", "kept", kept.height),
     ]
-    shortened = bad.with_columns(pl.col("value").str.slice(0, 80))
-    quarantine = shortened.select(pl.col(name).cast(kind) for name, kind in QUARANTINE.items())
     if kept.is_empty():
         counts = "".join(f"\n  {step.rows:,} x {step.step}" for step in flow[1:-1])
         raise LogError(f"{course.file}: not one row of {rows.height:,} can be used:{counts}")
-    submissions, notes = _order(kept, course, load_key(places))
-    account = Account(course.name, course.made_up, staged.sources, flow, broken, notes, [])
+    masker = Masker(key, names, published(course.assignments_folder))
+    submissions, notes = _order(kept, course)
+    submissions = submissions.with_columns(masker.programs(submissions["code"]))
+    quarantine = _cast(bad.with_columns(masker.texts(bad["value"]).str.slice(0, 80)), QUARANTINE)
+    account = Account(
+        course.name, course.made_up, staged.sources, flow, broken, notes, dict(masker.counts), warnings=[]
+    )
     account.check()
     return Ingested(submissions, quarantine, account)
+
+
+def _cast(rows: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    return rows.select(pl.col(name).cast(kind) for name, kind in schema.items())
+
+
+def _named(names: dict[str, str]) -> pl.Expr:
+    return pl.col("student").replace_strict(names, default=None, return_dtype=pl.String)
+
+
+def _forget(rows: pl.DataFrame, forgotten: set[str]) -> pl.DataFrame:
+    theirs = pl.col("student").is_in(sorted(forgotten))
+    return rows.with_columns(
+        pl.when(theirs).then(pl.lit("student to be forgotten")).otherwise("filter").alias("filter")
+    )
 
 
 def _steps(rows: pl.DataFrame, kind: str, column: str = "filter") -> Iterable[Step]:
@@ -199,18 +221,17 @@ def _whole(name: str) -> pl.Expr:
     return (pl.col(name) == pl.col(name).floor()).fill_null(False)
 
 
-def _order(kept: pl.DataFrame, course: Course, key: bytes) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Submissions in the order of each student's work, under pseudonyms; and what was noticed.
+def _order(kept: pl.DataFrame, course: Course) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Submissions in the order of each student's work; and what was noticed.
 
     Attempt numbers order them where there are any; else times do. In a log that was written in the order of
     time, a row that is behind the rows above it had a wrong clock: it keeps its place, and is counted.
     """
-    names = {student: pseudonym(student, key) for student in kept["student"].unique()}
     seen = pl.col("submitted_at").cum_max().over("source", order_by="source_row")
     behind = pl.col("submitted_at") < pl.col("seen")
     arrived = (
         kept.lazy()
-        .with_columns(pl.col("student").replace_strict(names, return_dtype=pl.String), seen.alias("seen"))
+        .with_columns(seen.alias("seen"))
         .with_columns((behind.mean().over("source") < IN_ORDER).fill_null(False).alias("chronological"))
         .with_columns(pl.when("chronological").then("seen").otherwise("submitted_at").alias("arrived"))
     )
@@ -232,7 +253,7 @@ def _order(kept: pl.DataFrame, course: Course, key: bytes) -> tuple[pl.DataFrame
         (pl.col("points") / pl.col("scale") * 100).alias("logged_score"),
         pl.lit([], SUBMISSIONS["messages"]).alias("messages"),
     )
-    return identified.select(pl.col(name).cast(kind) for name, kind in SUBMISSIONS.items()), notes
+    return _cast(identified, SUBMISSIONS), notes
 
 
 def _identify(course: str, rows: pl.DataFrame) -> list[str]:

@@ -4,7 +4,10 @@ import hashlib
 import hmac
 import os
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
+
+import polars as pl
 
 from tutee_serializer.errors import SerializerEnvironmentError
 from tutee_serializer.places import Places
@@ -52,3 +55,66 @@ def _read_key(path: Path) -> bytes:
 def pseudonym(student: str, key: bytes) -> str:
     """The name a student goes by in every table: 64 bits of a keyed hash of the id, as hexadecimal."""
     return hmac.new(key, student.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def published(assignments: Path) -> str:
+    """The text of every assignment, in which nothing is a student's secret."""
+    files = sorted(path for path in assignments.rglob("*") if path.is_file())
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
+
+
+def read_forgotten(places: Places) -> set[str]:
+    """Pseudonyms of the students who are left out of every course."""
+    if not places.forgotten.exists():
+        return set()
+    return set(places.forgotten.read_text(encoding="utf-8").split())
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """Who was forgotten, and how many rows of which table went."""
+
+    pseudonym: str
+    removed: dict[Path, int]
+
+
+def forget(student: str, places: Places) -> Forgotten:
+    """Takes a student, by the id of the log, out of every table below `places.root` and out of later ones.
+
+    Models that learnt from the student are not changed: whoever keeps them has to mark them.
+    """
+    name = pseudonym(student, load_key(places))
+    forgotten = read_forgotten(places) | {name}
+    places.forgotten.write_text("".join(f"{one}\n" for one in sorted(forgotten)), encoding="utf-8")
+    data = places.root / "data"
+    removed = {}
+    for course in sorted(path for path in data.iterdir() if path.is_dir()):
+        tables = sorted(course.rglob("*.parquet"))
+        ids = {column: _ids_of(name, tables, column) for column in ("submission_id", "dialog_id")}
+        for table in tables:
+            if count := _remove(name, ids, table):
+                removed[table] = count
+    return Forgotten(name, removed)
+
+
+def _ids_of(name: str, tables: list[Path], column: str) -> list[str]:
+    found: set[str] = set()
+    for table in tables:
+        rows = pl.scan_parquet(table)
+        if {"student", column} <= set(rows.collect_schema()):
+            found |= set(rows.filter(pl.col("student") == name).select(column).collect()[column])
+    return sorted(found)
+
+
+def _remove(name: str, ids: dict[str, list[str]], table: Path) -> int:
+    rows = pl.read_parquet(table)
+    theirs = [pl.col("student") == name] if "student" in rows.columns else []
+    theirs += [pl.col(column).is_in(known) for column, known in ids.items() if column in rows.columns]
+    if not theirs:
+        return 0
+    kept = rows.filter(~pl.any_horizontal(theirs).fill_null(False))
+    if kept.height < rows.height:
+        unfinished = table.with_suffix(".unfinished")
+        kept.write_parquet(unfinished)
+        unfinished.replace(table)
+    return rows.height - kept.height
