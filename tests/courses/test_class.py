@@ -39,9 +39,7 @@ def test_feedback_makes_repairs_likelier(simulated, grade):
     assert _mended(seeing) > 1.5 * _mended(blind)
 
 
-@pytest.mark.parametrize(
-    ("sign", "kind"), [(Sign.SYNTAX, "syntax"), (Sign.NOTHING, "nothing"), (Sign.CHATTY, "output")]
-)
+@pytest.mark.parametrize(("sign", "kind"), [(Sign.SYNTAX, "syntax"), (Sign.NOTHING, "nothing")])
 def test_a_bug_is_mended_when_the_feedback_speaks_of_it(simulated, sign, kind):
     """Of programs with two bugs or more: the kind that the feedback is about, against all others."""
     spoken_of, others = [], []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from misconceptions import LIBRARY
 
 CANONICAL = Habits(0, "even", '"', "    ", True, False, False, None, ())
-PLACES = 4  # places at which a misconception is tried in each program
+PLACES = 2  # places at which a misconception is tried in each program
 
 
 @pytest.fixture(scope="module")

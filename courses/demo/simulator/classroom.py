@@ -62,14 +62,17 @@ def run(seed: int, semesters: dict[str, int], grade: Grade) -> tuple[list[list[R
     ]
     rows: list[list[Row]] = [[] for _ in trajectories]
     steps: list[Step] = []
+    known: dict[tuple[str, str], Any] = {}  # many students hand in the same program
     times = [_start(trajectory) for trajectory in trajectories]
     for _ in range(MOST_ATTEMPTS):
         active = [at for at, trajectory in enumerate(trajectories) if not trajectory.finished]
         if not active:
             break
-        verdicts = grade([(trajectories[at].work.assignment, trajectories[at].code) for at in active])
-        for at, verdict in zip(active, verdicts, strict=True):
-            trajectory = trajectories[at]
+        asked = [(trajectories[at].work.assignment, trajectories[at].code) for at in active]
+        new = [one for one in dict.fromkeys(asked) if one not in known]
+        known.update(zip(new, grade(new), strict=True))
+        for at, one in zip(active, asked, strict=True):
+            trajectory, verdict = trajectories[at], known[one]
             student = trajectory.student
             rows[at].append(
                 Row(
