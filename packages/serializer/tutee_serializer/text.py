@@ -22,6 +22,8 @@ CHUNK = 1 << 24
 SAMPLE = 1 << 20
 # What stands where a byte had no meaning; a row that holds one goes to quarantine.
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+# Of the share of chaos, and of coherence, that charset-normalizer sees in a text.
+MARGIN = 0.1
 PACKED = (".gz", ".zst", ".zip")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -152,11 +154,14 @@ def _guess(path: Path) -> str:
                 foreign += line
     if counts[True] > counts[False]:
         return "utf-8"
-    best = from_bytes(bytes(foreign)).best()
+    matches = from_bytes(bytes(foreign))
+    best = matches.best()
     if best is None:
         return "cp1252"
-    # Many code pages agree on a short text; the commonest of those that do is the likeliest.
-    return next((name for name in ("cp1252", "latin_1") if name in best.could_be_from_charset), best.encoding)
+    # On a short text many code pages do about equally well; then the commonest of them is the likeliest.
+    common = [match for match in matches if "cp1252" in (match.encoding, *match.could_be_from_charset)]
+    near = any(one.chaos < best.chaos + MARGIN and one.coherence > best.coherence - MARGIN for one in common)
+    return "cp1252" if near else best.encoding
 
 
 def _readable(line: bytes, encoding: str) -> bool:
