@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache, partial
 
 import polars as pl
 from tqdm import tqdm
@@ -57,9 +58,10 @@ def _write(rows: pl.DataFrame, format: Format) -> pl.DataFrame:
     """Adds each student turn (`written`), and whether it opens or closes work on its assignment."""
     piece = ["dialog", "assignment"]
     previous = rows.select(pl.col("code").shift(1).over(piece)).to_series()
-    pairs = tqdm(zip(previous, rows["code"], strict=True), "turns", rows.height, disable=None, leave=False)
+    pairs = zip(previous.to_list(), rows["code"].to_list(), strict=True)
+    shown = tqdm(pairs, "writing turns", rows.height, disable=None, leave=False)
     return rows.with_columns(
-        pl.Series("written", [write_turn(format, before, code) for before, code in pairs], pl.String),
+        pl.Series("written", [write_turn(format, before, code) for before, code in shown], pl.String),
         opens=pl.int_range(pl.len()).over(piece) == 0,
         closes=pl.int_range(pl.len()).reverse().over(piece) == 0,
         last=pl.col("turn") == pl.col("turn").max().over("dialog"),
@@ -105,12 +107,7 @@ def _messages(
         part(opening, 1, "user", pl.col("assignment").replace_strict(turns)),
         part(rows, 2, "assistant", pl.col("written")),
     ]
-    # Where another assignment follows, there is no program left to work on.
-    answers = [
-        escape(text) if closes else feedback_turn(format, text, code)
-        for text, code, closes in zip(texts, answered["code"], answered["closes"], strict=True)
-    ]
-    parts.append(part(answered, 3, "user", pl.Series(answers, dtype=pl.String)))
+    parts.append(part(answered, 3, "user", _answers(answered, format, texts)))
     if others and level != "none":
         said = answered.explode("messages", empty_as_null=False).unnest("messages")
         parts.append(part(said, 4, "user", _said(said)))
@@ -121,6 +118,19 @@ def _messages(
         .group_by("dialog", maintain_order=True)
         .agg(messages=pl.struct(pl.col("role").cast(pl.String), "content"))
     )
+
+
+def _answers(rows: pl.DataFrame, format: Format, texts: Sequence[str]) -> pl.Series:
+    """The feedback turn after each submission."""
+    # Only edits show the program; without it, there are few different turns.
+    shown = rows["code"].to_list() if format is Format.EDITS else [""] * rows.height
+    write = lru_cache(maxsize=0 if format is Format.EDITS else 10_000)(partial(feedback_turn, format))
+    turns = [
+        # Where another assignment follows, there is no program left to work on.
+        escape(text.strip()) if closes else write(text, code)
+        for text, code, closes in zip(texts, shown, rows["closes"].to_list(), strict=True)
+    ]
+    return pl.Series(turns, dtype=pl.String)
 
 
 def _feedback(rows: pl.DataFrame, level: str) -> Sequence[str]:

@@ -119,10 +119,9 @@ def select(graded: pl.DataFrame, course: Course, config: Serialize) -> tuple[pl.
 def _changed(rows: pl.DataFrame) -> pl.Series:
     """Whether each submission is the first of its trajectory or has another tree than the one before."""
     before = rows.select(pl.col("code").shift(1).over(TRAJECTORY)).to_series()
-    pairs = tqdm(
-        zip(before, rows["code"], strict=True), "comparing attempts", rows.height, disable=None, leave=False
-    )
-    return pl.Series([old is None or not same_tree(old, new) for old, new in pairs], dtype=pl.Boolean)
+    pairs = zip(before.to_list(), rows["code"].to_list(), strict=True)
+    shown = tqdm(pairs, "comparing attempts", rows.height, disable=None, leave=False)
+    return pl.Series([old is None or not same_tree(old, new) for old, new in shown], dtype=pl.Boolean)
 
 
 def _join_messages(rows: pl.DataFrame) -> pl.DataFrame:

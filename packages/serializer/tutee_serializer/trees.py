@@ -119,6 +119,7 @@ _NUMBER = r"0[xXoObB]\w+|(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+
 _TOKEN = re.compile(rf"{_NUMBER}|\.?\w+|[-+*/%<>=!&|^~@\[\]{{}}]")
 _VARIABLE = re.compile(r"(?<![.\w])[^\W\d]\w*(?!\w|\s*=)")
 _ELIF = re.compile(r"\belif\b")  # the same tree as `else:` and an `if` inside
+_LONG = re.compile(r"\"{3}|'{3}|\\")  # what lets a string or a statement span lines
 _PLAIN = re.compile(r"0|[1-9][0-9]*")
 # f-strings hold code; a blank after a dot may part an attribute; other letters have several spellings.
 _HARD = re.compile(r"""\.[\s\\]|(?<!\w)(?:[fFtT][rR]?|[rR][fFtT])["']""")
@@ -133,18 +134,39 @@ def same_tree(a: str, b: str) -> bool:
     """
     if a == b:
         return True
-    if _surely_differ(a, b):
-        return False
+    ours, theirs = _changed_lines(a, b)
+    if not (_is_hard(ours) or _is_hard(theirs)):
+        if _surely_differ(a, b, ours, theirs):
+            return False
+        if _code_lines(ours) == _code_lines(theirs) and not _LONG.search(a) and not _LONG.search(b):
+            return _parses(a)
     tree = _cached(a)
     return tree is not None and tree == _cached(b)
 
 
-def _surely_differ(a: str, b: str) -> bool:
+def _parses(code: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _code_lines(code: str) -> list[str]:
+    """The lines without comments, trailing blanks and empty lines; no string may span lines."""
+    lines = [_QUIET.sub(_string_only, line) if "#" in line else line for line in code.split("\n")]
+    return [line for line in (line.rstrip(" \t\f\r") for line in lines) if line]
+
+
+def _string_only(match: re.Match[str]) -> str:
+    return "" if match[0][0] == "#" else match[0]
+
+
+def _surely_differ(a: str, b: str, ours: str, theirs: str) -> bool:
     """True only where the trees differ: equal trees have equal tokens but for brackets, separators,
     quoting, the spelling of numbers and a consistent renaming."""
-    ours, theirs = _changed_lines(a, b)
-    if _is_hard(ours) or _is_hard(theirs):
-        return False
     (tokens, strings), (other_tokens, other_strings) = _tokens(ours), _tokens(theirs)
     if len(tokens) != len(other_tokens):
         return True
