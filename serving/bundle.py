@@ -149,7 +149,6 @@ def build_bento(folder: Path, bento_store: Path | None = None) -> BuiltBento:
             labels={"course": about.course, "method": about.method, "version": about.version or "none"},
             build_ctx=context,
             include=["*"],
-            envs=[{"name": name, "value": value} for name, value in QUIET.items()],
             python={"packages": requirements(), "lock_packages": False},
             docker={"system_packages": ["bubblewrap"]},
             **({} if bento_store is None else {"_bento_store": BentoStore(bento_store)}),

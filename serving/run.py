@@ -28,9 +28,10 @@ def serve(folder: Path, host: str = "127.0.0.1", port: int = 3000) -> None:
     check_port(host, port)
     address = f"http://{host}:{port}"
     print(f"serve: starting {about.model} ...", flush=True)
+    # `kill` ends this process as Ctrl-C does, by ending the service first; and a shell that starts it in
+    # the background leaves Ctrl-C's signal ignored.
+    before = {one: signal.signal(one, signal.default_int_handler) for one in (signal.SIGINT, signal.SIGTERM)}
     service = start(folder, host, port)
-    # `kill` ends this process as Ctrl-C does: by ending the service first.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         wait(service, address)
         print(f"serve: {about.model} is ready at {address} (Ctrl-C ends it)", flush=True)
@@ -39,7 +40,8 @@ def serve(folder: Path, host: str = "127.0.0.1", port: int = 3000) -> None:
         print("serve: ending", flush=True)
     finally:
         end(service)
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
     if service.returncode not in (0, -signal.SIGINT):
         raise ServingEnvironmentError(
             f"the service ended by itself with exit code {service.returncode}; its last lines above say why"

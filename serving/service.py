@@ -11,6 +11,7 @@ from pathlib import Path
 import bentoml
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
+from serving.bundle import QUIET
 from serving.chat import chat
 from serving.limits import SizeLimit
 from serving.payloads import Attempt, GradedSubmission, NextSubmission, NextSubmissionRequest
@@ -20,7 +21,11 @@ from serving.website import website
 BESIDE = Path(__file__).parent.parent / "student"
 
 
-@bentoml.service(name="tutee", traffic={"timeout": 300})
+@bentoml.service(
+    name="tutee",
+    traffic={"timeout": 300},
+    envs=[{"name": name, "value": value} for name, value in QUIET.items()],
+)
 @bentoml.asgi_app(chat, path="/v1")
 @bentoml.asgi_app(website, path="/")
 class ArtificialStudent:

@@ -99,6 +99,9 @@ function bar(grade, side) {
   return fill;
 }
 
+// A task with its `names` set as code.
+const prose = (text) => text.split(/`([^`\n]+)`/).map((part, index) => (index % 2 ? element("code", {}, part) : part));
+
 function show(answer, before) {
   tries += 1;
   const grade = answer.verdict ? answer.verdict.grade : null;
@@ -114,8 +117,12 @@ function show(answer, before) {
       element(
         "div",
         { className: "grade" },
-        element("div", { className: "bar", ariaHidden: "true" }, bar(grade, "width")),
-        grade === null ? "" : element("span", {}, rounded(grade), element("small", { textContent: " of 100" })),
+        ...(grade === null
+          ? [element("small", { textContent: "no program" })]
+          : [
+              element("div", { className: "bar", ariaHidden: "true" }, bar(grade, "width")),
+              element("span", {}, rounded(grade), element("small", { textContent: " of 100" })),
+            ]),
       ),
     ),
   );
@@ -203,7 +210,7 @@ function startOver() {
   $("list").replaceChildren();
   $("course").replaceChildren();
   $("empty").hidden = false;
-  $("task").textContent = assignments.get($("assignment").value) ?? "";
+  $("task").replaceChildren(...prose(assignments.get($("assignment").value) ?? ""));
   say("Ready.");
   refresh();
 }

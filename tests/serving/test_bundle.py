@@ -1,0 +1,122 @@
+"""The folder a service reads needs nothing outside it, and a Bento holds it whole."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from serving.bundle import Bundle, build_bento, pack, requirements
+from serving.errors import ServingInputError
+from tutee_serializer.card import StudentCard
+from tutee_serializer.course import Course
+from tutee_serializer.errors import SerializerInputError
+
+
+def test_the_base_comes_along(adapter, course_file, tmp_path):
+    models = shutil.copytree(adapter.parent, tmp_path / "models")
+    packed = pack(models / "sft", Course.load(course_file), tmp_path / "packed", {})
+    shutil.rmtree(models)
+    from tutee_evaluator.engines import Student
+
+    assert Student.load(packed.student).card.base == "../base"
+    assert sorted(packed.assignments()) == ["double", "echo"]
+
+
+def test_a_base_alone_is_a_student_too(adapter, course_file, tmp_path):
+    packed = pack(adapter.parent / "base", Course.load(course_file), tmp_path / "packed", {})
+    assert packed.about.method == "base"
+    assert (packed.student / "model.safetensors").exists()
+    assert not (packed.folder / "base").exists()
+
+
+def test_packing_again_replaces_all_that_was_there(adapter, course_file, tmp_path):
+    course = Course.load(course_file)
+    first = pack(adapter, course, tmp_path / "packed", {"version": "1"})
+    (first.folder / "assignments" / "gone").mkdir()
+    second = pack(adapter, course, tmp_path / "packed", {"version": "2"})
+    assert second.about.model == "tutee-toy-sft-v2"
+    assert sorted(second.assignments()) == ["double", "echo"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["packed"]
+
+
+def test_a_base_that_is_nowhere_is_named(adapter, course_file, tmp_path):
+    orphan = shutil.copytree(adapter, tmp_path / "sft")
+    StudentCard("sft", "toy", "nobody/no-such-model", "edits", "summary", 1024, 160, "test").save(orphan)
+    with pytest.raises(ServingInputError, match="nobody/no-such-model"):
+        pack(orphan, Course.load(course_file), tmp_path / "packed", {})
+    assert not (tmp_path / "packed").exists()
+
+
+def test_a_folder_without_a_card_is_no_student(course_file, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SerializerInputError, match=r"student\.json"):
+        pack(tmp_path / "empty", Course.load(course_file), tmp_path / "packed", {})
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"course": "toy"}', '{"unknown": 1}'])
+def test_a_folder_that_is_no_bundle_is_refused_by_name(tmp_path, text):
+    if text is not None:
+        (tmp_path / "about.json").write_text(text)
+    with pytest.raises(ServingInputError, match=r"about\.json"):
+        Bundle.load(tmp_path)
+
+
+def test_requirements_are_pinned_to_what_an_index_has():
+    lines = requirements()
+    assert any(line.startswith("torch==") for line in lines)
+    assert all("+" not in line and "tutee" not in line and "==" in line for line in lines)
+
+
+@pytest.fixture(scope="module")
+def built(bundle, tmp_path_factory):
+    start = time.monotonic()
+    bento = build_bento(bundle, tmp_path_factory.mktemp("store"))
+    return bento, time.monotonic() - start
+
+
+def test_a_bento_is_the_student_and_our_code_and_little_more(built, bundle):
+    bento, seconds = built
+    student = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file())
+    assert student < bento.size < student + 3_000_000
+    assert seconds < 30
+    held = {entry.name for entry in (bento.folder / "src").iterdir() if entry.is_dir()}
+    assert held == {"serving", "student", "tutee_evaluator", "tutee_grader", "tutee_serializer"}
+    assert bento.tag.startswith("tutee-toy:")
+
+
+def test_a_bento_answers_with_its_own_code_and_its_own_student(built):
+    """In a process that finds none of the installed packages of ours, and no environment to read."""
+    bento, _ = built
+    code = """
+import asyncio, json, sys
+sys.path.insert(0, ".")
+import serving.service as service
+from serving.classroom import Classroom, Draw
+import tutee_grader
+async def ask(room):
+    assignment = room.assignments["double"]
+    proposal = await room.propose(Draw(room.situation(assignment.task, [])))
+    return proposal.attempt.program, (await room.verdict(assignment, proposal.attempt.program)).grade
+room = Classroom(service.BESIDE)
+program, grade = asyncio.run(ask(room))
+room.close()
+print(json.dumps([service.__file__, tutee_grader.__file__, program, grade]))
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "TUTEE_STUDENT"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=bento.folder / "src",
+        env=environment,
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    service, grader, program, grade = json.loads(done.stdout.splitlines()[-1])
+    assert service.startswith(str(bento.folder))
+    assert grader.startswith(str(bento.folder))
+    assert program.startswith("def double(n):")
+    assert grade == 0

@@ -1,0 +1,333 @@
+"""The service's interfaces, asked of a real BentoML process as `tutee serve` starts it."""
+
+import json
+import os
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
+from serving.errors import ServingEnvironmentError, ServingInputError
+from serving.payloads import MOST_ATTEMPTS, MOST_BYTES, MOST_CHARACTERS
+from serving.run import check_port, serve
+
+MODEL = "tutee-toy-sft-v7"
+JSON = {"Content-Type": "application/json"}
+
+
+def ask(client, **body):
+    return client.post("/next_submission", json={"assignment": "double", **body})
+
+
+def test_the_loop_goes_from_the_first_attempt_to_the_right_one(client, trajectory):
+    history, grades = [], []
+    for program in trajectory:
+        answer = ask(client, history=history).json()
+        assert answer["code"] == program
+        assert answer["reason"] is None
+        assert answer["attempt"] == len(history) + 1
+        assert answer["model"] == MODEL
+        grades.append(answer["verdict"]["grade"])
+        history.append({"code": program, "feedback": answer["verdict"]["feedback"]})
+    assert grades == [0, 50, 100]
+
+
+def test_feedback_left_out_is_the_graders(client, trajectory):
+    history = [{"code": program} for program in trajectory[:2]]
+    assert ask(client, history=history).json()["code"] == trajectory[2]
+
+
+def messages_of(task, programs, said):
+    """The dialog as the evaluator's rollout speaks it."""
+    from tutee_serializer import formats
+
+    form = "edits"
+    turns = [("system", formats.system_turn(form)), ("user", formats.task_turn(form, task))]
+    before = None
+    for program, words in zip(programs, said, strict=True):
+        turns.append(("assistant", formats.write_turn(form, before, program)))
+        turns.append(("user", formats.feedback_turn(form, words, program)))
+        before = program
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+def test_greedy_is_what_the_evaluators_engine_gives(client, bundle, trajectory):
+    from tutee_evaluator.engines import Situation, Student
+
+    task = client.get("/assignments").json()[0]["task"]
+    strange = "def double(n):\n    return n * n\n"
+    histories = [([], []), ([strange], ["That is a square."]), (list(trajectory[:2]), ["No.", "Nearly."])]
+    engine = Student.load(bundle / "student", device="cpu")
+    expected = engine.next_programs(
+        [
+            Situation(messages_of(task, programs, said), programs[-1] if programs else None)
+            for programs, said in histories
+        ]
+    )
+    answers = [
+        ask(client, history=[{"code": p, "feedback": f} for p, f in zip(*history, strict=True)]).json()
+        for history in histories
+    ]
+    assert [(a["code"], a["reason"]) for a in answers] == [(e.program, e.reason) for e in expected]
+
+
+def test_a_seed_draws_the_same_program_whoever_else_asks(client):
+    def draw(seed):
+        answer = ask(client, temperature=1.5, seed=seed).json()
+        return answer["code"], answer["reason"]
+
+    alone = draw(3)
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(draw, [3, 1, 2, 3, 4, 5, 6, 3]))
+    assert [together[0], together[3], together[7]] == [alone] * 3
+    assert len(set(together)) > 1
+
+
+def test_many_at_once_are_each_told_their_own(client, trajectory):
+    histories = [[{"code": program} for program in trajectory[:steps]] for steps in (0, 1, 2)] * 4
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda history: ask(client, history=history).json()["code"], histories))
+    assert answers == list(trajectory) * 4
+
+
+def test_an_unknown_assignment_is_told_those_there_are(client):
+    answer = ask(client, assignment="triple")
+    assert answer.status_code == 400
+    (problem,) = answer.json()["detail"]
+    assert problem["loc"] == ["assignment"]
+    assert problem["msg"] == "there is no assignment 'triple'; there are: double, echo"
+
+
+@pytest.mark.parametrize(
+    "field, body",
+    [
+        ("history", {"history": [{"code": ""}] * (MOST_ATTEMPTS + 1)}),
+        ("history.0.code", {"history": [{"code": "#" * (MOST_CHARACTERS + 1)}]}),
+        ("history.0.feedback", {"history": [{"code": "", "feedback": "!" * (MOST_CHARACTERS + 1)}]}),
+        ("history.0.code", {"history": [{}]}),
+        ("temperature", {"temperature": -0.1}),
+        ("temperature", {"temperature": "warm"}),
+        ("seed", {"seed": -1}),
+        ("tempreature", {"tempreature": 1}),
+    ],
+)
+def test_what_does_not_fit_names_the_field(client, field, body):
+    answer = ask(client, **body)
+    assert answer.status_code == 400
+    assert [".".join(map(str, problem["loc"])) for problem in answer.json()["detail"]] == [field]
+
+
+def test_the_longest_history_that_fits_is_answered(client):
+    long = "x = 1\n" * (MOST_CHARACTERS // 6)
+    history = [{"code": "x = 1\n", "feedback": "No."}] * (MOST_ATTEMPTS - 1) + [
+        {"code": long, "feedback": "No."}
+    ]
+    answer = ask(client, history=history)
+    assert answer.status_code == 200
+    assert answer.json()["attempt"] == MOST_ATTEMPTS + 1
+
+
+def test_a_body_beyond_any_valid_one_is_not_read_to_its_end(client):
+    for path in ("/next_submission", "/v1/chat/completions"):
+        answer = client.post(
+            path, content=b" " * (MOST_BYTES + 1), headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 413
+        assert f"{MOST_BYTES:,}" in answer.json()["error"]["message"]
+
+
+def test_bentomls_own_client_can_ask(client, trajectory):
+    import bentoml
+
+    with bentoml.SyncHTTPClient(str(client.base_url)) as student:
+        answer = student.next_submission(assignment="double", history=[])
+    assert answer["code"] == trajectory[0]
+
+
+# The chat
+
+
+def chat(client, *messages, **more):
+    spoken = [{"role": role, "content": content} for role, content in messages]
+    return client.post(
+        "/v1/chat/completions", json={"model": MODEL, "messages": spoken, "temperature": 0, **more}
+    )
+
+
+@pytest.fixture
+def task(client):
+    return client.get("/assignments").json()[0]["task"]
+
+
+def test_a_chat_is_answered_as_the_next_submission_is(client, task, trajectory):
+    words = ask(client, history=[]).json()["verdict"]["feedback"]
+    answer = chat(client, ("user", task), ("assistant", trajectory[0]), ("user", words))
+    assert answer.status_code == 200
+    body = answer.json()
+    (choice,) = body["choices"]
+    assert choice["message"] == {"role": "assistant", "content": trajectory[1], "refusal": None}
+    assert choice["finish_reason"] == "stop"
+    assert (body["object"], body["model"]) == ("chat.completion", MODEL)
+    assert (
+        body["usage"]["total_tokens"] == body["usage"]["prompt_tokens"] + body["usage"]["completion_tokens"]
+    )
+    assert body["usage"]["completion_tokens"] > 0
+
+
+def test_content_may_come_in_parts(client, task, trajectory):
+    parts = [{"type": "text", "text": task[:10]}, {"type": "text", "text": task[10:]}]
+    assert chat(client, ("user", parts)).json()["choices"][0]["message"]["content"] == trajectory[0]
+
+
+def test_a_stream_brings_the_same_program_in_pieces(client, task, trajectory):
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": task}],
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    with client.stream("POST", "/v1/chat/completions", json=body) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        events = [line.removeprefix("data: ") for line in answer.iter_lines() if line]
+    assert events[-1] == "[DONE]"
+    chunks = [json.loads(event) for event in events[:-1]]
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    choices = [chunk["choices"][0] for chunk in chunks if chunk["choices"]]
+    assert choices[0]["delta"]["role"] == "assistant"
+    assert "".join(choice["delta"].get("content") or "" for choice in choices) == trajectory[0]
+    assert [choice["finish_reason"] for choice in choices] == [None] * (len(choices) - 1) + ["stop"]
+    assert chunks[-1]["usage"]["completion_tokens"] > 0
+
+
+def test_a_system_message_stands_in_for_the_trained_one(client, task):
+    short, long = (
+        chat(client, ("system", words), ("user", task)).json()["usage"]["prompt_tokens"]
+        for words in ("Hi.", "Hi. " * 50)
+    )
+    assert long > short + 50
+
+
+def test_a_turn_without_a_program_says_why(client, task):
+    """Far from anything it was trained on, and hot: most of what it writes is no program."""
+    answers = [chat(client, ("user", "?"), temperature=2, seed=seed).json() for seed in range(6)]
+    spoken = [answer["choices"][0]["message"] for answer in answers]
+    assert any(message["content"] is None for message in spoken)
+    assert all((message["content"] is None) == bool(message["refusal"]) for message in spoken)
+
+
+def test_the_models_are_listed(client):
+    (model,) = client.get("/v1/models").json()["data"]
+    assert (model["id"], model["object"]) == (MODEL, "model")
+    assert client.get(f"/v1/models/{MODEL}").json() == model
+
+
+@pytest.mark.parametrize(
+    "body, status, param, words",
+    [
+        ({"model": "gpt-9"}, 404, "model", MODEL),
+        ({"messages": []}, 400, "messages", "at least 1"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "messages.0.role", "expected 'user'"),
+        ({"messages": [{"role": "system", "content": "x"}]}, 400, "messages", "last message"),
+        (
+            {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]},
+            400, "messages", "last message",
+        ),
+        ({"messages": [{"role": "user", "content": "x"}] * 2}, 400, "messages.1.role", "'assistant'"),
+        ({"logit_bias": {"1": 2}}, 400, "logit_bias", "not permitted"),
+        ({"n": 2}, 400, "n", "1"),
+        ({"messages": [{"role": "user", "content": "x" * (MOST_CHARACTERS + 1)}]}, 400, None, "at most"),
+    ],
+)  # fmt: skip
+def test_errors_have_openais_shape(client, body, status, param, words):
+    whole = {"model": MODEL, "messages": [{"role": "user", "content": "x"}], **body}
+    answer = client.post("/v1/chat/completions", json=whole)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert words in error["message"]
+    assert param is None or error["param"] == param
+
+
+def test_what_is_not_json_is_an_error_of_openais_shape(client):
+    answer = client.post("/v1/chat/completions", content=b"{", headers=JSON)
+    assert answer.status_code == 400
+    assert "JSON" in answer.json()["error"]["message"]
+
+
+# The process
+
+
+def test_a_program_cannot_read_the_services_environment(bundle):
+    """In this process, whose grader is the service's: what programs return comes back in the verdict."""
+    import asyncio
+
+    from serving.classroom import Classroom
+
+    secret = "a secret of the service"
+    os.environ["TUTEE_SECRET"] = secret
+    reads = [
+        "import os\ndef double(n): return 'ran', repr(dict(os.environ))",
+        "def double(n): return 'ran', open('/proc/self/environ').read()",
+        f"def double(n): return 'ran', open('/proc/{os.getpid()}/environ').read()",
+        "import subprocess\ndef double(n): return 'ran', subprocess.check_output('env')",
+    ]
+    room = Classroom(bundle)
+    try:
+        verdicts = [asyncio.run(room.verdict(room.assignments["double"], program)) for program in reads]
+    finally:
+        room.close()
+        del os.environ["TUTEE_SECRET"]
+    assert "'ran'" in str(verdicts[0].tests[0].got)
+    assert all(secret not in str(verdict.tests) and verdict.grade == 0 for verdict in verdicts)
+
+
+def test_nothing_listens_beyond_loopback(client, service, port):
+    family = [psutil.Process(service.pid), *psutil.Process(service.pid).children(recursive=True)]
+    listening = {
+        connection.laddr
+        for process in family
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert ("127.0.0.1", port) in {(address.ip, address.port) for address in listening}
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+
+
+def test_the_service_says_that_it_is_not_tracked(client, service):
+    family = psutil.Process(service.pid).children(recursive=True)
+    worker = [process for process in family if "_bentoml_impl.worker.service" in process.cmdline()]
+    assert worker
+    assert all(process.environ()["BENTOML_DO_NOT_TRACK"] == "True" for process in worker)
+
+
+def test_a_port_in_use_is_one_clear_message(bundle):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ServingEnvironmentError, match=f"port {port} of 127.0.0.1 is in use") as caught:
+            serve(bundle, port=port)
+    assert caught.value.exit_code == 3
+    check_port("127.0.0.1", port)
+
+
+def test_a_folder_without_a_student_is_refused_before_anything_starts(tmp_path):
+    with pytest.raises(ServingInputError, match=r"about\.json: missing") as caught:
+        serve(tmp_path)
+    assert caught.value.exit_code == 2
+
+
+def test_ctrl_c_ends_it_and_all_it_started(client, service, port):
+    """Last in this file: the service is gone afterwards."""
+    family = psutil.Process(service.pid).children(recursive=True)
+    service.send_signal(signal.SIGINT)
+    assert service.wait(30) == 0
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    check_port("127.0.0.1", port)
+    log = service.log.read_text()
+    assert f"{MODEL} is ready at http://127.0.0.1:{port}" in log
+    assert "Traceback" not in log.split("serve: ending")[-1]
