@@ -6,7 +6,7 @@ from tutee_grader.errors import (
     GraderEnvironmentError,
     GraderError,
     GraderInputError,
-    SandboxFault,
+    SandboxError,
     WeakSandboxError,
 )
 from tutee_grader.feedback import feedback
@@ -25,7 +25,7 @@ __all__ = [
     "GraderError",
     "GraderInputError",
     "Outcome",
-    "SandboxFault",
+    "SandboxError",
     "Status",
     "TestResult",
     "Verdict",

@@ -20,8 +20,8 @@ FORMS = ("calls", "asserts", "stdio", "falcon", "unittest")
 class Limits:
     """What one program may use.
 
-    `seconds`: one test may take this long, and the program as a whole twice as long. `memory_mb`: address space on top
-    of the interpreter's own. `output_kb`: what it may print, per test.
+    `seconds`: one test may take this long, and the program as a whole twice as long. `memory_mb`: address
+    space on top of the interpreter's own. `output_kb`: what it may print, per test.
     """
 
     seconds: float = 1.0
@@ -60,6 +60,14 @@ class ScriptTest:
 
 
 @dataclass(frozen=True, slots=True)
+class FileTest:
+    """One test of an instructor's own test file."""
+
+    name: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Leniency:
     """What a stdin/stdout test overlooks."""
 
@@ -67,14 +75,18 @@ class Leniency:
     case: str = "exact"  # or "ignore"
     tolerance: float = 0.0  # numbers in the text may differ by this much
     contains: bool = False  # the expected lines need only occur in the output
+    hide_prompts: bool = False  # what `input` is given to print does not count as output
 
 
-Test = CallTest | ClauseTest | ScriptTest
+Test = CallTest | ClauseTest | ScriptTest | FileTest
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A task and how programs for it are graded. `fingerprint` changes with everything that can change a verdict."""
+    """A task and how programs for it are graded.
+
+    `fingerprint` changes with everything that can change a verdict.
+    """
 
     name: str
     task: str
@@ -83,10 +95,12 @@ class Assignment:
     solution: str | None = None
     limits: Limits = Limits()
     leniency: Leniency = Leniency()
+    test_source: str | None = None  # of the instructor's own test code
+    max_score: float = 100.0  # what a FalconCode test case returns at best
     fingerprint: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        parts = (self.form, self.tests, self.limits, self.leniency)
+        parts = (self.form, self.tests, self.limits, self.leniency, self.test_source, self.max_score)
         object.__setattr__(self, "fingerprint", hashlib.sha256(repr(parts).encode()).hexdigest())
 
     # Expected values may be dicts or lists, which have no hash of their own.
@@ -110,9 +124,9 @@ class Assignment:
         if described.exists():
             return _from_yaml(described, common)
         form = tests or "asserts"
-        if form == "asserts":
-            return _from_asserts(folder / "test.py", Limits(), common)
-        raise AssignmentError(f"{described}: missing; it is needed for tests of the form {form!r}")
+        if form not in _FROM_FILE:
+            raise AssignmentError(f"{described}: missing; it is needed for tests of the form {form!r}")
+        return _FROM_FILE[form](folder / "test.py", common)
 
 
 def _read_first(folder: Path, names: tuple[str, ...]) -> str | None:
@@ -131,13 +145,54 @@ def _read(path: Path) -> str:
         raise AssignmentError(f"{path}: not UTF-8 text (byte {error.start})") from None
 
 
-def _from_asserts(path: Path, limits: Limits, common: dict[str, Any]) -> Assignment:
+def _from_asserts(path: Path, common: dict[str, Any]) -> Assignment:
     try:
         clauses = read_clauses(_read(path))
     except ClauseError as error:
         raise AssignmentError(f"{path}, line {error.line}: {error}") from None
     tests = tuple(ClauseTest(clause.text, clause) for clause in clauses)
-    return Assignment(form="asserts", tests=tests, limits=limits, **common)
+    return Assignment(form="asserts", tests=tests, **common)
+
+
+def _from_falcon(path: Path, common: dict[str, Any]) -> Assignment:
+    source = _read(path)
+    tree = _parse(path, source)
+    if not any(isinstance(node, ast.FunctionDef) and node.name == "test_passed" for node in tree.body):
+        raise AssignmentError(f"{path}, line 1: a FalconCode test case must define test_passed()")
+    return Assignment(form="falcon", tests=(FileTest("test_passed"),), test_source=source, **common)
+
+
+def _from_unittest(path: Path, common: dict[str, Any]) -> Assignment:
+    source = _read(path)
+    tests = []
+    for node in _parse(path, source).body:
+        if isinstance(node, ast.ClassDef):
+            methods = [part for part in node.body if isinstance(part, ast.FunctionDef)]
+            tests += [FileTest(f"{node.name}.{m.name}") for m in methods if m.name.startswith("test")]
+        elif isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
+            if node.args.args and "parametrize" not in "".join(map(ast.unparse, node.decorator_list)):
+                names = ", ".join(argument.arg for argument in node.args.args)
+                raise AssignmentError(f"{path}, line {node.lineno}: fixtures are not supported: {names}")
+            tests.append(FileTest(node.name))
+    if not tests:
+        raise AssignmentError(f"{path}, line 1: no test; name methods or functions test_...")
+    return Assignment(form="unittest", tests=tuple(tests), test_source=source, **common)
+
+
+def _parse(path: Path, source: str) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except SyntaxError as error:
+        raise AssignmentError(f"{path}, line {error.lineno or 1}: not Python: {error.msg}") from None
+    except ValueError as error:
+        raise AssignmentError(f"{path}, line 1: not Python: {error}") from None
+
+
+_FROM_FILE: dict[str, Callable[[Path, dict[str, Any]], Assignment]] = {
+    "asserts": _from_asserts,
+    "falcon": _from_falcon,
+    "unittest": _from_unittest,
+}
 
 
 def _from_yaml(path: Path, common: dict[str, Any]) -> Assignment:
@@ -156,8 +211,12 @@ def _from_yaml(path: Path, common: dict[str, Any]) -> Assignment:
     if form not in FORMS:
         raise reader.error(f"form has value {form!r}. It must be one of {', '.join(FORMS)}", "form")
     limits = reader.dataclass(Limits, data.get("limits") or {}, "limits")
-    if form == "asserts":
-        return _from_asserts(path.parent / "test.py", limits, common)
+    if form in _FROM_FILE:
+        if form == "falcon":
+            options = data.get("options") or {}
+            reader.check_keys(options, {"max_score"}, "options")
+            common["max_score"] = reader.number(options, "max_score", 100.0, "options") or 100.0
+        return _FROM_FILE[form](path.parent / "test.py", common | {"limits": limits})
     rows = data.get("tests")
     if not isinstance(rows, list) or not rows:
         raise reader.error("tests must be a list of at least one test", "tests")

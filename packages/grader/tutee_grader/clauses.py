@@ -1,8 +1,9 @@
-"""`assert a and b and ...` files: each clause is taken apart into calls of the student's functions and the rest.
+"""`assert a and b and ...` files: each clause is taken apart into calls of the student's functions and the
+rest.
 
-The calls run in the student's process. The rest (the comparison, the expected value, the built-in functions around the
-call) is evaluated here, outside, over the plain values that came back: `sorted(f([2, 1])) == [1, 2]` runs `f([2, 1])`
-inside and everything else outside.
+The calls run in the student's process. The rest (the comparison, the expected value, the built-in functions
+around the call) is evaluated here, outside, over the plain values that came back: `sorted(f([2, 1])) == [1,
+2]` runs `f([2, 1])` inside and everything else outside.
 """
 
 import ast
@@ -12,13 +13,54 @@ from typing import Any
 
 _NAMES = {
     f.__name__: f
-    for f in (abs, all, any, bool, dict, float, frozenset, int, isinstance, len, list, max, min, round, set, sorted, str, sum, tuple, type)
-} | {"math": math, "nan": math.nan, "inf": math.inf}  # fmt: skip
+    for f in (
+        abs,
+        all,
+        any,
+        bool,
+        dict,
+        float,
+        frozenset,
+        int,
+        isinstance,
+        len,
+        list,
+        max,
+        min,
+        round,
+        set,
+        sorted,
+        str,
+        sum,
+        tuple,
+        type,
+    )
+} | {"math": math, "nan": math.nan, "inf": math.inf}
 _ALLOWED = (
-    ast.Expression, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict,
-    ast.Call, ast.Name, ast.Load, ast.Attribute, ast.Subscript, ast.Slice, ast.IfExp, ast.keyword, ast.Starred,
-    ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
-)  # fmt: skip
+    ast.Expression,
+    ast.Compare,
+    ast.BoolOp,
+    ast.UnaryOp,
+    ast.BinOp,
+    ast.Constant,
+    ast.List,
+    ast.Tuple,
+    ast.Set,
+    ast.Dict,
+    ast.Call,
+    ast.Name,
+    ast.Load,
+    ast.Attribute,
+    ast.Subscript,
+    ast.Slice,
+    ast.IfExp,
+    ast.keyword,
+    ast.Starred,
+    ast.operator,
+    ast.unaryop,
+    ast.boolop,
+    ast.cmpop,
+)
 
 
 class ClauseError(ValueError):
@@ -31,7 +73,7 @@ class ClauseError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One clause. `calls` run inside; `expression` is evaluated outside with their values as `_0`, `_1`, ..."""
+    """One clause: `calls` run inside; `expression` is evaluated outside, with their values as `_0`, `_1`."""
 
     text: str
     calls: tuple[str, ...]

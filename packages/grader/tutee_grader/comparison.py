@@ -10,7 +10,10 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 def equal(expected: Any, got: Any, tolerance: float | None) -> bool:
-    """Python's own ==, so that 1 equals 1.0 and True; nan equals nan; with a tolerance, numbers may be that far off."""
+    """Python's own ==, so that 1 equals 1.0 and True; but nan equals nan.
+
+    With a tolerance, numbers may differ by that much, also those inside lists, tuples and dicts.
+    """
     if _is_number(expected) and _is_number(got):
         if (
             isinstance(expected, float)

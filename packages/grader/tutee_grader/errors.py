@@ -27,5 +27,5 @@ class WeakSandboxError(GraderEnvironmentError):
     """A protection is missing and the caller did not allow a weak sandbox."""
 
 
-class SandboxFault(GraderEnvironmentError):
+class SandboxError(GraderEnvironmentError):
     """The sandbox itself failed; says nothing about the student's program."""

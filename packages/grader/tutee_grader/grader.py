@@ -1,6 +1,7 @@
 """The grader: programs in, verdicts out, in the order asked."""
 
 import os
+import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from tutee_grader import judgement
 from tutee_grader.assignment import Assignment
 from tutee_grader.cache import Cache
-from tutee_grader.errors import WeakSandboxError
+from tutee_grader.errors import GraderEnvironmentError, WeakSandboxError
 from tutee_grader.pool import Pool
 from tutee_grader.verdict import Status, Verdict
 
@@ -22,17 +23,22 @@ MAX_SOURCE = 1_000_000  # characters of one program
 class Grader:
     """A pool of sandboxed workers, one per core; a context manager.
 
-    `workers`: how many, by default one per usable core. `allow_weak`: go on where a protection is missing. `cache`: a
-    file in which verdicts are kept across runs. Raises WeakSandboxError where a protection is missing.
+    `workers`: how many, by default one per usable core. `allow_weak`: go on where a protection is missing.
+    `cache`: a file in which verdicts are kept across runs. `bubblewrap`: put each worker into namespaces of
+    its own as well; by default where the program `bwrap` is installed and works, which `protections` then
+    says. Raises WeakSandboxError where a protection is missing.
     """
 
     def __init__(
-        self, workers: int | None = None, allow_weak: bool = False, cache: Path | str | None = None
+        self,
+        workers: int | None = None,
+        allow_weak: bool = False,
+        cache: Path | str | None = None,
+        bubblewrap: bool | None = None,
     ) -> None:
         self._lock = threading.Lock()
         self._cache = Cache(Path(cache)) if cache is not None else None
-        self._pool = Pool(workers or len(os.sched_getaffinity(0)), None)
-        self.protections: dict[str, Any] = self._pool.stations[0].worker.protections
+        self._pool, self.protections = _start(workers or len(os.sched_getaffinity(0)), bubblewrap)
         missing = [name for name in REQUIRED if not self.protections.get(name)]
         if missing and not allow_weak:
             self.close()
@@ -58,7 +64,7 @@ class Grader:
     ) -> list[Verdict]:
         """One verdict for each (assignment, program), in the same order; the same pair is run once.
 
-        Raises SandboxFault when the sandbox itself fails several times in a row.
+        Raises SandboxError when the sandbox itself fails several times in a row.
         """
         with self._lock:
             return self._grade(programs, progress)
@@ -72,12 +78,10 @@ class Grader:
         for index, (assignment, program) in enumerate(programs):
             text = _text(program)
             if text is None:
-                verdicts[index] = judgement.without_run(
-                    assignment, Status.NOT_TEXT, "it cannot be read as UTF-8 text"
-                )
+                verdicts[index] = _unrunnable(assignment, Status.NOT_TEXT, "it cannot be read as UTF-8 text")
             elif len(text) > MAX_SOURCE:
                 reason = f"it has more than {MAX_SOURCE:,} characters"
-                verdicts[index] = judgement.without_run(assignment, Status.TOO_LARGE, reason)
+                verdicts[index] = _unrunnable(assignment, Status.TOO_LARGE, reason)
             elif (key := (assignment.fingerprint, text)) in same:
                 same[key].append(index)
             elif self._cache is not None and (known := self._cache.get(*key)) is not None:
@@ -97,6 +101,27 @@ class Grader:
             for index in indices[1:]:
                 verdicts[index] = verdicts[indices[0]]
         return [verdict for verdict in verdicts if verdict is not None]
+
+
+def _start(workers: int, bubblewrap: bool | None) -> tuple[Pool, dict[str, Any]]:
+    program = shutil.which("bwrap")
+    if bubblewrap and program is None:
+        raise WeakSandboxError("bubblewrap is not installed (on Debian: apt-get install bubblewrap)")
+    if bubblewrap is not False and program is not None:
+        try:
+            pool = Pool(workers, program)
+            return pool, pool.protections
+        except GraderEnvironmentError as error:  # where user namespaces are forbidden, say
+            if bubblewrap:
+                raise WeakSandboxError(f"bubblewrap does not work on this machine: {error}") from error
+            pool = Pool(workers, None)
+            return pool, pool.protections | {"bubblewrap error": str(error)}
+    pool = Pool(workers, None)
+    return pool, pool.protections
+
+
+def _unrunnable(assignment: Assignment, status: Status, reason: str) -> Verdict:
+    return Verdict(0.0, status, judgement.not_run(assignment.tests, reason))
 
 
 def _text(program: str | bytes | None) -> str | None:

@@ -1,17 +1,19 @@
 """From what the student's process claimed to a verdict: the judge of forms calls, asserts and stdio.
 
-Nothing a student's process says is believed beyond its plain values: every part is checked, and a line that is not
-understood counts as the process having ended there.
+Nothing a student's process says is believed beyond its plain values: every part is checked, and a line that
+is not understood is not listened to.
 """
 
 import json
+import os
 import re
+import signal
 from typing import Any
 
 from tutee_grader.assignment import Assignment, CallTest, ClauseTest, ScriptTest, Test
 from tutee_grader.comparison import equal, same_text
 from tutee_grader.inside.values import decode
-from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
+from tutee_grader.verdict import Outcome, TestResult
 
 MAX_SHOWN = 160
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+|0x[0-9a-fA-F]{9,}")
@@ -64,6 +66,13 @@ def error_message(message: list[Any]) -> tuple[str, str, int | None] | None:
     return clean(kind, 60), clean(text), line if line is not None and 0 < line < 10_000_000 else None
 
 
+def _subject(test: Test) -> str:
+    """The test as the subject of a sentence."""
+    if isinstance(test, ScriptTest):
+        return f"the run with {clean(test.name, 80)}"
+    return clean(", ".join(test.clause.calls) if isinstance(test, ClauseTest) else test.name, 80)
+
+
 def describe(kind: str, text: str, line: int | None) -> str:
     """`NameError on line 4: name 'x' is not defined`"""
     return kind + (f" on line {line}" if line else "") + (f": {text}" if text else "")
@@ -71,7 +80,7 @@ def describe(kind: str, text: str, line: int | None) -> str:
 
 def raised(test: Test, kind: str, text: str, line: int | None, subject: str | None = None) -> TestResult:
     """The result of a test that ended in an exception."""
-    subject = subject or clean(test.name, 80)
+    subject = subject or _subject(test)
     if kind == "OutputLimitError":
         return ended(test, Outcome.OUTPUT_LIMIT, subject)
     if kind == "MemoryError":
@@ -85,25 +94,33 @@ _ENDINGS = {
     Outcome.TIMEOUT: "did not end in time",
     Outcome.OUT_OF_MEMORY: "used too much memory",
     Outcome.OUTPUT_LIMIT: "produced too much output",
-    Outcome.ERROR: "ended the program before it was done",
+    Outcome.ERROR: "ended early",
     Outcome.NOT_RUN: "was not run",
 }
 
 
 def ended(test: Test, outcome: Outcome, subject: str | None = None) -> TestResult:
     """The result of a test whose process came to an end."""
-    return TestResult(test.name, outcome, f"{subject or clean(test.name, 80)} {_ENDINGS[outcome]}")
+    return TestResult(test.name, outcome, f"{subject or _subject(test)} {_ENDINGS[outcome]}")
 
 
 def judge(assignment: Assignment, test: Test, message: list[Any]) -> TestResult | None:
-    """The result of one test from the line the student's process wrote for it; None where it is not such a line."""
+    """The result of one test from the line that the student's process wrote.
+
+    None where it is no such line.
+    """
     tag = message[0]
     if tag == "o":
         return ended(test, Outcome.OUTPUT_LIMIT)
     if tag == "e":
         error = error_message(message[1:])
         return raised(test, *error) if error else None
-    if tag == "v" and not isinstance(test, ScriptTest) and len(message) == 2 and type(message[1]) is list:
+    if (
+        tag == "v"
+        and isinstance(test, CallTest | ClauseTest)
+        and len(message) == 2
+        and type(message[1]) is list
+    ):
         try:
             values = [decode(value) for value in message[1]]
         except (ValueError, TypeError, RecursionError):
@@ -120,7 +137,7 @@ def _judge_call(test: CallTest, values: list[Any]) -> TestResult | None:
     expected, got = show(test.returns), show(values[0])
     if equal(test.returns, values[0], test.tolerance):
         return TestResult(test.name, Outcome.PASSED, "", expected, got)
-    message = f"{clean(test.name, 80)} returned {got}, expected {expected}"
+    message = f"{_subject(test)} returned {got}, expected {expected}"
     return TestResult(test.name, Outcome.FAILED, message, expected, got)
 
 
@@ -135,23 +152,22 @@ def _judge_clause(test: ClauseTest, values: list[Any]) -> TestResult | None:
         holds = False  # the values are not of a kind that the clause can compare
     if holds:
         return TestResult(test.name, Outcome.PASSED, "", expected, got)
-    calls = clean(", ".join(test.clause.calls), 80)
     wanted = (
         f"expected {clean(expected)}"
         if expected is not None
         else f"and this does not hold: {clean(test.name)}"
     )
-    return TestResult(test.name, Outcome.FAILED, f"{calls} returned {got}, {wanted}", expected, got)
+    return TestResult(test.name, Outcome.FAILED, f"{_subject(test)} returned {got}, {wanted}", expected, got)
 
 
 def _judge_script(assignment: Assignment, test: ScriptTest, stdout: str, error: Any) -> TestResult | None:
     if error is not None:
         described = error_message(error) if type(error) is list else None
-        return raised(test, *described, subject=f"the run with {clean(test.name, 80)}") if described else None
+        return raised(test, *described, subject=_subject(test)) if described else None
     expected, got = clean(repr(test.stdout)), clean(repr(stdout))
     if same_text(test.stdout, stdout, assignment.leniency):
         return TestResult(test.name, Outcome.PASSED, "", expected, got)
-    message = f"the run with {clean(test.name, 80)} printed {got}, expected {expected}"
+    message = f"{_subject(test)} printed {got}, expected {expected}"
     return TestResult(test.name, Outcome.FAILED, message, expected, got)
 
 
@@ -164,9 +180,24 @@ def grade(assignment: Assignment, results: tuple[TestResult, ...]) -> float:
     return 100.0 * passed / (sum(weights) or 1.0)
 
 
-def without_run(assignment: Assignment, status: Status, reason: str) -> Verdict:
-    """The verdict of a program that cannot be run at all."""
-    names = [test.name for test in assignment.tests]
-    results = [TestResult(name, Outcome.NOT_RUN) for name in names]
-    results[0] = TestResult(names[0], Outcome.NOT_RUN, reason)
-    return Verdict(0.0, status, tuple(results))
+def not_run(tests: tuple[Test, ...], reason: str) -> tuple[TestResult, ...]:
+    """The results of a program that cannot be run at all; the first says why."""
+    first, *rest = tests
+    return (
+        TestResult(first.name, Outcome.NOT_RUN, reason),
+        *(TestResult(test.name, Outcome.NOT_RUN) for test in rest),
+    )
+
+
+def refusal(message: list[Any]) -> str:
+    """Why a program does not compile."""
+    error = error_message(message[1:])
+    return describe(*error) if error else "SyntaxError"
+
+
+def outcome_of(status: int) -> Outcome:
+    """What the end of a student's process says of the test it was at."""
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    if number == signal.SIGXCPU:
+        return Outcome.TIMEOUT
+    return Outcome.OUT_OF_MEMORY if number == signal.SIGKILL else Outcome.ERROR

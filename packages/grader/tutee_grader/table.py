@@ -42,8 +42,8 @@ def grade_table(
 ) -> pl.DataFrame:
     """The VERDICTS of a table with submission_id, assignment and code, row for row.
 
-    Finished partitions are kept in `folder` and not graded again by a later call with the same rows, assignments and
-    grader. Raises GraderInputError for an assignment that is not among `assignments`.
+    Finished partitions are kept in `folder` and not graded again by a later call with the same rows,
+    assignments and grader. Raises GraderInputError for an assignment that is not among `assignments`.
     """
     unknown = sorted(set(submissions["assignment"].unique()) - set(assignments))
     if unknown:

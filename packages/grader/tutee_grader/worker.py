@@ -1,79 +1,89 @@
-"""One worker: a zygote in its sandbox, seen from the caller's side."""
+"""One worker: a zygote in its sandbox, seen from the caller's side, and the children it forks."""
 
 import array
 import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from tutee_grader.errors import GraderEnvironmentError, SandboxFault
+from tutee_grader.errors import GraderEnvironmentError, SandboxError
+from tutee_grader.inside.zygote_messages import REAPED
 
 INSIDE = Path(__file__).parent / "inside"
+SCRATCH_BYTES = 16 << 20
 START_TIMEOUT_S = 20.0
 REPLY_TIMEOUT_S = 20.0
 READY = 2  # children forked ahead: one at work, one waiting
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "LANG": "C.UTF-8",
+}
+
+Role = Literal["student", "judge"]
 
 
 class Worker:
-    """Starts a zygote by executing a fresh small interpreter, never by forking this process, however large."""
+    """Starts a zygote by executing a fresh small interpreter, never by forking this process, however large.
 
-    def __init__(self, bubblewrap: str | None) -> None:
-        self.scratch = tempfile.mkdtemp(prefix="tutee-scratch-")
+    `bubblewrap` is the program's path, or None to do without.
+    """
+
+    def __init__(self, role: Role, bubblewrap: str | None) -> None:
+        self.role = role
+        self.bubblewrap = bubblewrap
+        self.scratch = None if bubblewrap else tempfile.mkdtemp(prefix="tutee-scratch-")
         self.control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ready: deque[socket.socket] = deque()
         self.protections: dict[str, Any] = {}
-        self.control.settimeout(REPLY_TIMEOUT_S)
         with inner:
-            command, environment = self._command(inner.fileno(), bubblewrap)
             self.process = subprocess.Popen(
-                command,
+                self._command(inner.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 pass_fds=(inner.fileno(),),
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for the caller
+                env=ENVIRONMENT,
+                start_new_session=True,  # Ctrl-C is for the caller; and the whole group can be killed at once
             )
 
-    def _command(self, control: int, bubblewrap: str | None) -> tuple[list[str], dict[str, str]]:
+    def _command(self, control: int) -> list[str]:
         python = os.path.realpath(sys.executable)
-        environment = {
-            "PYTHONHASHSEED": "0",
-            "PYTHONUTF8": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "MALLOC_ARENA_MAX": "1",
-            "LANG": "C.UTF-8",
-        }
-        zygote = [python, "-s", "-S", "-P", "-W", "ignore", str(INSIDE / "zygote.py"), str(control)]
-        return [*zygote, self.scratch], environment
+        options = ["-s", "-S", "-P", "-W", "ignore"]
+        if self.bubblewrap is None:
+            return [python, *options, str(INSIDE / "zygote.py"), str(control), str(self.scratch), self.role]
+        zygote = [python, *options, "/inside/zygote.py", str(control), "/scratch", self.role]
+        return [self.bubblewrap, *_bubblewrap_options(), "--", *zygote]
 
     def wait_until_ready(self) -> None:
-        """Read the zygote's first message and let it fork its first children. Raises GraderEnvironmentError."""
+        """Read the zygote's first message; let it fork its first children. Raises GraderEnvironmentError."""
         self.control.settimeout(START_TIMEOUT_S)
         try:
             hello = self.control.recv(65536)
         except OSError:
             hello = b""
         if not hello.startswith(b"H"):
-            self.process.kill()
+            self._kill()
             _, errors = self.process.communicate()
-            reason = errors.decode("utf-8", "replace").strip().splitlines()[-1:] or [
-                "it ended without a word"
-            ]
+            reason = errors.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it ended silently"]
             raise GraderEnvironmentError(f"the sandbox could not be started: {reason[0]}")
         self.control.settimeout(REPLY_TIMEOUT_S)
-        self.protections = json.loads(hello[1:])
+        self.protections = {"bubblewrap": self.bubblewrap is not None} | json.loads(hello[1:])
         for _ in range(READY):
-            self.send(b"F")
+            self.order(b"F")
 
-    def send(self, command: bytes) -> None:
+    def order(self, command: bytes) -> None:
         """Send a command with the inner end of a new channel; keep the outer end."""
         outer, inner = socket.socketpair()
         try:
@@ -81,26 +91,10 @@ class Worker:
             self.control.sendmsg([command], rights)
         except OSError as error:
             outer.close()
-            raise SandboxFault(f"a sandbox process is gone: {error}") from error
+            raise SandboxError(f"a sandbox process is gone: {error}") from error
         finally:
             inner.close()
         self.ready.append(outer)
-
-    def process_of_oldest(self) -> int:
-        """The process id, on this side, of the child at work."""
-        try:
-            self.control.send(b"P")
-            _, descriptors, _, _ = socket.recv_fds(self.control, 16, 1)
-            descriptor = descriptors[0]
-        except (OSError, IndexError) as error:
-            raise SandboxFault(f"a sandbox process is gone: {error}") from error
-        try:
-            for line in Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines():
-                if line.startswith("Pid:"):
-                    return int(line[4:])
-        finally:
-            os.close(descriptor)
-        return -1
 
     def close(self) -> None:
         """End everything that belongs to this worker."""
@@ -110,9 +104,135 @@ class Worker:
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self._kill()
             self.process.wait()
         if self.process.stderr:
             self.process.stderr.close()
-        with contextlib.suppress(OSError):
-            shutil.rmtree(self.scratch)
+        if self.scratch is not None:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(self.scratch)
+
+    def _kill(self) -> None:
+        """The group holds the zygote and its children, in their own process namespace or not."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def scratch_is_full(self) -> bool:
+        """Whether the scratch folder outgrew its limit.
+
+        (In bubblewrap, its file system has a limited size.)
+        """
+        return self.scratch is not None and _size(self.scratch) > SCRATCH_BYTES
+
+
+def _bubblewrap_options() -> list[str]:
+    options = ["--unshare-all", "--hostname", "sandbox", "--cap-drop", "ALL"]
+    for path in ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache"):
+        options += ["--ro-bind-try", path, path]
+    # --dev makes its own small /dev; Landlock leaves of it what is harmless.
+    return [
+        *options,
+        *("--ro-bind", sys.base_prefix, sys.base_prefix),
+        *("--ro-bind", str(INSIDE), "/inside"),
+        *("--dev", "/dev"),
+        *("--size", str(SCRATCH_BYTES), "--tmpfs", "/scratch"),
+        *("--remount-ro", "/"),
+        *("--chdir", "/scratch"),
+    ]
+
+
+def _size(folder: str) -> int:
+    """Bytes used below a folder, a little more for each entry."""
+    total = 0
+    waiting = [folder]
+    while waiting and total <= SCRATCH_BYTES:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    total += 4096 + entry.stat(follow_symlinks=False).st_size
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+    return total
+
+
+class Child:
+    """The oldest child of a worker, at work on what it is sent."""
+
+    def __init__(self, worker: Worker, request: bytes) -> None:
+        self.worker = worker
+        self.channel = worker.ready.popleft()
+        self.buffer = bytearray()
+        self.killed = False
+        self._pid: int | None = None
+        self.began = time.monotonic()
+        if not self.tell(request):  # no student code has run in it yet
+            raise SandboxError("a sandbox process is gone")
+
+    def tell(self, message: bytes) -> bool:
+        """Send one framed message; whether it could be sent."""
+        self.channel.settimeout(REPLY_TIMEOUT_S)
+        try:
+            self.channel.sendall(len(message).to_bytes(4, "little") + message)
+        except OSError:
+            return False
+        self.channel.setblocking(False)
+        return True
+
+    def hear(self, most: int) -> list[bytes]:
+        """The whole lines that have come, up to `most` bytes in one go; never waits."""
+        buffer = self.buffer
+        while len(buffer) <= most:
+            try:
+                data = self.channel.recv(262144)
+            except OSError:  # nothing there, or the other end was reset
+                break
+            if not data:
+                break
+            buffer += data
+        *lines, rest = bytes(buffer).split(b"\n")
+        buffer[:] = rest
+        return lines
+
+    def starved_s(self) -> float:
+        """Seconds that it was ready to run and no core was free: not its fault, so not counted."""
+        try:
+            return int(Path(f"/proc/{self._process()}/schedstat").read_text().split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return 0.0
+
+    def kill(self) -> None:
+        """End it now; its channel hangs up."""
+        if not self.killed:
+            self.killed = True
+            with contextlib.suppress(ProcessLookupError):
+                if self._process() > 0:
+                    os.kill(self._process(), signal.SIGKILL)
+
+    def finish(self) -> tuple[int, float, bool]:
+        """Kill and reap it: wait status, CPU seconds, and whether it left the worker clean."""
+        self.channel.close()
+        self.worker.order(b"R")
+        try:
+            reply = self.worker.control.recv(64)
+        except OSError as error:
+            raise SandboxError(f"a sandbox process does not answer: {error}") from error
+        if not reply.startswith(b"R"):
+            raise SandboxError("a sandbox process is gone")
+        status, cpu_s, is_clean = REAPED.unpack(reply[1:])
+        return status, cpu_s, is_clean
+
+    def _process(self) -> int:
+        """Its process id on this side, not the one in its own namespace; -1 when it has ended."""
+        if self._pid is None:
+            try:
+                self.worker.control.send(b"P")
+                _, descriptors, _, _ = socket.recv_fds(self.worker.control, 16, 1)
+                descriptor = descriptors[0]
+            except (OSError, IndexError) as error:
+                raise SandboxError(f"a sandbox process is gone: {error}") from error
+            try:
+                text = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+                self._pid = int(text.split("Pid:")[1].split()[0])
+            finally:
+                os.close(descriptor)
+        return self._pid

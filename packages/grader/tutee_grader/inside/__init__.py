@@ -1,1 +1,1 @@
-"""What runs inside the sandbox: a small program of its own that imports nothing of the package outside this folder."""
+"""What runs inside the sandbox: a program of its own, which imports nothing from elsewhere."""

@@ -1,11 +1,12 @@
 """The student's process: reads one program and its inputs, runs them, writes results, ends.
 
-Everything here runs beside student code, in its reach; so it holds nothing worth stealing (no expected value) and
-nothing it writes is believed. The request is one marshalled tuple; each answer is one line of JSON:
+Everything here runs beside student code, in its reach; so it holds nothing worth stealing (no expected
+value) and nothing it writes is believed. The request is one marshalled tuple; each answer is one line of
+JSON:
     ["c"] it compiles        ["n", type, message, line] it does not
     ["l"] it is loaded       ["x", type, message, line] it stopped while loading
-    for each test: ["v", [values]], ["s", stdout, null or [type, message, line]], ["e", type, message, line], ["o"]
-    ["z"] all tests are through
+    for each test: ["v", [values]], ["s", stdout, null or [type, message, line]], ["e", type, message, line],
+    or ["o"] for output over the limit
 """
 
 import builtins
@@ -15,7 +16,10 @@ import os
 import random
 import sys
 import types
+from collections.abc import Callable
 
+import answering
+import channel as channels
 import confinement
 from values import ValueTooLargeError, encode, quote
 
@@ -48,61 +52,41 @@ def serve(channel: int, seccomp: "confinement.SeccompFilter | None") -> None:
     confinement.die_with_parent()
     if seccomp is not None:
         seccomp.install()
-    request = _receive(channel)
-    form, source, memory_bytes, cpu_s, output_bytes, tests = marshal.loads(request)
-    tests = marshal.loads(tests)
+    form, source, memory_bytes, cpu_s, output_bytes, prompts, tests = marshal.loads(channels.receive(channel))
+    inputs = marshal.loads(tests)
     confinement.limit_program(memory_bytes, cpu_s)
-    answer = _Answers(channel)
+    if not prompts:
+        builtins.input = silent_input
+
+    def answer(line: str) -> None:
+        channels.write(channel, line)
+
     try:
         try:
             code = compile(source, PROGRAM, "exec", dont_inherit=True)
         except BaseException as error:
-            answer('["n",' + _describe(error) + "]")
+            answer('["n",' + describe(error) + "]")
             return
         answer('["c"]')
         if form == "stdio":
-            _run_scripts(code, tests, output_bytes, answer)
+            _run_scripts(code, inputs, output_bytes, answer)
+        elif form == "serve":
+            answering.Answering(code, output_bytes, channel).serve()
         else:
-            _run_calls(code, tests, output_bytes, answer)
-        answer('["z"]')
+            _run_calls(code, inputs, output_bytes, answer)
     finally:
         os._exit(0)
 
 
-def _receive(channel: int) -> bytes:
-    size = int.from_bytes(_read(channel, 4), "little")
-    return _read(channel, size)
+def silent_input(prompt: object = "") -> str:
+    """`input` that keeps its prompt to itself, for tests that look at the printed results only."""
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError("EOF when reading a line")
+    return line.removesuffix("\n")
 
 
-def _read(channel: int, size: int) -> bytes:
-    data = os.read(channel, size)
-    if len(data) == size:
-        return data
-    parts = [data]
-    missing = size - len(data)
-    while missing:
-        data = os.read(channel, missing)
-        if not data:
-            os._exit(0)
-        parts.append(data)
-        missing -= len(data)
-    return b"".join(parts)
-
-
-class _Answers:
-    """Writes lines to the channel; keeps hold of `os.write`, which student code may replace."""
-
-    def __init__(self, channel: int) -> None:
-        self._channel = channel
-        self._write = os.write
-
-    def __call__(self, line: str) -> None:
-        data = line.encode("ascii") + b"\n"
-        while data:
-            data = data[self._write(self._channel, data) :]
-
-
-def _redirect(stdin: bytes, output_bytes: int) -> Output:
+def redirect(stdin: bytes, output_bytes: int) -> Output:
     out = Output()
     out.limit = output_bytes
     errors = Output()
@@ -113,15 +97,15 @@ def _redirect(stdin: bytes, output_bytes: int) -> Output:
     return out
 
 
-def _run_calls(code: types.CodeType, tests: list, output_bytes: int, answer: _Answers) -> None:
-    out = _redirect(b"", output_bytes)
+def _run_calls(code: types.CodeType, tests: list, output_bytes: int, answer: Callable[[str], None]) -> None:
+    out = redirect(b"", output_bytes)
     module = types.ModuleType("program")
     sys.modules["program"] = module
     namespace = module.__dict__
     try:
         exec(code, namespace)
     except BaseException as error:
-        answer('["x",' + _describe(error, out) + "]")
+        answer('["x",' + describe(error, out) + "]")
         return
     answer('["l"]')
     for calls in tests:
@@ -141,11 +125,13 @@ def _run_calls(code: types.CodeType, tests: list, output_bytes: int, answer: _An
         except ValueTooLargeError:
             line = '["o"]'
         except BaseException as error:
-            line = '["o"]' if out.full else '["e",' + _describe(error) + "]"
+            line = '["o"]' if out.full else '["e",' + describe(error) + "]"
         answer(line)
 
 
-def _run_scripts(code: types.CodeType, inputs: list[bytes], output_bytes: int, answer: _Answers) -> None:
+def _run_scripts(
+    code: types.CodeType, inputs: list[bytes], output_bytes: int, answer: Callable[[str], None]
+) -> None:
     for stdin in inputs:
         out, error = run_script(code, stdin, output_bytes)
         if out.full:
@@ -157,7 +143,7 @@ def _run_scripts(code: types.CodeType, inputs: list[bytes], output_bytes: int, a
 
 def run_script(code: types.CodeType, stdin: bytes, output_bytes: int) -> tuple[Output, "str | None"]:
     """Run a whole program on this input; returns what it printed, and the error that ended it."""
-    out = _redirect(stdin, output_bytes)
+    out = redirect(stdin, output_bytes)
     random.seed(0)
     module = types.ModuleType("__main__")
     module.__dict__["__builtins__"] = builtins
@@ -168,15 +154,15 @@ def run_script(code: types.CodeType, stdin: bytes, output_bytes: int) -> tuple[O
     except SystemExit:
         pass
     except BaseException as caught:
-        error = _describe(caught)
+        error = describe(caught)
     try:
         sys.stdout.flush()
     except BaseException as caught:
-        error = error or _describe(caught)
+        error = error or describe(caught)
     return out, error
 
 
-def _describe(error: BaseException, out: "Output | None" = None) -> str:
+def describe(error: BaseException, out: "Output | None" = None) -> str:
     """The exception as JSON: type, message, line of the program, whatever the exception makes of it."""
     try:
         kind = type.__dict__["__name__"].__get__(type(error))

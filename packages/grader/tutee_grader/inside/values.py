@@ -32,17 +32,20 @@ class Opaque:
         return f"<{self.name} object>"
 
 
-def encode(value: Any) -> str:
-    """The value as JSON text. Raises ValueTooLargeError."""
+def encode(value: Any, other: Any = None) -> str:
+    """The value as JSON text.
+
+    `other` writes what is not plain (by default its type's name). Raises ValueTooLargeError.
+    """
     parts: list[str] = []
-    _encode(value, parts.append, 0)
+    _encode(value, parts.append, 0, other)
     text = "".join(parts)
     if len(text) > MAX_CHARS:
         raise ValueTooLargeError
     return text
 
 
-def _encode(value: Any, write: Any, depth: int) -> None:
+def _encode(value: Any, write: Any, depth: int, other: Any) -> None:
     kind = type(value)
     if kind is str:
         write(quote(value))
@@ -58,57 +61,54 @@ def _encode(value: Any, write: Any, depth: int) -> None:
     elif depth >= MAX_DEPTH:
         raise ValueTooLargeError
     elif kind is list:
-        _encode_items("[", value, "]", write, depth)
+        _encode_items("[", value, "]", write, depth, other)
     else:
-        _encode_other(value, kind, write, depth)
+        _encode_other(value, kind, write, depth, other)
 
 
-def _encode_items(before: str, values: Any, after: str, write: Any, depth: int) -> None:
+def _encode_items(before: str, values: Any, after: str, write: Any, depth: int, other: Any) -> None:
     write(before)
-    comma = False
-    count = 0
-    for value in values:
-        if comma:
-            write(",")
-        comma = True
-        count += 1
-        if count > MAX_CHARS:
+    for index, value in enumerate(values):
+        if index == MAX_CHARS:
             raise ValueTooLargeError
-        _encode(value, write, depth + 1)
+        if index:
+            write(",")
+        _encode(value, write, depth + 1, other)
     write(after)
 
 
-def _encode_other(value: Any, kind: type, write: Any, depth: int) -> None:
+def _encode_other(value: Any, kind: type, write: Any, depth: int, other: Any) -> None:
     if kind is tuple:
-        _encode_items('{"t":[', value, "]}", write, depth)
+        _encode_items('{"t":[', value, "]}", write, depth, other)
     elif kind is dict:
         write('{"d":[')
         comma = ""
         for key, item in value.items():
             write(comma + "[")
-            _encode(key, write, depth + 1)
+            _encode(key, write, depth + 1, other)
             write(",")
-            _encode(item, write, depth + 1)
+            _encode(item, write, depth + 1, other)
             write("]")
             comma = ","
         write("]}")
     elif kind is set:
-        _encode_items('{"s":[', value, "]}", write, depth)
+        _encode_items('{"s":[', value, "]}", write, depth, other)
     elif kind is frozenset:
-        _encode_items('{"z":[', value, "]}", write, depth)
+        _encode_items('{"z":[', value, "]}", write, depth, other)
     elif kind is complex:
         write('{"c":[')
-        _encode(value.real, write, depth)
+        _encode(value.real, write, depth, other)
         write(",")
-        _encode(value.imag, write, depth)
+        _encode(value.imag, write, depth, other)
         write("]}")
     elif kind is bytes:
         write(f'{{"b":"{value.hex()}"}}')
     else:
-        _encode_subclass(value, kind, write, depth)
+        _encode_subclass(value, kind, write, depth, other)
 
 
-# A Counter is a dict, a named tuple a tuple: the plain value underneath is what counts, whatever the subclass says of it.
+# A Counter is a dict, a named tuple a tuple: the plain value underneath is what counts, whatever the
+# subclass says of it.
 _PLAIN = (
     (int, int.__int__),
     (str, str.__str__),
@@ -121,25 +121,36 @@ _PLAIN = (
 )
 
 
-def _encode_subclass(value: Any, kind: type, write: Any, depth: int) -> None:
-    for base, plain in _PLAIN:
+def _encode_subclass(value: Any, kind: type, write: Any, depth: int, other: Any) -> None:
+    own = other is not None and type.__dict__["__module__"].__get__(kind) == "program"
+    for base, plain in () if own else _PLAIN:
         if issubclass(kind, base):
             underneath = plain(value)
             if type(underneath) is base:
-                return _encode(underneath, write, depth)
-    name = type.__dict__["__name__"].__get__(kind)
-    return write('{"o":' + quote(str(name)[:80]) + "}")
+                return _encode(underneath, write, depth, other)
+    if other is not None:
+        return write(other(value))
+    return write('{"o":' + quote(type_name(kind)) + "}")
 
 
-def decode(data: Any, depth: int = 0) -> Any:
-    """The value that `encode` wrote, from parsed JSON. Raises ValueError for anything `encode` does not write."""
+def type_name(kind: type) -> str:
+    """The name of a class, whatever the class says of itself."""
+    return str(type.__dict__["__name__"].__get__(kind))[:80]
+
+
+def decode(data: Any, depth: int = 0, remote: Any = None) -> Any:
+    """The value that `encode` wrote, from parsed JSON; `remote` makes the stand-in for an object of the
+    program.
+
+    Raises ValueError for anything that `encode` does not write.
+    """
     kind = type(data)
     if kind is str or kind is int or kind is float or kind is bool or data is None:
         return data
     if depth > MAX_DEPTH + 1:
         raise ValueError("too deeply nested")
     if kind is list:
-        return [decode(item, depth + 1) for item in data]
+        return [decode(item, depth + 1, remote) for item in data]
     if kind is not dict or len(data) != 1:
         raise ValueError("not an encoded value")
     ((tag, body),) = data.items()
@@ -149,17 +160,19 @@ def decode(data: Any, depth: int = 0) -> Any:
         return int(body, 16) if tag == "i" else bytes.fromhex(body) if tag == "b" else Opaque(body)
     if type(body) is not list:
         raise ValueError("not an encoded value")
-    return _decode_container(tag, body, depth)
+    if tag == "h" and remote is not None and [type(part) for part in body] == [int, str, str]:
+        return remote(*body)
+    return _decode_container(tag, body, depth, remote)
 
 
-def _decode_container(tag: str, body: list[Any], depth: int) -> Any:
+def _decode_container(tag: str, body: list[Any], depth: int, remote: Any) -> Any:
     if tag == "d":
         if not all(type(pair) is list and len(pair) == 2 for pair in body):
             raise ValueError("not an encoded dict")
-        keys = [decode(pair[0], depth + 1) for pair in body]
+        keys = [decode(pair[0], depth + 1, remote) for pair in body]
         _check_hashes(keys)
-        return dict(zip(keys, (decode(pair[1], depth + 1) for pair in body), strict=True))
-    items = [decode(item, depth + 1) for item in body]
+        return dict(zip(keys, (decode(pair[1], depth + 1, remote) for pair in body), strict=True))
+    items = [decode(item, depth + 1, remote) for item in body]
     if tag == "t":
         return tuple(items)
     if tag in ("s", "z"):

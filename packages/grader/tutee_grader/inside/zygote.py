@@ -1,11 +1,11 @@
 """The warm interpreter: started once in the sandbox, it forks a fresh student's process for every program.
 
-    python -s -S -P zygote.py CONTROL_FD SCRATCH
+    python -s -S -P zygote.py CONTROL_FD SCRATCH student|judge
 
-It never sees a program: each child reads its program from a channel of its own, so the memory that the next child
-inherits holds nothing of the one before. Control messages, one datagram each:
+It never sees a program: each child reads its program from a channel of its own, so the memory that the next
+child inherits holds nothing of the one before. Control messages, one datagram each:
     caller -> zygote   b"F" with a descriptor: fork a child that serves this channel
-                       b"R" with a descriptor: kill and reap the oldest child, clean the scratch folder, then fork
+                       b"R" with a descriptor: kill and reap the oldest child, clean the scratch, then fork
                        b"P": asks for a process descriptor of the oldest child
     zygote -> caller   b"H" + JSON: what is in force; b"R" + REAPED; b"P" with a descriptor
 """
@@ -19,6 +19,7 @@ import random
 import struct
 import sys
 import types
+from collections.abc import Callable
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -40,8 +41,21 @@ DESCRIPTOR = struct.Struct("i")
 SEED = 0
 
 
+def role_module(role: str) -> types.ModuleType:
+    """The module that serves this role, loaded with what it will need."""
+    if role == "student":
+        return student
+    import unittest.mock  # noqa: F401
+
+    import judge
+    import pytest_stub
+
+    sys.modules["pytest"] = pytest_stub.module()
+    return judge
+
+
 def prepare() -> None:
-    """What a plain interpreter offers and this one, started without `site`, would lack."""
+    """What a plain interpreter offers and one started without `site` lacks."""
 
     def leave(code: object = None) -> None:
         raise SystemExit(code)
@@ -139,7 +153,7 @@ def clean(folder: str) -> bool:
 
 
 def _remove(top: int, name: str) -> None:
-    """Remove one entry. A folder's folders are moved up beside it before it is removed, so nothing is ever deep."""
+    """Remove one entry. A folder's folders are first moved up beside it, so nothing is ever deep."""
     waiting = [name]
     count = 0
     os.fchdir(top)
@@ -165,7 +179,7 @@ def _remove(top: int, name: str) -> None:
         os.rmdir(name, dir_fd=top)
 
 
-def serve(control: "_socket.socket", scratch: str, seccomp: "confinement.SeccompFilter | None") -> None:
+def serve(control: "_socket.socket", scratch: str, serve_child: Callable[[int], None]) -> None:
     """Fork and reap at the caller's word, until it hangs up."""
     children: list[int] = []
     space = _socket.CMSG_SPACE(DESCRIPTOR.size)
@@ -187,7 +201,7 @@ def serve(control: "_socket.socket", scratch: str, seccomp: "confinement.Seccomp
                 if child == 0:
                     try:
                         os.close(control.fileno())
-                        student.serve(channel, seccomp)
+                        serve_child(channel)
                     finally:
                         os._exit(1)
                 os.close(channel)
@@ -206,6 +220,7 @@ def reap(child: int, scratch: str) -> bytes:
 def main() -> None:
     control = _socket.socket(fileno=int(sys.argv[1]))
     scratch = sys.argv[2]
+    role = role_module(sys.argv[3])
     prepare()
     active = confine(scratch)
     seccomp = None
@@ -219,7 +234,7 @@ def main() -> None:
     os.dup2(1, 2)  # from here on nothing may write to the caller's terminal
     gc.collect()
     gc.freeze()
-    serve(control, scratch, seccomp)
+    serve(control, scratch, lambda channel: role.serve(channel, seccomp))
 
 
 if __name__ == "__main__":

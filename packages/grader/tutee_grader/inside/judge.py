@@ -1,0 +1,267 @@
+"""The judge's process: runs an instructor's test code for one program, and asks for whatever it needs of
+the program.
+
+It is forked anew for every program and is confined like a student's process. The student's program is not
+here: its module, functions and objects are stand-ins (`Remote`) that ask the student's process, and get
+plain values back. Each question is one line, `q` and JSON; the last line is `d` and `["done", share,
+[[name, outcome, message], ...]]`.
+"""
+
+import builtins
+import importlib.abc
+import importlib.machinery
+import io
+import json
+import marshal
+import os
+import random
+import sys
+import types
+from typing import Any
+
+import channel as channels
+import confinement
+import instructor
+from channel import ProgramEndedError
+from values import decode, encode, quote
+
+
+class Asker:
+    """Puts questions to the student's process."""
+
+    def __init__(self, channel: int) -> None:
+        self._channel = channel
+        self._exceptions: dict[str, type] = {}
+        self.processes = 0  # of the program that have ended; objects of an earlier one are gone with it
+
+    def ask(self, question: str) -> Any:
+        """The answer's value. Raises what the student's code raised, or ProgramEndedError."""
+        channels.write(self._channel, "q" + question)
+        while True:
+            answer = json.loads(channels.receive(self._channel))
+            tag = answer[0]
+            if tag == "i":  # the program calls input(); a test may have replaced it by something of its own
+                channels.write(self._channel, "q" + self._input(answer[1]))
+                continue
+            if tag == "gone":
+                self.processes += 1
+                raise ProgramEndedError(str(answer[1]))
+            if tag == "o":
+                raise ProgramEndedError("output limit")
+            if tag == "e":
+                raise self._raised(*answer[1:])
+            return answer[1:]
+
+    def value(self, question: str) -> Any:
+        """The answer as a value, with stand-ins for what is not plain."""
+        data, changed, printed = self.ask(question)
+        if printed:
+            sys.stdout.write(printed)
+        self.changed = [self.decode(item) for item in changed]
+        return self.decode(data)
+
+    def decode(self, data: Any) -> Any:
+        return decode(data, remote=self.remote)
+
+    def encode(self, value: Any) -> str:
+        return encode(value, other=_handle)
+
+    def remote(self, number: int, name: str, base: str) -> Any:
+        if not base:
+            return Remote(self, number)
+        # A class of exceptions: tests name it in assertRaises, so it must be a class here as well.
+        if name not in self._exceptions:
+            self._exceptions[name] = _exception(name, base)
+        return self._exceptions[name]
+
+    def _raised(self, name: str, message: str, line: "int | None", bases: Any) -> BaseException:
+        base = next(
+            (kind for kind in [name, *bases] if _is_exception(getattr(builtins, str(kind), None))),
+            "Exception",
+        )
+        kind = getattr(builtins, base) if base == name else self.remote(0, name, base)
+        try:
+            error = kind(message)
+        except TypeError:  # UnicodeDecodeError and the like want more than a message
+            error = Exception(message)
+        error.student = (name, message, line)
+        return error
+
+    @staticmethod
+    def _input(prompt: str) -> str:
+        try:
+            return '["ok",' + quote(str(builtins.input(prompt))) + "]"
+        except (EOFError, StopIteration):
+            return '["eof"]'
+
+
+def _is_exception(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Exception)
+
+
+def _exception(name: str, base: str) -> type:
+    parent: Any = getattr(builtins, base, None)
+    return type(name, (parent if _is_exception(parent) else Exception,), {})
+
+
+def _handle(value: Any) -> str:
+    if type(value) is Remote:
+        number = _number(value)
+        return f'{{"h":[{number},"",""]}}'
+    raise TypeError(f"a {type(value).__name__} cannot be handed to the student's program")
+
+
+class Remote:
+    """An object of the student's program.
+
+    Equal to another such object where the program says so, to nothing else.
+    """
+
+    __slots__ = ("_asker", "_name", "_number", "_process")
+
+    def __init__(self, asker: Asker, number: int) -> None:
+        object.__setattr__(self, "_asker", asker)
+        object.__setattr__(self, "_number", number)
+        object.__setattr__(self, "_process", asker.processes)
+        object.__setattr__(self, "_name", "")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name not in ("__name__", "__doc__", "__dict__"):
+            raise AttributeError(name)
+        return _operate(self, "getattr", name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _operate(self, "setattr", name, value)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        asker = object.__getattribute__(self, "_asker")
+        number = _number(self)
+        named = "".join(f",{quote(key)}:{asker.encode(value)}" for key, value in options.items())[1:]
+        listed = asker.encode(list(arguments))
+        result = asker.value(f'["call",{number},{listed},{{{named}}}]')
+        for before, after in zip(arguments, asker.changed, strict=False):
+            _update(before, after)
+        return result
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Remote and bool(_operate(self, "eq", other))
+
+    def __hash__(self) -> int:
+        return hash(_number(self))
+
+    def __instancecheck__(self, instance: object) -> bool:
+        return type(instance) is Remote and bool(_operate(instance, "isinstance", self))
+
+
+def _number(remote: Remote) -> int:
+    """Its number in the program's process; in a new process, what the module names is looked up again."""
+    asker = object.__getattribute__(remote, "_asker")
+    name = object.__getattribute__(remote, "_name")
+    if object.__getattribute__(remote, "_process") != asker.processes:
+        if not name:
+            raise ProgramEndedError("error")
+        found = asker.value(f'["name",{quote(name)}]')
+        if type(found) is not Remote:
+            raise ProgramEndedError("error")
+        object.__setattr__(remote, "_number", object.__getattribute__(found, "_number"))
+        object.__setattr__(remote, "_process", asker.processes)
+    return int(object.__getattribute__(remote, "_number"))
+
+
+def _operate(subject: Remote, name: str, *arguments: Any) -> Any:
+    asker = object.__getattribute__(subject, "_asker")
+    number = _number(subject)
+    return asker.value(f'["op",{quote(name)},{number},{asker.encode(list(arguments))}]')
+
+
+def _delegate(name: str) -> Any:
+    return lambda self, *arguments: _operate(self, name, *arguments)
+
+
+def _compare(name: str) -> Any:
+    """Among the program's own objects only: comparing with a plain value is not the program's business."""
+    return lambda self, other: _operate(self, name, other) if type(other) is Remote else NotImplemented
+
+
+def _arithmetic(name: str) -> Any:
+    """With a plain value only where an object comes out: `vector * 3`, but not a difference that lies."""
+
+    def operate(self: Remote, other: Any) -> Any:
+        result = _operate(self, name, other)
+        return result if type(other) is Remote or type(result) is Remote else NotImplemented
+
+    return operate
+
+
+def _contains(self: Remote, item: Any) -> bool:
+    return any(item == mine for mine in _operate(self, "list"))
+
+
+for _name in ("len", "str", "repr", "bool", "int", "float", "neg", "getitem", "setitem", "delitem", "next"):
+    setattr(Remote, f"__{_name}__", _delegate(_name))
+for _name in ("lt", "le", "gt", "ge"):
+    setattr(Remote, f"__{_name}__", _compare(_name))
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "radd", "rsub", "rmul"):
+    setattr(Remote, f"__{_name}__", _arithmetic(_name))
+Remote.__iter__ = lambda self: iter(_operate(self, "list"))  # type: ignore[attr-defined]
+Remote.__contains__ = _contains  # type: ignore[attr-defined]
+
+
+class Program(types.ModuleType):
+    """The student's program as a module: its names are looked up when they are asked for."""
+
+    def __init__(self, name: str, asker: Asker) -> None:
+        super().__init__(name)
+        self.__dict__["_asker"] = asker
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__all__":
+            return self.__dict__["_asker"].ask('["names"]')[0]
+        if name.startswith("__"):
+            raise AttributeError(name)
+        value = self.__dict__["_asker"].value(f'["name",{quote(name)}]')
+        if type(value) is Remote:
+            object.__setattr__(value, "_name", name)
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("__"):
+            super().__setattr__(name, value)
+        else:
+            asker = self.__dict__["_asker"]
+            asker.ask(f'["set",{quote(name)},{asker.encode(value)}]')
+
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Every module that is not Python's own is the student's program, whatever the tests call it."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        return importlib.machinery.ModuleSpec(name, self) if path is None else None
+
+    def create_module(self, spec: Any) -> types.ModuleType:
+        return Program(spec.name, self._asker)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        self._asker.ask('["load"]')
+
+
+def serve(channel: int, seccomp: "confinement.SeccompFilter | None") -> None:
+    """Confine this process, then serve the one request that will come."""
+    confinement.die_with_parent()
+    if seccomp is not None:
+        seccomp.install()
+    form, source, names, memory_bytes, cpu_s, max_score = marshal.loads(channels.receive(channel))
+    confinement.limit_program(memory_bytes, cpu_s)
+    sys.stdin = io.StringIO("")
+    asker = Asker(channel)
+    sys.meta_path.append(Finder(asker))
+    random.seed(0)
+    if form == "falcon":
+        share, results = instructor.run_falcon(source, names, max_score, asker)
+    else:
+        share, results = instructor.run_tests(source, names)
+    channels.write(channel, "d" + json.dumps(["done", share, results]))
+    os._exit(0)

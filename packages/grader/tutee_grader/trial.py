@@ -1,0 +1,205 @@
+"""One program graded by an instructor's own test code, in a judge's process that never meets the student's.
+
+The judge asks, the student's process answers, and this side carries each line across: the two share no
+memory, no file and no descriptor. What crosses is JSON text, checked by the judge's reader
+(inside/values.py).
+"""
+
+import json
+import marshal
+import math
+import select
+import time
+
+from tutee_grader import judgement
+from tutee_grader.assignment import Assignment, Test
+from tutee_grader.run import INTERPRETER_BYTES, MAX_ANSWER_BYTES, Budget, Workers
+from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
+from tutee_grader.worker import Child
+
+JUDGE_SECONDS = 10.0  # CPU time of the instructor's code for one program
+JUDGE_MEMORY = 1 << 30
+MAX_MESSAGE = 300
+
+
+class Trial:
+    """A program, the judge that asks, and the student's process that answers."""
+
+    def __init__(self, assignment: Assignment, source: str) -> None:
+        self.assignment = assignment
+        self.source = source
+        self.budget = Budget(assignment.limits.seconds)
+        self.cpu_s = 0.0
+        self._student: Child | None = None
+        self._asked = 0.0  # when the question now open was put; 0 while the judge is thinking
+        self._began = time.monotonic()
+        self._killed_for: Outcome | None = None
+        self._ended: Outcome | None = (
+            None  # how the student's process ended, if it ended before the judge was done
+        )
+        self._refused = ""
+        self._answer: list[object] | None = None
+
+    def begin(self, workers: Workers, poll: select.epoll) -> list[int]:
+        """Start the judge. The student's process starts with the judge's first question."""
+        self._workers = workers
+        self._poll = poll
+        source = self.assignment.test_source
+        names = [test.name for test in self.assignment.tests]
+        request = marshal.dumps(
+            (
+                self.assignment.form,
+                source,
+                names,
+                JUDGE_MEMORY,
+                math.ceil(JUDGE_SECONDS),
+                self.assignment.max_score,
+            )
+        )
+        self._judge = Child(workers.worker("judge"), request)
+        self._poll.register(self._judge.channel.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
+        return self._descriptors()
+
+    def abandon(self) -> None:
+        for child in (self._judge, self._student):
+            if child is not None:
+                child.channel.close()
+
+    def _descriptors(self) -> list[int]:
+        children = [self._judge] if self._student is None else [self._judge, self._student]
+        return [child.channel.fileno() for child in children]
+
+    def event(self, descriptor: int, flags: int) -> list[int] | None:
+        """Carry across what came, or take note that a process hung up; None when the judge is through."""
+        if self._student is not None and descriptor == self._student.channel.fileno():
+            self._from_student(bool(flags & (select.EPOLLRDHUP | select.EPOLLHUP)))
+            return self._descriptors()
+        for line in self._judge.hear(MAX_ANSWER_BYTES):
+            if line.startswith(b"q"):
+                self._question(line[1:])
+            elif line.startswith(b"d"):
+                self._answer = judgement.parse(line[1:])
+        if flags & (select.EPOLLRDHUP | select.EPOLLHUP):
+            self._close()
+            return None
+        return self._descriptors()
+
+    def _question(self, question: bytes) -> None:
+        if self._student is None:
+            if self._refused:
+                self._tell_judge(["gone", "does not compile"])
+                return
+            if self.budget.left_s <= 0:
+                self._tell_judge(["gone", str(Outcome.TIMEOUT)])
+                return
+            self._start_student()
+        assert self._student is not None
+        self._asked = time.monotonic()
+        self._student.tell(question)  # if it is gone, its hanging up is the next event
+
+    def _start_student(self) -> None:
+        limits = self.assignment.limits
+        request = (
+            "serve",
+            self.source,
+            INTERPRETER_BYTES + (limits.memory_mb << 20),
+            math.ceil(self.budget.left_s) + 1,
+            limits.output_kb << 10,
+            False,
+            marshal.dumps([]),
+        )
+        self._killed_for = None
+        self._student = Child(self._workers.worker("student"), marshal.dumps(request))
+        self._poll.register(self._student.channel.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
+
+    def _from_student(self, hung_up: bool) -> None:
+        assert self._student is not None
+        for line in self._student.hear(MAX_ANSWER_BYTES):
+            message = judgement.parse(line)
+            if message is not None and message[0] == "c":
+                continue
+            if message is not None and message[0] == "n":
+                self._refused = judgement.refusal(message)
+            elif self._asked:  # an answer without a question is nobody's
+                self._asked = 0.0
+                self._judge.tell(line)
+        if hung_up:
+            self._bury_student()
+
+    def _bury_student(self) -> None:
+        child, self._student = self._student, None
+        assert child is not None
+        self._poll.unregister(child.channel.fileno())
+        self.budget.spend(child)
+        status, cpu_s, is_clean = child.finish()
+        self.cpu_s += cpu_s
+        if not is_clean:
+            self._workers.replace("student")
+        if self._asked:
+            self._asked = 0.0
+            ended = self._killed_for or judgement.outcome_of(status)
+            self._tell_judge(["gone", "does not compile" if self._refused else str(ended)])
+
+    def _tell_judge(self, message: list[str]) -> None:
+        self._judge.tell(json.dumps(message).encode())
+
+    def _close(self) -> None:
+        if self._student is not None:
+            self._bury_student()
+        self._poll.unregister(self._judge.channel.fileno())
+        _, _, is_clean = self._judge.finish()
+        if not is_clean:
+            self._workers.replace("judge")
+
+    def look(self, now: float) -> None:
+        """End the student's process when it is over a limit, and a judge that never comes to an end."""
+        child = self._student
+        if child is not None and child.worker.scratch_is_full():
+            self._kill(child, Outcome.OUTPUT_LIMIT)
+        elif child is not None and self._asked and self.budget.is_over(child, now, self._asked):
+            self._kill(child, Outcome.TIMEOUT)
+        elif child is not None and len(child.buffer) > MAX_ANSWER_BYTES:
+            self._kill(child, Outcome.OUTPUT_LIMIT)
+        elif now - self._began > 10 * (JUDGE_SECONDS + self.budget.seconds):
+            self._judge.kill()
+
+    def _kill(self, child: Child, reason: Outcome) -> None:
+        self._killed_for = self._killed_for or reason
+        child.kill()
+
+    def verdict(self) -> Verdict:
+        """What the judge said. A judge that ended without a word leaves every test an error."""
+        tests = self.assignment.tests
+        spent = self.budget.spent_s, self.cpu_s
+        if self._refused:
+            return Verdict(0.0, Status.DOES_NOT_COMPILE, judgement.not_run(tests, self._refused), *spent)
+        results = _results(self._answer, tests)
+        if results is None:
+            reason = "the instructor's tests ended early on this program"
+            results = tuple(TestResult(test.name, Outcome.ERROR, reason) for test in tests)
+        grade = judgement.grade(self.assignment, results)
+        if self._answer is not None and isinstance(
+            self._answer[1], float
+        ):  # a score rather than tests passed
+            grade = self._answer[1]
+        return Verdict(grade, Status.COMPILES, results, *spent)
+
+
+def _results(answer: list[object] | None, tests: tuple[Test, ...]) -> tuple[TestResult, ...] | None:
+    """The judge's list of results, checked; None where there is none."""
+    if answer is None or len(answer) != 3 or not isinstance(answer[2], list) or len(answer[2]) != len(tests):
+        return None
+    results = []
+    for test, (name, word, message, exception, line) in zip(tests, answer[2], strict=True):
+        outcome = Outcome(word)
+        if name != test.name:
+            return None
+        if outcome == Outcome.PASSED:
+            results.append(TestResult(test.name, outcome))
+        elif not message:
+            results.append(judgement.ended(test, outcome))
+        else:
+            text = judgement.clean(message, MAX_MESSAGE)
+            about = text if text.startswith("your program ") else f"{test.name}: {text}"
+            results.append(TestResult(test.name, outcome, about, exception=exception, line=line))
+    return tuple(results)
