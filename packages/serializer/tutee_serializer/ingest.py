@@ -76,7 +76,7 @@ def understand(course: Course, config: Ingest, places: Places) -> Ingested:
     places.data.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=places.data, prefix=".ingest_") as folder:
         staged = read_logs(course, places, Path(folder))
-        rows = _judge(_parse(staged.rows, course), course, config, set(good), set(broken)).collect()
+        rows = _judge(_parse(staged.rows, course), staged.fields, course, config, good, broken).collect()
     key = load_key(places)
     names = {student: pseudonym(student, key) for student in rows["student"].drop_nulls().unique()}
     rows = _forget(rows.with_columns(_named(names)), read_forgotten(places))
@@ -94,7 +94,7 @@ def understand(course: Course, config: Ingest, places: Places) -> Ingested:
         counts = "".join(f"\n  {step.rows:,} x {step.step}" for step in flow[1:-1])
         raise LogError(f"{course.file}: not one row of {rows.height:,} can be used:{counts}")
     masker = Masker(key, names, published(course.assignments_folder))
-    submissions, notes = _order(kept, course)
+    submissions, notes = _order(kept, course, "attempt" in staged.fields)
     submissions = submissions.with_columns(masker.programs(submissions["code"]))
     quarantine = _cast(bad.with_columns(masker.texts(bad["value"]).str.slice(0, 80)), QUARANTINE)
     account = Account(
@@ -149,10 +149,15 @@ def _parse(rows: pl.LazyFrame, course: Course) -> pl.LazyFrame:
 
 
 def _judge(
-    rows: pl.LazyFrame, course: Course, config: Ingest, good: set[str], broken: set[str]
+    rows: pl.LazyFrame,
+    fields: frozenset[str],
+    course: Course,
+    config: Ingest,
+    good: Iterable[str],
+    broken: Iterable[str],
 ) -> pl.LazyFrame:
     """Adds `filter`, the named filter that drops a row, and `reason`, `field`, `value` for quarantine."""
-    everything = pl.struct(name for name in FIELDS if name in course.columns.mapping() or name == "semester")
+    everything = pl.struct(name for name in FIELDS if name in fields or name == "semester")
     readable = pl.col("reason").is_null()
     in_course = pl.col("semester").is_in(course.semesters.all)
     filters = [
@@ -160,7 +165,6 @@ def _judge(
         ("semester not in the course file", readable & ~in_course),
         ("assignment with broken tests", readable & pl.col("assignment").is_in(sorted(broken))),
     ]
-    times = "timestamp" in course.columns.mapping()
     latest = datetime.now(UTC) + timedelta(days=1)
     size = pl.col("code").str.len_bytes()
     unreadable = [pl.col(name).str.contains(UNREADABLE, literal=True) for name in FIELDS]
@@ -168,7 +172,7 @@ def _judge(
         ("bytes that are no text in the file's encoding", "", pl.any_horizontal(unreadable)),
         ("no student", "student", pl.col("student").is_null()),
         ("no assignment", "assignment", pl.col("assignment").is_null()),
-        ("unknown assignment", "assignment", ~pl.col("assignment").is_in(sorted(good | broken))),
+        ("unknown assignment", "assignment", ~pl.col("assignment").is_in(sorted([*good, *broken]))),
         ("no semester", "semester", pl.col("semester").is_null()),
         ("blank code", "code", pl.col("code").is_null() | ~pl.col("code").str.contains(r"\S")),
         ("a NUL in the code", "code", pl.col("code").str.contains("\0", literal=True)),
@@ -185,11 +189,11 @@ def _judge(
         ("impossible time", "timestamp", ~pl.col("submitted_at").is_between(EARLIEST, latest)),
         ("attempt is not a whole number", "attempt", ~_null("attempt") & ~_whole("number")),
     ]
-    if "attempt" in course.columns.mapping():
+    if "attempt" in fields:
         tests.append(("no attempt number", "attempt", _null("attempt")))
-    elif times:
+    else:
         tests.append(("no time", "timestamp", _null("timestamp")))
-    if "row" in course.columns.mapping():
+    if "row" in fields:
         tests.append(
             ("row id used before", "row", pl.col("row").is_not_null() & ~pl.col("row").is_first_distinct())
         )
@@ -221,7 +225,7 @@ def _whole(name: str) -> pl.Expr:
     return (pl.col(name) == pl.col(name).floor()).fill_null(False)
 
 
-def _order(kept: pl.DataFrame, course: Course) -> tuple[pl.DataFrame, dict[str, int]]:
+def _order(kept: pl.DataFrame, course: Course, has_attempts: bool) -> tuple[pl.DataFrame, dict[str, int]]:
     """Submissions in the order of each student's work; and what was noticed.
 
     Attempt numbers order them where there are any; else times do. In a log that was written in the order of
@@ -235,7 +239,7 @@ def _order(kept: pl.DataFrame, course: Course) -> tuple[pl.DataFrame, dict[str, 
         .with_columns((behind.mean().over("source") < IN_ORDER).fill_null(False).alias("chronological"))
         .with_columns(pl.when("chronological").then("seen").otherwise("submitted_at").alias("arrived"))
     )
-    by = ["number"] if "attempt" in course.columns.mapping() else ["arrived"]
+    by = ["number"] if has_attempts else ["arrived"]
     ordered = (
         arrived.sort(*TRAJECTORY, *by, "source", "source_row")
         .with_columns(pl.int_range(1, pl.len() + 1).over(TRAJECTORY).alias("order"))

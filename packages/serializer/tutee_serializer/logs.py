@@ -60,11 +60,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Staged:
-    """The rows of a log, not yet judged; `left_out` counts rows a reader's named filter dropped."""
+    """The rows of a log, not yet judged.
+
+    `left_out` counts rows a reader's named filter dropped; `fields` are those that the log has.
+    """
 
     rows: pl.LazyFrame
     sources: list[Source]
     left_out: dict[str, int]
+    fields: frozenset[str]
 
 
 def read_logs(course: Course, places: Places, folder: Path) -> Staged:
@@ -72,9 +76,13 @@ def read_logs(course: Course, places: Places, folder: Path) -> Staged:
 
     Raises LogError where a file is damaged, a column missing, or there is no row at all.
     """
+    from tutee_serializer.progsnap import read_progsnap
     from tutee_serializer.tables import read_tables
 
-    staged = read_tables(course, places, folder)
+    if course.logs.format == "progsnap2":
+        staged = read_progsnap(course, folder)
+    else:
+        staged = read_tables(course, places, folder)
     if not any(source.rows for source in staged.sources):
         names = ", ".join(source.name for source in staged.sources)
         raise LogError(f"{names}: the log holds no row; point `logs.path` of {course.file} to one that does")

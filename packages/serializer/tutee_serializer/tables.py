@@ -41,7 +41,7 @@ def read_tables(course: Course, places: Places, folder: Path) -> Staged:
             reader = _Reader(course, path, shown, semester, unpacked)
             rows = write_parts(reader.parts(), staged, f"{len(sources):06d}")
             sources.append(reader.source(rows))
-    return Staged(pl.scan_parquet(staged / "*.parquet"), sources, {})
+    return Staged(pl.scan_parquet(staged / "*.parquet"), sources, {}, frozenset(course.columns.mapping()))
 
 
 def _files(course: Course, places: Places) -> list[tuple[str | None, str]]:

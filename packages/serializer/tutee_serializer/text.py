@@ -65,9 +65,10 @@ def find(pattern: str, folder: Path) -> list[str]:
     return sorted(str(p) for p in found)
 
 
-def unpack(name: str, folder: Path) -> list[Path]:
+def unpack(name: str, folder: Path, flat: bool = True) -> list[Path]:
     """Plain files behind `name`, a local file or a URL; what must be unpacked or fetched goes to `folder`.
 
+    The members of a zip lie side by side, or, with `flat=False`, in the folders they came in.
     Raises LogError where the file is damaged or cannot be fetched.
     """
     suffix = Path(name).suffix.lower()
@@ -77,7 +78,7 @@ def unpack(name: str, folder: Path) -> list[Path]:
     try:
         with fsspec.open(name, "rb").open() as raw:
             if suffix == ".zip":
-                return _unzip(raw, folder)
+                return _unzip(raw, folder, flat)
             with target.open("wb") as plain:
                 if suffix == ".gz":
                     with gzip.GzipFile(fileobj=raw) as stream:
@@ -95,14 +96,17 @@ def unpack(name: str, folder: Path) -> list[Path]:
     return [target]
 
 
-def _unzip(raw: IO[bytes], folder: Path) -> list[Path]:
+def _unzip(raw: IO[bytes], folder: Path, flat: bool) -> list[Path]:
     found = []
     with zipfile.ZipFile(raw) as archive:
+        if not flat:
+            # zipfile itself keeps a member from leaving the folder.
+            return [Path(archive.extract(member, folder)) for member in archive.infolist()]
         for number, member in enumerate(archive.infolist()):
             name = Path(member.filename).name
             if member.is_dir() or name.startswith(".") or member.filename.startswith("__MACOSX"):
                 continue
-            # A member's own folders are not followed: two members may share a name.
+            # Two members of different folders may share a name.
             target = folder / f"{number:04d}_{name}"
             with archive.open(member) as source, target.open("wb") as plain:
                 shutil.copyfileobj(source, plain, CHUNK)

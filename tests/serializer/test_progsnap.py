@@ -1,0 +1,183 @@
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tutee_serializer.course import Course
+from tutee_serializer.errors import LogError
+from tutee_serializer.ingest import Ingest, Ingested, understand
+from tutee_serializer.places import Places
+from tutee_serializer.progsnap import export_progsnap
+
+METADATA = {
+    "Version": "1.0",
+    "IsEventOrderingConsistent": "true",
+    "EventOrderScope": "Restricted",
+    "EventOrderScopeColumns": "SubjectID",
+    "CodeStateRepresentation": "Table",
+}
+MAIN = {
+    "EventType": ["Submit", "File.Edit", "Submit"],
+    "EventID": ["e1", "e2", "e3"],
+    "Order": ["7", "8", "9"],
+    "SubjectID": ["mara-0001"] * 3,
+    "ToolInstances": ["Python"] * 3,
+    "CodeStateID": ["a", "a", "b"],
+    "ServerTimestamp": ["2024-10-01T10:00:00", "2024-10-01T10:01:00", "2024-10-01T10:02:00"],
+    "TermID": ["one"] * 3,
+    "ProblemID": ["double"] * 3,
+    "Score": ["0.5", "", "1"],
+}
+CODE = {"a": "def double(n):\n    return n\n", "b": "def double(n):\n    return 2 * n\n"}
+
+Dataset = Callable[..., Ingested]
+
+
+@pytest.fixture
+def dataset(course_file: Callable[..., Path], tmp_path: Path) -> Dataset:
+    """Writes a ProgSnap2 data set with the given changes and reads it as a course's log."""
+
+    def run(
+        main: dict[str, list[str]] | None = None,
+        metadata: dict[str, str] | None = None,
+        metadata_file: str = "DatasetMetadata.csv",
+        states: Callable[[Path], None] | None = None,
+        **changes: Any,
+    ) -> Ingested:
+        folder = course_file().parent / "snap"
+        (folder / "CodeStates").mkdir(parents=True)
+        pl.DataFrame(main or MAIN).write_csv(folder / "MainTable.csv")
+        properties = METADATA | (metadata or {})
+        pl.DataFrame({"Property": list(properties), "Value": list(properties.values())}).write_csv(
+            folder / metadata_file
+        )
+        if states:
+            states(folder / "CodeStates")
+        else:
+            table = pl.DataFrame({"CodeStateID": list(CODE), "Code": list(CODE.values())})
+            table.write_csv(folder / "CodeStates" / "CodeStates.csv")
+        file = course_file(logs={"path": "snap", "format": "progsnap2"}, columns=None, **changes)
+        course = Course.load(file)
+        return understand(course, Ingest(), Places(course.name, tmp_path))
+
+    return run
+
+
+def test_submissions_are_read_and_other_events_counted(dataset: Dataset) -> None:
+    result = dataset()
+    assert result.submissions["code"].to_list() == list(CODE.values())
+    assert result.submissions["logged_score"].to_list() == [50.0, 100.0]
+    assert result.submissions["source_row"].to_list() == [1, 3]
+    assert {s.step: s.rows for s in result.account.flow}["event File.Edit, no submission"] == 1
+
+
+def test_the_scored_runs_of_codeworkout_are_submissions(dataset: Dataset) -> None:
+    main = MAIN | {"EventType": ["Run.Program", "Run.Program", "Run.Program"], "Score": ["0.5", "", "1"]}
+    result = dataset(main, metadata_file="Metadata.csv")
+    assert result.submissions["logged_score"].to_list() == [50.0, 100.0]
+
+
+def test_the_score_of_a_submission_may_stand_at_the_run_it_set_off(dataset: Dataset) -> None:
+    main = MAIN | {
+        "EventType": ["Submit", "Run.Test", "Submit"],
+        "ParentEventID": ["", "e1", ""],
+        "Score": ["", "0.25", "1"],
+    }
+    assert dataset(main).submissions["logged_score"].to_list() == [25.0, 100.0]
+
+
+def test_the_declared_order_goes_before_the_clock(dataset: Dataset) -> None:
+    result = dataset(MAIN | {"Order": ["9", "8", "7"]})
+    assert result.submissions["code"].to_list() == [CODE["b"], CODE["a"]]
+
+
+def test_an_order_that_holds_only_elsewhere_gives_way_to_the_clock(dataset: Dataset) -> None:
+    result = dataset(MAIN | {"Order": ["9", "8", "7"]}, {"EventOrderScopeColumns": "SubjectID;SessionID"})
+    assert result.submissions["code"].to_list() == [CODE["a"], CODE["b"]]
+
+
+def test_a_data_set_that_nothing_orders_is_refused(dataset: Dataset) -> None:
+    main = {name: values for name, values in MAIN.items() if name not in ("Order", "ServerTimestamp")}
+    with pytest.raises(LogError, match="nothing orders its events"):
+        dataset(main, {"EventOrderScope": "None"})
+
+
+def test_offsets_in_their_own_column_are_read(dataset: Dataset) -> None:
+    result = dataset(MAIN | {"ServerTimezone": ["-0500"] * 3})
+    assert result.submissions["submitted_at"].dt.hour().to_list() == [15, 15]
+
+
+def as_folders(place: Path) -> None:
+    for state, code in CODE.items():
+        (place / state).mkdir()
+        (place / state / "main.py").write_text(code)
+
+
+def test_code_states_may_be_folders(dataset: Dataset) -> None:
+    result = dataset(metadata={"CodeStateRepresentation": "Directory"}, states=as_folders)
+    assert result.submissions["code"].to_list() == list(CODE.values())
+
+
+def test_code_states_may_be_commits(dataset: Dataset) -> None:
+    commits: list[str] = []
+    main = {name: list(values) for name, values in MAIN.items()}
+
+    def as_commits(place: Path) -> None:
+        repository = place / "project"
+        repository.mkdir()
+        identity = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+
+        def git(*arguments: str) -> str:
+            command = ["git", "-C", str(repository), *identity, *arguments]
+            return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+        git("init", "-q")
+        for code in CODE.values():
+            (repository / "main.py").write_text(code)
+            git("add", "main.py")
+            git("commit", "-q", "-m", "state")
+            commits.append(git("rev-parse", "HEAD"))
+        table = place.parent / "MainTable.csv"
+        states = [commits[0], commits[0], commits[1]]
+        pl.read_csv(table, infer_schema=False).with_columns(CodeStateID=pl.Series(states)).write_csv(table)
+
+    result = dataset(main, {"CodeStateRepresentation": "Git"}, states=as_commits)
+    assert result.submissions["code"].to_list() == list(CODE.values())
+
+
+def test_a_code_state_that_is_missing_or_ambiguous_goes_to_quarantine(dataset: Dataset) -> None:
+    def broken(place: Path) -> None:
+        as_folders(place)
+        (place / "b" / "main.py").unlink()
+        (place / "a" / "second.py").write_text("pass\n")
+        (place / "c").mkdir()
+        (place / "c" / "main.py").write_text("pass\n")
+
+    main = {name: [*values, values[-1]] for name, values in MAIN.items()}
+    main |= {"CodeStateID": ["a", "a", "b", "c"], "EventID": ["e1", "e2", "e3", "e4"]}
+    result = dataset(main, {"CodeStateRepresentation": "Directory"}, states=broken)
+    assert sorted(result.quarantine.select("source_row", "reason").iter_rows()) == [
+        (1, "the code state has 2 files, and CodeStateSection names none of them"),
+        (3, "the code state is missing"),
+    ]
+
+
+def test_a_data_set_without_metadata_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(LogError, match=r"neither DatasetMetadata\.csv nor Metadata\.csv"):
+        dataset(metadata_file="Other.csv")
+
+
+def test_what_is_exported_reads_back_the_same(dataset: Dataset, tmp_path: Path) -> None:
+    first = dataset().submissions
+    course_folder = tmp_path / "course"
+    export_progsnap(first, course_folder / "exported")
+    file = course_folder / "course.yaml"
+    file.write_text(file.read_text().replace("path: snap", "path: exported"))
+    course = Course.load(file)
+    again = understand(course, Ingest(), Places(course.name, tmp_path)).submissions
+    same = ["semester", "assignment", "order", "submitted_at", "code", "logged_score"]
+    assert again.select(same).equals(first.select(same))
+    assert again["student"].n_unique() == first["student"].n_unique()
