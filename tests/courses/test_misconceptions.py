@@ -11,21 +11,27 @@ from hypothesis import strategies as st
 from misconceptions import LIBRARY
 
 CANONICAL = Habits(0, "even", '"', "    ", True, False, False, None, ())
-PLACES = 2  # places at which a misconception is tried in each program
 
 
 @pytest.fixture(scope="module")
 def grades(demo_assignments, grader):
-    """The grades with each bug, by misconception; an assignment's own mistakes by (assignment, name)."""
+    """Grades by misconception, held at the first place of every program that has one.
+
+    An assignment's own mistakes stand under (assignment, name).
+    """
     asked = []
+    endless = set()
     for work in works():
         for style in work.styles:
             program = work.program(style, CANONICAL)
             for name, bugs in work.bugs(style, CANONICAL).items():
                 key = name if name in LIBRARY else (work.assignment, name)
                 # A program that never ends costs its whole limit: once is enough.
-                places = 1 if bugs[0].kind == "endless" else PLACES
-                asked += [(key, work.assignment, program.with_bugs([bug])) for bug in bugs[:places]]
+                if key in endless:
+                    continue
+                if bugs[0].kind == "endless":
+                    endless.add(key)
+                asked.append((key, work.assignment, program.with_bugs(bugs[:1])))
     verdicts = grader.grade([(demo_assignments[name], code) for _, name, code in asked])
     found = defaultdict(list)
     for (key, _, _), verdict in zip(asked, verdicts, strict=True):

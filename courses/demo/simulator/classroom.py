@@ -44,7 +44,7 @@ class Step:
 
 def enrol(seed: int, semesters: dict[str, int]) -> list[Student]:
     """The students of each semester, numbered through: made-up-001, made-up-002, ..."""
-    students = []
+    students: list[Student] = []
     for semester, count in semesters.items():
         for _ in range(count):
             name = f"made-up-{len(students) + 1:03}"

@@ -36,14 +36,14 @@ class Clue:
 
 # How likely a bug of a kind is found, for each sign: (kinds that the sign speaks of, chance), others' chance.
 _FOUND: dict[Sign, tuple[frozenset[str], float, float]] = {
-    Sign.SYNTAX: (frozenset({"syntax"}), 0.75, 0.02),
-    Sign.EXCEPTION: (frozenset({"name", "crash"}), 0.6, 0.08),
-    Sign.ENDLESS: (frozenset({"endless"}), 0.7, 0.12),
+    Sign.SYNTAX: (frozenset({"syntax"}), 0.8, 0.02),
+    Sign.EXCEPTION: (frozenset({"name", "crash"}), 0.75, 0.08),
+    Sign.ENDLESS: (frozenset({"endless"}), 0.8, 0.12),
     Sign.NOTHING: (frozenset({"nothing"}), 0.85, 0.08),
     Sign.CHATTY: (frozenset({"output"}), 0.8, 0.1),
-    Sign.NEAR: (frozenset({"bounds", "initial"}), 0.75, 0.3),
-    Sign.SOME: (frozenset({"case", "bounds", "initial"}), 0.65, 0.3),
-    Sign.ALL: (frozenset({"value", "output"}), 0.5, 0.25),
+    Sign.NEAR: (frozenset({"bounds", "initial"}), 0.8, 0.35),
+    Sign.SOME: (frozenset({"case", "bounds", "initial"}), 0.75, 0.4),
+    Sign.ALL: (frozenset({"value", "output"}), 0.65, 0.35),
     Sign.NONE: (frozenset(), 0.0, 0.15),
 }
 _ON_THE_LINE = 0.9  # the feedback names the very line
@@ -58,7 +58,7 @@ def chance(clue: Clue, bug: Bug, lines: range, skill: float) -> float:
     found = pointed if bug.kind in kinds else other
     if clue.line is not None and clue.line - 1 in lines:
         found = _ON_THE_LINE
-    return min(0.97, found * (0.75 + 0.5 * skill))
+    return min(0.97, found * (0.85 + 0.35 * skill))
 
 
 def read(verdict: Any) -> Clue:

@@ -84,7 +84,7 @@ class Trajectory:
         for bug, chance in self._chances(clue):
             if self.random.random() < chance:
                 mended.append(bug)
-                if self.random.random() < 0.8:
+                if self.random.random() < 0.88:
                     break
         self.bugs = [bug for bug in self.bugs if bug not in mended]
         return mended
@@ -139,7 +139,7 @@ class Trajectory:
 
     def _first_bugs(self) -> int:
         return self.random.choices(
-            (0, 1, 2, 3), weights=(0.05 + 0.3 * self.skill, 0.4, 0.35, 0.5 * (1 - self.skill))
+            (0, 1, 2, 3), weights=(0.04 + 0.24 * self.skill, 0.4, 0.4, 0.6 * (1 - self.skill))
         )[0]
 
     def _add_bug(self, near: Bug | None = None, kinds: tuple[str, ...] = ()) -> None:
