@@ -59,6 +59,18 @@ class Grader:
         if self._cache is not None:
             self._cache.close()
 
+    def process_groups(self) -> list[int]:
+        """The process groups of the workers, all at rest, for whoever checks what runs on this machine."""
+        workers = [worker for station in self._pool.stations for worker in station.workers()]
+        for worker in workers:
+            worker.settle()
+        return [worker.process.pid for worker in workers]
+
+    def scratch_folders(self) -> list[str]:
+        """The workers' scratch folders, as far as they lie on this side of the sandbox."""
+        workers = [worker for station in self._pool.stations for worker in station.workers()]
+        return [worker.scratch for worker in workers if worker.scratch is not None]
+
     def grade(
         self, programs: Sequence[tuple[Assignment, str | bytes | None]], progress: bool = False
     ) -> list[Verdict]:

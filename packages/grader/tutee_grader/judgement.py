@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import sys
 from typing import Any
 
 from tutee_grader.assignment import Assignment, CallTest, ClauseTest, ScriptTest, Test
@@ -17,12 +18,13 @@ from tutee_grader.verdict import Outcome, TestResult
 
 MAX_SHOWN = 160
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+|0x[0-9a-fA-F]{9,}")
-_PATH = re.compile(r"(?:/[\w.+-]+){3,}/")
+# Where a program runs and where Python lies differ from machine to machine.
+_PATH = re.compile(rf"(?:(?:/\w+)+/tutee-scratch-\w+|/scratch|{re.escape(sys.base_prefix)})\b")
 
 
 def clean(text: str, limit: int = MAX_SHOWN) -> str:
     """Text of a student's process as a student may read it: one line, no address, no path of this machine."""
-    text = _PATH.sub("", _ADDRESS.sub("", " ".join(text.split())))
+    text = _PATH.sub(".", _ADDRESS.sub("", " ".join(text.split())))
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -48,6 +48,10 @@ class Station:
             self._workers[role].wait_until_ready()
         return self._workers[role]
 
+    def workers(self) -> list[Worker]:
+        """Those that stand."""
+        return list(self._workers.values())
+
     def wait_until_ready(self) -> dict[str, Any]:
         """The protections in force. Raises GraderEnvironmentError."""
         self._workers["student"].wait_until_ready()

@@ -43,7 +43,7 @@ class Worker:
     def __init__(self, role: Role, bubblewrap: str | None) -> None:
         self.role = role
         self.bubblewrap = bubblewrap
-        self.scratch = None if bubblewrap else tempfile.mkdtemp(prefix="tutee-scratch-")
+        self.scratch = None if bubblewrap else tempfile.mkdtemp(prefix="tutee-scratch-", dir=_memory_folder())
         self.control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ready: deque[socket.socket] = deque()
         self.protections: dict[str, Any] = {}
@@ -96,6 +96,13 @@ class Worker:
             inner.close()
         self.ready.append(outer)
 
+    def settle(self) -> None:
+        """Wait until every command has been obeyed."""
+        self.control.send(b"P")
+        _, descriptors, _, _ = socket.recv_fds(self.control, 16, 1)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
     def close(self) -> None:
         """End everything that belongs to this worker."""
         self.control.close()  # the zygote kills its children and ends
@@ -123,6 +130,11 @@ class Worker:
         (In bubblewrap, its file system has a limited size.)
         """
         return self.scratch is not None and _size(self.scratch) > SCRATCH_BYTES
+
+
+def _memory_folder() -> str | None:
+    """A file system in memory, where making and removing files costs next to nothing; None where there is none."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def _bubblewrap_options() -> list[str]:

@@ -204,7 +204,18 @@ for _name in ("lt", "le", "gt", "ge"):
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "radd", "rsub", "rmul"):
     setattr(Remote, f"__{_name}__", _arithmetic(_name))
 Remote.__iter__ = lambda self: iter(_operate(self, "list"))  # type: ignore[attr-defined]
-Remote.__contains__ = _contains  # type: ignore[attr-defined]
+Remote.__contains__ = _contains  # type: ignore[operator]
+
+
+def _update(before: Any, after: Any) -> None:
+    """A list, dict or set that the student's code changed in place is changed here as well."""
+    if type(before) is not type(after) or before == after:
+        return
+    if type(before) is list:
+        before[:] = after
+    elif type(before) in (dict, set):
+        before.clear()
+        before.update(after)
 
 
 class Program(types.ModuleType):

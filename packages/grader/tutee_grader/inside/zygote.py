@@ -136,47 +136,28 @@ def _refused(attempt: object) -> bool:
 
 
 def clean(folder: str) -> bool:
-    """Empty the folder, however deep: no recursion, no long path, one descriptor at a time."""
-    names = os.listdir(folder)
-    if not names:
-        return True
-    top = os.open(folder, os.O_RDONLY)
+    """Empty the folder, however deep: step by step down and up again, without recursion or long paths."""
+    os.chdir(folder)
+    levels = [os.listdir(".")]
+    path: list[str] = []
     try:
-        for name in names:
-            _remove(top, name)
-        os.fchdir(top)
-        return not os.listdir(folder)
+        while levels:
+            if levels[-1]:
+                name = levels[-1].pop()
+                try:
+                    os.unlink(name)
+                except IsADirectoryError:
+                    os.chdir(name)
+                    path.append(name)
+                    levels.append(os.listdir("."))
+            else:
+                levels.pop()
+                if path:
+                    os.chdir("..")
+                    os.rmdir(path.pop())
+        return True
     except OSError:
         return False
-    finally:
-        os.close(top)
-
-
-def _remove(top: int, name: str) -> None:
-    """Remove one entry. A folder's folders are first moved up beside it, so nothing is ever deep."""
-    waiting = [name]
-    count = 0
-    os.fchdir(top)
-    while waiting:
-        name = waiting.pop()
-        try:
-            os.unlink(name, dir_fd=top)
-            continue
-        except IsADirectoryError:
-            pass
-        folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
-        try:
-            for entry in os.listdir(folder):
-                try:
-                    os.unlink(entry, dir_fd=folder)
-                except IsADirectoryError:
-                    count += 1
-                    moved = f".removed.{os.getpid()}.{count}"
-                    os.rename(entry, moved, src_dir_fd=folder, dst_dir_fd=top)
-                    waiting.append(moved)
-        finally:
-            os.close(folder)
-        os.rmdir(name, dir_fd=top)
 
 
 def serve(control: "_socket.socket", scratch: str, serve_child: Callable[[int], None]) -> None:
@@ -212,8 +193,12 @@ def serve(control: "_socket.socket", scratch: str, serve_child: Callable[[int], 
 
 
 def reap(child: int, scratch: str) -> bytes:
-    os.kill(child, 9)  # it may have closed its channel and lived on
-    _, status, usage = os.wait4(child, 0)
+    found, status, usage = os.wait4(child, os.WNOHANG)
+    if not found:  # it is about to end, or it has closed its channel and lives on
+        os.kill(child, 9)
+        _, status, usage = os.wait4(child, 0)
+        if status == 9:
+            status = 0
     return REAPED.pack(status, usage.ru_utime + usage.ru_stime, clean(scratch))
 
 

@@ -1,0 +1,238 @@
+"""What protects this machine from student programs, and proof of it: the attacks, run here."""
+
+import contextlib
+import os
+import secrets
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from tutee_grader.assignment import Assignment, CallTest, FileTest, Limits, ScriptTest
+from tutee_grader.attacks import ATTACKS, Attack
+from tutee_grader.errors import GraderEnvironmentError
+from tutee_grader.feedback import feedback
+from tutee_grader.grader import Grader
+from tutee_grader.verdict import Verdict
+
+ATTACK_SECONDS = 0.2  # for one test
+ATTACK_MEMORY_MB = 64
+SLACK_S = 5.0  # that a busy machine may add to a deadline
+WORDS = {
+    "bubblewrap": "own namespaces: no network, no other process, no file but Python's (bubblewrap)",
+    "landlock": "no file outside the scratch folder can be read or written (Landlock)",
+    "seccomp": "no system call but those a small program needs: no process, socket, signal (seccomp)",
+    "limits": "limits on memory, CPU time, file size, open files (rlimits)",
+    "no new privileges": "no program can gain privileges",
+    "no capabilities": "root has no power over the rules",
+}
+_JUDGED = """
+import unittest
+import program
+
+class Test(unittest.TestCase):
+    def test_answer(self):
+        self.assertEqual(program.answer(), "@SECRET@")
+"""
+_SCORED = """
+from cs110 import autograder
+
+def test_passed():
+    output, error = autograder.run_script("program.py", [])
+    return 100 if "@SECRET@" in output else 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AttackResult:
+    """What came of one attack: `problems` is empty where the sandbox held."""
+
+    name: str
+    grade: float
+    outcome: str
+    wall_s: float
+    problems: tuple[str, ...]
+
+
+def protections(bubblewrap: bool | None = None) -> list[tuple[str, bool, str]]:
+    """Each protection, whether it is in force on this machine, and what it does or why it is missing."""
+    with Grader(1, allow_weak=True, bubblewrap=bubblewrap) as grader:
+        found = grader.protections
+    rows = []
+    for name, words in WORDS.items():
+        reason = found.get(f"{name} error", "")
+        rows.append((name, bool(found.get(name)), f"{words} [{reason}]" if reason else words))
+    return rows
+
+
+def check_sandbox(
+    bubblewrap: bool | None = None, attacks: Sequence[Attack] = ATTACKS, progress: bool = True
+) -> list[AttackResult]:
+    """Run the attacks on this machine, each followed by a look at what it left behind.
+
+    Raises WeakSandboxError where a protection is missing to begin with.
+    """
+    with arena() as place, Grader(1, bubblewrap=bubblewrap) as grader:
+        bar = tqdm(attacks, desc="attacks", disable=None if progress else True)
+        return [run_attack(grader, attack, place) for attack in bar]
+
+
+def show(results: Sequence[AttackResult]) -> str:
+    """The results as a table, and a last line that counts."""
+    lines = [f"{'attack':<48} {'grade':>5}  {'outcome':<14} {'time':>6}  held"]
+    for result in results:
+        held = "yes" if not result.problems else "NO: " + "; ".join(result.problems)
+        lines.append(
+            f"{result.name:<48} {result.grade:>5.0f}  {result.outcome:<14} {result.wall_s:>5.2f}s  {held}"
+        )
+    held_off = sum(not result.problems for result in results)
+    return "\n".join([*lines, f"{held_off} of {len(results)} attacks held off"])
+
+
+@dataclass(frozen=True, slots=True)
+class Arena:
+    """Where attacks are run: the secret, and the places outside the sandbox where it lies."""
+
+    names: dict[str, str]
+
+    @property
+    def file(self) -> Path:
+        return Path(self.names["FILE"])
+
+    def fill(self, text: str) -> str:
+        """The text with the names of the places put in."""
+        for name, value in self.names.items():
+            text = text.replace(f"@{name}@", value)
+        return text
+
+    def state(self) -> tuple[Any, ...]:
+        """What an attack must not have changed."""
+        status = self.file.stat()
+        return (
+            self.file.read_text(),
+            status.st_mode,
+            status.st_mtime_ns,
+            sorted(Path(self.names["FOLDER"]).iterdir()),
+        )
+
+
+@contextlib.contextmanager
+def arena() -> Iterator[Arena]:
+    """Lay out the secret in the environment, in files, and behind two sockets."""
+    secret = f"secret-{secrets.token_hex(16)}"
+    variable, shared, abstract = (
+        f"TUTEE_{secrets.token_hex(4)}",
+        f"tutee-{secrets.token_hex(8)}",
+        secrets.token_hex(8),
+    )
+    with tempfile.TemporaryDirectory(prefix="tutee-arena-") as folder, contextlib.ExitStack() as stack:
+        file = Path(folder) / secret
+        file.write_text(secret)
+        if Path("/dev/shm").is_dir():
+            memory = Path("/dev/shm") / shared
+            memory.write_text(secret)
+            stack.callback(memory.unlink)
+        os.environ[variable] = secret
+        stack.callback(os.environ.pop, variable)
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        local = stack.enter_context(socket.socket(socket.AF_UNIX))
+        local.bind(f"\0{abstract}")
+        local.listen()
+        for listener in (server, local):
+            threading.Thread(target=_tell, args=(listener, secret), daemon=True).start()
+        yield Arena(
+            {
+                "SECRET": secret,
+                "VARIABLE": variable,
+                "FILE": str(file),
+                "FOLDER": folder,
+                "SHARED": shared,
+                "ABSTRACT": abstract,
+                "PORT": str(server.getsockname()[1]),
+            }
+        )
+
+
+def _tell(listener: socket.socket, secret: str) -> None:
+    with contextlib.suppress(OSError):  # closed when the arena is
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(secret.encode())
+
+
+def _assignment(form: str, secret: str) -> Assignment:
+    limits = Limits(seconds=ATTACK_SECONDS, memory_mb=ATTACK_MEMORY_MB)
+    if form == "calls":
+        tests = (CallTest("answer()", "answer()", secret), CallTest("answer(1)", "answer(1)", secret))
+        return Assignment("attack", "", "calls", tests, limits=limits)
+    if form == "stdio":
+        return Assignment("attack", "", "stdio", (ScriptTest("no input", "", secret + "\n"),), limits=limits)
+    source = (_JUDGED if form == "unittest" else _SCORED).replace("@SECRET@", secret)
+    name = "Test.test_answer" if form == "unittest" else "test_passed"
+    return Assignment("attack", "", form, (FileTest(name),), limits=limits, test_source=source)
+
+
+def _honest(form: str, secret: str) -> str:
+    return f"print({secret!r})" if form in ("stdio", "falcon") else f"def answer(*_): return {secret!r}"
+
+
+def run_attack(grader: Grader, attack: Attack, place: Arena) -> AttackResult:
+    """Run one attack; look for what it won, changed or left, and whether an honest program is still served."""
+    secret = place.names["SECRET"]
+    assignment = _assignment(attack.form, secret)
+    honest = (assignment, _honest(attack.form, secret))
+    grader.grade([honest])  # so that every worker that is needed stands
+    before = place.state(), _processes(grader), _descriptors()
+    began = time.monotonic()
+    (verdict,) = grader.grade([(assignment, place.fill(attack.program))])
+    wall_s = time.monotonic() - began
+    problems = _problems(attack, verdict, wall_s, secret)
+    (after_it,) = grader.grade([honest])
+    if after_it.grade != 100:
+        problems.append(f"the next, honest program got {after_it.grade:.0f}: {feedback(after_it)}")
+    after = place.state(), _processes(grader), _descriptors()
+    for what, one, other in zip(("files outside", "processes", "descriptors"), before, after, strict=True):
+        if one != other:
+            problems.append(f"{what} changed from {one} to {other}")
+    for scratch in grader.scratch_folders():
+        if any(Path(scratch).iterdir()):
+            problems.append("files stay in the scratch folder")
+    return AttackResult(attack.name, verdict.grade, str(verdict.tests[0].outcome), wall_s, tuple(problems))
+
+
+def _problems(attack: Attack, verdict: Verdict, wall_s: float, secret: str) -> list[str]:
+    problems = []
+    if verdict.grade != attack.grade:
+        problems.append(f"it got {verdict.grade:.0f} of 100")
+    if attack.outcome is not None and verdict.tests[0].outcome != attack.outcome:
+        problems.append(f"outcome {verdict.tests[0].outcome} instead of {attack.outcome}")
+    if wall_s > 2 * ATTACK_SECONDS + SLACK_S:
+        problems.append(f"it took {wall_s:.1f} s")
+    words = feedback(verdict, "full")
+    if any(part in words for part in (" at 0x", "tutee-scratch", "/scratch", sys.base_prefix)):
+        problems.append(f"its feedback tells of this machine: {words!r}")
+    return problems
+
+
+def _processes(grader: Grader) -> int:
+    """Processes in the groups of the grader's workers."""
+    groups = set(grader.process_groups())
+    count = 0
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            count += os.getpgid(int(entry.name)) in groups
+    return count
+
+
+def _descriptors() -> int:
+    if not Path("/proc/self/fd").is_dir():
+        raise GraderEnvironmentError("the check needs /proc")
+    return len(list(Path("/proc/self/fd").iterdir()))
