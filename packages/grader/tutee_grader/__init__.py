@@ -11,7 +11,8 @@ from tutee_grader.errors import (
 )
 from tutee_grader.feedback import feedback
 from tutee_grader.grader import Grader
-from tutee_grader.table import VERDICTS, grade_table, verdict_from_row
+from tutee_grader.rows import VERDICTS, verdict_from_row
+from tutee_grader.table import grade_table
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
 from tutee_grader.version import VERSION
 

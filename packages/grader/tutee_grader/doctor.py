@@ -185,7 +185,7 @@ def _honest(form: str, secret: str) -> str:
 
 
 def run_attack(grader: Grader, attack: Attack, place: Arena) -> AttackResult:
-    """Run one attack; look for what it won, changed or left, and whether an honest program is still served."""
+    """Run one attack; see what it won, changed or left, and that an honest program still passes."""
     secret = place.names["SECRET"]
     assignment = _assignment(attack.form, secret)
     honest = (assignment, _honest(attack.form, secret))

@@ -133,7 +133,7 @@ class Worker:
 
 
 def _memory_folder() -> str | None:
-    """A file system in memory, where making and removing files costs next to nothing; None where there is none."""
+    """A file system in memory, where files cost next to nothing; None where there is none."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 

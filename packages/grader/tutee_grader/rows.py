@@ -1,0 +1,54 @@
+"""Verdicts as the rows of a table."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from tutee_grader.assignment import Assignment
+from tutee_grader.feedback import feedback
+from tutee_grader.grader import Grader
+from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
+from tutee_grader.version import VERSION
+
+_COLUMNS: dict[str, Any] = {
+    "submission_id": pl.String,
+    "grade": pl.Float64,
+    "status": pl.String,
+    "tests": pl.List(pl.Struct({"name": pl.String, "outcome": pl.String, "message": pl.String})),
+    "feedback": pl.String,
+    "grader_version": pl.String,
+    "protections": pl.String,
+}
+VERDICTS = pl.Schema(_COLUMNS)
+
+
+def grade_rows(grader: Grader, rows: pl.DataFrame, assignments: Mapping[str, Assignment]) -> pl.DataFrame:
+    """The VERDICTS of a few rows."""
+    pairs = [(assignments[name], code) for name, code in rows.select("assignment", "code").iter_rows()]
+    protections = json.dumps(grader.protections, sort_keys=True)
+    records = [
+        verdict_row(submission_id, verdict, protections)
+        for submission_id, verdict in zip(rows["submission_id"], grader.grade(pairs), strict=True)
+    ]
+    return pl.DataFrame(records, schema=VERDICTS)
+
+
+def verdict_row(submission_id: str, verdict: Verdict, protections: str) -> dict[str, Any]:
+    """One row of VERDICTS."""
+    return {
+        "submission_id": submission_id,
+        "grade": verdict.grade,
+        "status": str(verdict.status),
+        "tests": [{"name": t.name, "outcome": str(t.outcome), "message": t.message} for t in verdict.tests],
+        "feedback": feedback(verdict),
+        "grader_version": VERSION,
+        "protections": protections,
+    }
+
+
+def verdict_from_row(row: Mapping[str, Any]) -> Verdict:
+    """The verdict of a row of VERDICTS: what `feedback` needs of it."""
+    tests = tuple(TestResult(t["name"], Outcome(t["outcome"]), t["message"]) for t in row["tests"])
+    return Verdict(row["grade"], Status(row["status"]), tests)
