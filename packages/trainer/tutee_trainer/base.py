@@ -19,6 +19,7 @@ from tutee_trainer.folders import whole
 from tutee_trainer.model import check_pretrained, new_model, train_tokenizer
 from tutee_trainer.practice import Practice
 from tutee_trainer.preset import Base, Preset, PretrainedModel
+from tutee_trainer.running import hush
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +51,7 @@ def train_base(preset: Preset, places: Places) -> Trained:
     levels = (preset.dialog.feedback, "none")
     learnt = {level: read_dialogs(places.dialogs, preset.dialog.format, level, "train") for level in levels}
     held = read_dialogs(places.dialogs, preset.dialog.format, preset.dialog.feedback, "validation")
+    hush()
     texts = (message["content"] for dialog in learnt[levels[0]] for message in dialog.messages)
     tokenizer = train_tokenizer(preset, texts)
     model = new_model(preset, tokenizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from tutee_trainer.adapters import Trained
 
 def hush() -> None:
     """Silences the libraries' own bars and advice; errors still show."""
-    import datasets
     import transformers
 
-    datasets.disable_progress_bars()
+    if "datasets" in sys.modules:
+        sys.modules["datasets"].disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
 

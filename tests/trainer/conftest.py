@@ -1,0 +1,178 @@
+"""A micro preset and a handful of made-up dialogs: everything here trains in seconds."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tutee_grader import Assignment
+from tutee_serializer.formats import feedback_turn, system_turn, task_turn, write_turn
+from tutee_serializer.places import Places
+from tutee_serializer.schemas import DIALOGS
+from tutee_trainer.conversations import Conversation
+from tutee_trainer.preset import Preset
+
+TASKS = {
+    "double": "Write a function double(n) that returns twice n.",
+    "greet": "Write a function greet(name) that returns 'Hello ' and the name.",
+}
+PROGRAMS = {  # made up: what a student handed in, with its grade, in order
+    "double": [
+        ("def double(n):\n    print(n + n)\n", 0.0),
+        ("def double(n):\n    return n + 2\n", 50.0),
+        ("def double(n):\n    return n * 2\n", 100.0),
+    ],
+    "greet": [
+        ("def greet(name)\n    return 'Hello ' + name\n", 0.0),
+        ("def greet(name):\n    return 'hello ' + name\n", 0.0),
+        ("def greet(name):\n    return 'Hello ' + name\n", 100.0),
+    ],
+}
+
+
+def messages_of(
+    programs: list[tuple[str, float]], task: str, feedback: str, format: str = "edits"
+) -> list[dict[str, str]]:
+    """A dialog as the serializer writes it."""
+    messages = [
+        {"role": "system", "content": system_turn(format)},
+        {"role": "user", "content": task_turn(format, task)},
+    ]
+    before: tuple[str, float] | None = None
+    for program in programs:
+        if before is not None:
+            said = f"Grade {before[1]:.0f}." if feedback != "none" else ""
+            messages.append({"role": "user", "content": feedback_turn(format, said, before[0])})
+        previous = before[0] if before is not None else None
+        messages.append({"role": "assistant", "content": write_turn(format, previous, program[0])})
+        before = program
+    return messages
+
+
+@pytest.fixture(scope="session")
+def conversation() -> Callable[..., Conversation]:
+    """Makes a conversation of programs and grades."""
+
+    def make(
+        programs: list[tuple[str, float]], task: str = TASKS["double"], format: str = "edits"
+    ) -> Conversation:
+        return Conversation(
+            "made-up",
+            format,
+            tuple(messages_of(programs, task, "summary", format)),
+            tuple(grade for _, grade in programs),
+            tuple(f"made-up-{number}" for number in range(len(programs))),
+        )
+
+    return make
+
+
+def write_dialogs(places: Places, students: int = 6) -> None:
+    rows = []
+    for number in range(students):
+        for name, programs in PROGRAMS.items():
+            for feedback in ("summary", "none"):
+                rows.append(
+                    {
+                        "dialog_id": f"{number}-{name}",
+                        "course": places.course,
+                        "semester": "made up",
+                        "student": f"student {number}",
+                        "assignment": name,
+                        "scope": "assignment",
+                        "format": "edits",
+                        "feedback": feedback,
+                        "split": "validation" if number == 0 else "train",
+                        "messages": messages_of(programs, TASKS[name], feedback),
+                        "turns": [
+                            {"submission_id": f"{number}-{name}-{turn}", "grade": grade}
+                            for turn, (_, grade) in enumerate(programs)
+                        ],
+                    }
+                )
+    places.data.mkdir(parents=True)
+    pl.DataFrame(rows, schema=DIALOGS).write_parquet(places.dialogs)
+
+
+MICRO = {
+    "name": "micro",
+    "model": {
+        "hidden_size": 32, "layers": 2, "heads": 2, "kv_heads": 1, "head_size": 16, "mlp_size": 64,
+    },
+    "tokenizer": {"vocabulary": 440},
+    "base": {
+        "tokens": 6000, "batch_tokens": 1000, "learning_rate": 0.02, "embedding_learning_rate": 0.01,
+        "evaluations": 2,
+    },
+    "lora": {"rank": 4, "alpha": 8},
+    "sft": {"learning_rate": 1e-2, "steps": 2, "batch": 4, "micro_batch": 4},
+    "dpo": {"learning_rate": 1e-2, "steps": 2, "batch": 2, "micro_batch": 2, "rank": 8, "alpha": 16},
+    "dapo": {
+        "learning_rate": 1e-2, "steps": 1, "batch": 8, "micro_batch": 8, "samples": 4, "max_prompt": 200,
+        "candidates": 2,
+    },
+    "dialog": {"format": "edits", "max_length": 256, "max_new_tokens": 24},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def preset() -> Preset:
+    return Preset.model_validate(MICRO)
+
+
+@pytest.fixture(scope="session")
+def based(tmp_path_factory: pytest.TempPathFactory, preset: Preset) -> Places:
+    """A made-up course whose base is trained."""
+    from tutee_trainer.base import train_base
+
+    places = Places("made-up", tmp_path_factory.mktemp("course"))
+    write_dialogs(places)
+    train_base(preset, places)
+    return places
+
+
+@pytest.fixture(scope="session")
+def tuned(based: Places, preset: Preset) -> Places:
+    """The same course with SFT and pairs."""
+    from tutee_trainer.pairs import Pairs, write_pairs
+    from tutee_trainer.sft import train_sft
+
+    train_sft(preset, based)
+    write_pairs(Pairs(), preset, based)
+    return based
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def write_assignments() -> Callable[[Path], dict[str, Assignment]]:
+    """Writes the assignments of `TASKS`, with two tests each, below a folder."""
+    calls = {
+        "double": ("double(2)", "4", "double(5)", "10"),
+        "greet": ("greet('Ann')", "'Hello Ann'", "greet('Bo')", "'Hello Bo'"),
+    }
+
+    def write(folder: Path) -> dict[str, Assignment]:
+        made = {}
+        for name, task in TASKS.items():
+            place = folder / name
+            place.mkdir()
+            (place / "task.md").write_text(task)
+            (place / "solution.py").write_text(PROGRAMS[name][-1][0])
+            one, first, two, second = calls[name]
+            (place / "tests.yaml").write_text(
+                f'form: calls\ntests:\n  - {{call: "{one}", returns: "{first}"}}\n'
+                f'  - {{call: "{two}", returns: "{second}"}}\n'
+            )
+            made[name] = Assignment.load(place)
+        return made
+
+    return write

@@ -1,0 +1,133 @@
+"""What a preset may hold, and what is said when it does not."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tutee_trainer.arguments import resolve
+from tutee_trainer.errors import PresetError, TrainerEnvironmentError
+from tutee_trainer.preset import Preset
+
+QWEN = ("qwen3-4b", "qwen3-8b")
+
+
+def written(folder: Path, values: Any) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
+    return path
+
+
+@pytest.fixture
+def tiny(repository: Path) -> dict[str, Any]:
+    return yaml.safe_load((repository / "presets" / "tiny.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", ["tiny", *QWEN])
+def test_each_preset_of_the_repository_loads(repository: Path, name: str) -> None:
+    assert Preset.load(name, repository / "presets").name == name
+
+
+def test_a_preset_that_is_not_there_names_those_that_are(repository: Path) -> None:
+    with pytest.raises(PresetError) as raised:
+        Preset.load("huge", repository / "presets")
+    assert raised.value.exit_code == 2
+    for name in ("huge", "tiny", *QWEN):
+        assert name in str(raised.value)
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    wrong = copy.deepcopy(tiny)
+    wrong["sft"]["learning_rate"] = "fast"
+    wrong["lora"]["ranks"] = 8
+    wrong["model"]["layers"] = 0
+    del wrong["dialog"]["format"]
+    path = written(tmp_path, wrong)
+    with pytest.raises(PresetError) as raised:
+        Preset.load(path)
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 4
+    for field, value in (
+        ("sft.learning_rate", "'fast'"), ("lora.ranks", "no such key"), ("model.layers", "0"),
+        ("dialog.format", "missing"),
+    ):  # fmt: skip
+        assert any(line.startswith(f"{path}: {field}: ") and value in line for line in lines), field
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "told"),
+    [
+        ("sft", "micro_batch", 5, "multiple of micro_batch"),
+        ("dapo", "samples", 3, "multiple of samples"),
+        ("dapo", "max_prompt", 100_000, "max_prompt"),
+        ("model", "kv_heads", 4, "multiple of kv_heads"),
+        ("dialog", "max_new_tokens", 4096, "no room"),
+    ],
+)
+def test_numbers_that_do_not_fit_each_other(
+    tmp_path: Path, tiny: dict[str, Any], section: str, key: str, value: int, told: str
+) -> None:
+    tiny[section][key] = value
+    with pytest.raises(PresetError, match=told):
+        Preset.load(written(tmp_path, tiny))
+
+
+@pytest.mark.parametrize("text", ["- 1\n", "model: [\n", "name: x\n", ""])
+def test_a_file_that_is_no_preset(tmp_path: Path, text: str) -> None:
+    with pytest.raises(PresetError, match=r"mine\.yaml"):
+        Preset.load(written(tmp_path, text))
+
+
+def test_random_weights_need_a_tokenizer(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    del tiny["tokenizer"]
+    with pytest.raises(PresetError, match="tokenizer"):
+        Preset.load(written(tmp_path, tiny))
+
+
+def test_a_pretrained_model_brings_its_own(repository: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    mixed = yaml.safe_load((repository / "presets" / "qwen3-4b.yaml").read_text())
+    mixed["base"] = tiny["base"]
+    with pytest.raises(PresetError, match="base"):
+        Preset.load(written(tmp_path, mixed))
+
+
+@pytest.mark.parametrize("name", QWEN)
+def test_the_large_presets_resolve_to_the_published_values(repository: Path, name: str) -> None:
+    """Koutcheme et al., arXiv 2604.10720; on this machine, without weights or a GPU."""
+    preset = Preset.load(name, repository / "presets")
+    resolved = resolve(preset)
+    sft, dpo, dapo = resolved["sft"], resolved["dpo"], resolved["dapo"]
+    assert (preset.lora.rank, preset.lora.alpha, preset.lora.dropout) == (8, 16, 0.1)
+    assert set(preset.lora.targets) == {f"{part}_proj" for part in ("q", "k", "v", "o", "gate", "up", "down")}
+    assert sft["learning_rate"] == 1e-4
+    assert (sft["lr_scheduler_type"], sft["warmup_steps"], sft["num_train_epochs"]) == ("cosine", 0.1, 1)
+    assert sft["per_device_train_batch_size"] * sft["gradient_accumulation_steps"] == 16
+    assert (sft["max_length"], sft["assistant_only_loss"]) == (4096, True)
+    assert (dpo["beta"], dpo["loss_type"], dpo["learning_rate"]) == (0.5, ["sigmoid"], 1e-5)
+    assert (preset.dpo.rank, preset.dpo.alpha, dpo["num_train_epochs"]) == (16, 32, 1)
+    assert (dapo["num_generations"], dapo["temperature"], dapo["learning_rate"]) == (4, 1.0, 1e-5)
+    assert (dapo["epsilon"], dapo["epsilon_high"], dapo["beta"]) == (0.2, 0.28, 0)
+    assert (dapo["loss_type"], dapo["scale_rewards"]) == ("dapo", "none")
+    assert dapo["mask_truncated_completions"] is True
+    assert (preset.dapo.max_prompt, dapo["max_completion_length"]) == (3072, 1024)
+
+
+def test_a_step_cap_is_below_what_the_epochs_ask_for(preset: Preset) -> None:
+    from tutee_trainer.arguments import sft_settings
+
+    assert sft_settings(preset, 1000)["max_steps"] == preset.sft.steps
+    assert sft_settings(preset, 4)["max_steps"] == 1
+
+
+def test_four_bits_are_refused_without_cuda(repository: Path) -> None:
+    import torch
+
+    from tutee_trainer.model import check_device
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA, where four bits are right")
+    with pytest.raises(TrainerEnvironmentError, match="nf4") as raised:
+        check_device(Preset.load("qwen3-4b", repository / "presets"))
+    assert raised.value.exit_code == 3
