@@ -6,7 +6,7 @@ and that counts what it drops.
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -30,21 +30,23 @@ class Serialize(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scope: Literal["assignment", "course"] = "assignment"
-    split: Literal["student", "assignment"] = Field(
-        "student", description="what the test split holds back: a semester's students, or assignments"
-    )
+    # What the test split holds back: the test semesters, or some of the assignments.
+    split: Literal["student", "assignment"] = "student"
     seed: int = 0
-    validation: float = Field(0.1, ge=0, lt=1, description="share of the students of the train semesters")
-    held_out: float = Field(0.2, gt=0, lt=1, description="share of the assignments, where split: assignment")
-    skip_unchanged: bool = Field(True, description="skip a submission with the syntax tree of the one before")
-    stop_at_full_marks: bool = Field(True, description="nothing after a trajectory's first grade of 100")
-    min_logged: int = Field(1, ge=1, description="submissions a trajectory must have in the log")
-    min_turns: int = Field(2, ge=1, description="submissions a dialog must have")
-    min_final_grade: float = Field(0, ge=0, le=100, description="grade a trajectory must end at")
-    max_length_z: float | None = Field(
-        None, gt=0, description="modified z-score of a dialog's number of turns, among its assignment's"
-    )
-    messages: bool = Field(True, description="what tutors and others wrote to the student, as user turns")
+    # Share of the students who learn, and of the assignments where `split: assignment`.
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    # A submission with the syntax tree of the one before; whatever follows the first grade of 100.
+    skip_unchanged: bool = True
+    stop_at_full_marks: bool = True
+    # Submissions a trajectory has in the log, submissions its dialog has, the grade it ends at.
+    min_logged: Annotated[int, Field(ge=1)] = 1
+    min_turns: Annotated[int, Field(ge=1)] = 2
+    min_final_grade: Annotated[float, Field(ge=0, le=100)] = 0
+    # Modified z-score of a dialog's number of turns among the dialogs of its assignment.
+    max_length_z: Annotated[float, Field(gt=0)] | None = None
+    # What tutors and others wrote to the student, as further user turns.
+    messages: bool = True
 
     @model_validator(mode="after")
     def _assignments_can_be_held_out(self) -> Self:

@@ -1,0 +1,195 @@
+"""Times logs to dialogs on a generated class, and beside the usual way of making dialogs."""
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tutee_serializer.course import Course
+from tutee_serializer.dialogs import serialize
+from tutee_serializer.errors import SerializerEnvironmentError, SerializerError
+from tutee_serializer.formats import Format, feedback_turn, system_turn, task_turn, write_turn
+from tutee_serializer.generation import generate_course
+from tutee_serializer.ingest import Ingest, ingest
+from tutee_serializer.places import Places
+from tutee_serializer.selection import TRAJECTORY, Serialize
+from tutee_serializer.trees import normalise
+
+_TEMPLATE = (
+    "{% for message in messages %}"
+    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}"
+)
+_RULES = Serialize(min_turns=1, validation=0)
+
+
+def bench_serializer(rows: int = 1_000_000, sample: int = 20_000) -> dict[str, Any]:
+    """Ingest, validate and serialize `rows` submissions, and a tenth of them; then, on `sample` submissions,
+    dialogs and the token count of each of their prefixes, our way and the usual way. Prints and returns it.
+
+    Grading is left out: verdicts come from the generated scores. Every measurement is a process of its
+    own. The usual way (pandas, a group per student and assignment, each prefix rendered and tokenized
+    again) is given our syntax trees and our turns, and must come to the same counts.
+    """
+    tenth = _apart(_logs_to_dialogs, max(rows // 10, 1))
+    whole = _apart(_logs_to_dialogs, rows)
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "graded.parquet"
+        course = _apart(_sample, Path(folder), sample)
+        ours_s, ours = _apart(_our_way, table, course)
+        usual_s, usual = _apart(_usual_way, table, course)
+    if ours != usual:
+        raise SerializerError("our way and the usual way count other tokens, so their times mean nothing")
+    result = {
+        "bench": "serializer",
+        "rows": rows,
+        "seconds": round(whole["ingest_s"] + whole["serialize_s"], 1),
+        "ingest_s": round(whole["ingest_s"], 1),
+        "serialize_s": round(whole["serialize_s"], 1),
+        "peak_gb": round(whole["peak_gb"], 2),
+        "growth": round(_total(whole) / _total(tenth) / 10, 3),
+        "sample": sample,
+        "ours_s": round(ours_s, 2),
+        "usual_s": round(usual_s, 2),
+        "ratio": round(usual_s / ours_s, 1),
+    }
+    print(_shown(result, tenth))
+    return result
+
+
+def _total(times: dict[str, float]) -> float:
+    return times["ingest_s"] + times["serialize_s"]
+
+
+def _shown(result: dict[str, Any], tenth: dict[str, float]) -> str:
+    return "\n".join(
+        [
+            f"{result['rows']:,} generated submissions: {result['seconds']} s (ingest and validate "
+            f"{result['ingest_s']}, serialize {result['serialize_s']}), peak {result['peak_gb']} GB",
+            f"  a tenth of them took {_total(tenth):.1f} s: growth is {result['growth']} times linear",
+            f"dialogs and the tokens of each prefix, {result['sample']:,} submissions:",
+            f"  ours, each turn counted once          {result['ours_s']:>8.2f} s",
+            f"  pandas, each prefix tokenized again   {result['usual_s']:>8.2f} s, "
+            f"{result['ratio']} times as long",
+        ]
+    )
+
+
+def _apart(work: Callable[..., Any], *arguments: Any) -> Any:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(work, *arguments).result()
+
+
+def _ingested(folder: Path, rows: int) -> tuple[Course, pl.DataFrame, float]:
+    course = Course.load(generate_course(folder, rows))
+    began = time.perf_counter()
+    submissions = ingest(course, Ingest(), Places(course.name, folder)).submissions
+    return course, submissions, time.perf_counter() - began
+
+
+def _verdicts(submissions: pl.DataFrame) -> pl.DataFrame:
+    grade = pl.col("logged_score")
+    said = pl.format("{} of 10 tests passed.", (grade / 10).cast(pl.Int64))
+    return submissions.select("submission_id", grade=grade, status=pl.lit("compiles"), feedback=said)
+
+
+def _logs_to_dialogs(rows: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        course, submissions, ingest_s = _ingested(Path(folder), rows)
+        verdicts = _verdicts(submissions)
+        began = time.perf_counter()
+        dialogs, _ = serialize(submissions, verdicts, course, Serialize(), Format.CODE)
+        dialogs.write_parquet(Path(folder) / "dialogs.parquet")
+        serialize_s = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    return {"ingest_s": ingest_s, "serialize_s": serialize_s, "peak_gb": peak}
+
+
+def _sample(folder: Path, rows: int) -> Path:
+    course, submissions, _ = _ingested(folder, rows)
+    submissions.join(_verdicts(submissions), on="submission_id").write_parquet(folder / "graded.parquet")
+    return course.file
+
+
+def _tokenizer(codes: pl.Series) -> Any:
+    try:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    except ImportError as error:
+        raise SerializerEnvironmentError(
+            "the bench tokenizes: pip install tokenizers transformers"
+        ) from error
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2048,
+        special_tokens=["<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(codes.head(2000).to_list(), trainer)
+    return tokenizer
+
+
+def _our_way(table: Path, file: Path) -> tuple[float, list[int]]:
+    """Seconds, and the sorted token counts of every dialog's prefixes that end with a student's turn."""
+    graded, course = pl.read_parquet(table), Course.load(file)
+    tokenizer = _tokenizer(graded["code"])
+    verdicts = graded.select("submission_id", "grade", "status", "feedback")
+    submissions = graded.drop("grade", "status", "feedback")
+    course.load_assignments()
+    began = time.perf_counter()
+    dialogs, _ = serialize(submissions, verdicts, course, _RULES, Format.CODE)
+    turns = (
+        dialogs.filter(feedback="summary")
+        .select("dialog_id", "messages")
+        .explode("messages")
+        .unnest("messages")
+    )
+    rendered = pl.format("<|im_start|>{}\n{}<|im_end|>\n", "role", "content").alias("rendered")
+    turns = turns.with_columns(rendered)
+    distinct = turns["rendered"].unique()
+    sizes = [len(encoding) for encoding in tokenizer.encode_batch_fast(distinct.to_list())]
+    counted = pl.DataFrame({"rendered": distinct, "tokens": sizes})
+    turns = turns.join(counted, on="rendered", maintain_order="left")
+    prefixes = turns.with_columns(pl.col("tokens").cum_sum().over("dialog_id")).filter(role="assistant")[
+        "tokens"
+    ]
+    return time.perf_counter() - began, prefixes.sort().to_list()
+
+
+def _usual_way(table: Path, file: Path) -> tuple[float, list[int]]:
+    """The same, as scripts for this do it."""
+    from transformers import PreTrainedTokenizerFast
+
+    graded, course = pl.read_parquet(table), Course.load(file)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=_tokenizer(graded["code"]), chat_template=_TEMPLATE)
+    tasks = {name: assignment.task for name, assignment in course.load_assignments()[0].items()}
+    frame = graded.to_pandas()
+    prefixes = []
+    began = time.perf_counter()
+    for _, attempts in frame.groupby(TRAJECTORY):
+        rows: list[dict[Any, Any]] = attempts.sort_values("order").to_dict("records")
+        messages = [
+            {"role": "system", "content": system_turn(Format.CODE)},
+            {"role": "user", "content": task_turn(Format.CODE, tasks[rows[0]["assignment"]])},
+        ]
+        last = None
+        for row in rows:
+            tree = normalise(row["code"]) or row["code"]
+            if tree == last:
+                continue
+            last = tree
+            messages.append({"role": "assistant", "content": write_turn(Format.CODE, None, row["code"])})
+            prefixes.append(len(tokenizer.apply_chat_template(messages, return_dict=False)))
+            if row["grade"] == 100:
+                break
+            said = feedback_turn(Format.CODE, row["feedback"], row["code"])
+            messages.append({"role": "user", "content": said})
+    return time.perf_counter() - began, sorted(prefixes)
