@@ -203,7 +203,7 @@ def _columns(steps: pl.DataFrame) -> dict[str, pl.Expr]:
         "grade_proximity": pl.when(both).then("proximity"),
         "codebleu": pl.when(both).then("codebleu"),
         "codebleu_corrected": pl.when(both).then("codebleu_corrected"),
-        "started": pl.lit(1),
+        "started": pl.col("step").is_not_null(),
         "solved": pl.col("solved"),
         "real_solved": pl.col("real_solved"),
         "failed": pl.col("familiar").is_not_null(),

@@ -1,0 +1,99 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from codebleu import calc_codebleu
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tutee_evaluator.similarity import compare
+
+COUNT = "def count(xs):\n    total = 0\n    for x in xs:\n        if x > 0:\n            total += x\n    return total\n"
+RENAMED = COUNT.replace("total", "n")
+BROKEN = "def count(xs)\n    total = 0\n  return total\n"
+COMMENTED = '"""Counts."""\n' + COUNT.replace("total = 0", "total = 0  # so far")
+LONG = (
+    COUNT
+    + "\nprint(count([1, 2, 3]))\nwhile True:\n    a, b = b, a + b\n    c = a if a else [q for q in b]\n"
+)
+PROGRAMS = [
+    COUNT,
+    RENAMED,
+    BROKEN,
+    COMMENTED,
+    LONG,
+    "return x",
+    "x = 1",
+    "",
+    "'é' + é",
+    "def f(:\n\t'",
+    "\x00",
+]
+
+
+@pytest.mark.parametrize("reference", PROGRAMS)
+def test_the_published_value_is_the_packages(reference: str) -> None:
+    found = compare([(reference, candidate) for candidate in PROGRAMS])
+
+    theirs = [calc_codebleu([reference], [candidate], "python")["codebleu"] for candidate in PROGRAMS]
+    assert [similarity.package for similarity in found] == theirs
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text() | st.sampled_from(PROGRAMS) | st.lists(st.sampled_from(COUNT.split(" "))).map(" ".join))
+@example("")
+@example("return x")
+def test_a_program_is_as_like_itself_as_can_be(program: str) -> None:
+    assert compare([(program, program)])[0].corrected == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(PROGRAMS) | st.text(), st.sampled_from(PROGRAMS) | st.text())
+def test_the_corrected_value_is_between_0_and_1(reference: str, candidate: str) -> None:
+    assert 0 <= compare([(reference, candidate)])[0].corrected <= 1
+
+
+def test_an_empty_program_is_like_no_other() -> None:
+    similarity = compare([(COUNT, "")])[0]
+
+    assert similarity.package == 0.25  # what the package gives for no data flow at all
+    assert similarity.corrected == 0
+
+
+def test_the_flows_share_goes_to_the_other_parts_where_the_reference_has_none() -> None:
+    # `pass` has no data flow. Against `pass pass`: one of two words is right (1/2), no n-gram is longer than
+    # the reference (1), so both BLEUs are 1/2 and 1 (recall); all subtrees of the reference are there (1).
+    similarity = compare([("pass", "pass pass")])[0]
+
+    assert similarity.corrected == pytest.approx(
+        (1 / 2 + 1 + 0) / 3
+    ) or similarity.corrected == pytest.approx((1 / 2 + 1 + 1) / 3)
+
+
+def test_pairs_keep_their_order_however_often_they_come() -> None:
+    pairs = [(COUNT, LONG), (LONG, COUNT), (COUNT, LONG), (COUNT, COUNT)]
+
+    together = compare(pairs)
+
+    assert together == [compare([pair])[0] for pair in pairs]
+    assert together[0] != together[1]
+
+
+def test_the_value_does_not_vary_with_the_hash_seed() -> None:
+    program = (
+        "from tutee_evaluator.similarity import compare\n"
+        f"print(compare([({LONG!r}, {COUNT!r}), ({COUNT!r}, {LONG!r}), ({LONG!r}, {(LONG + RENAMED)!r})]))"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+
+    assert len(printed) == 1
