@@ -143,8 +143,9 @@ class Masker:
             tag = self._tag("student number", word)
             if not in_code:
                 return f"<number-{tag}>"
-            # Code stays code: a number becomes a number, a name a name.
-            return str(int(tag, 16)).zfill(len(word))[: len(word)] if word.isdigit() else f"number_{tag}"
+            # Code stays code: a number becomes a number of as many digits, a name a name.
+            least = 10 ** (len(word) - 1)
+            return str(least + int(tag, 16) % (9 * least)) if word.isdigit() else f"number_{tag}"
 
         return _IDS.sub(one, text)
 

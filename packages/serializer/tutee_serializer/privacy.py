@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,16 +34,18 @@ def load_key(places: Places) -> bytes:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Only one of two processes that come at the same time makes the file.
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+        with suppress(FileExistsError), open(path, "x", opener=_owner_only) as file:
             file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
+        return _read_key(path)
     except OSError as error:
         raise SerializerEnvironmentError(
-            f"{path}: the key of the pseudonyms cannot be written ({error}); "
+            f"{path}: the key of the pseudonyms can be neither read nor written ({error}); "
             f"mend that, or set {VARIABLE} in the environment"
         ) from error
-    return _read_key(path)
+
+
+def _owner_only(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _read_key(path: Path) -> bytes:

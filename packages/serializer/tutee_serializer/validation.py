@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import tempfile
 import warnings
 from itertools import pairwise
@@ -43,9 +44,27 @@ def validate(
     `max_quarantined` is the largest share of the log's rows that may be in quarantine. Raises
     ValidationError, with sample rows, where an expectation of level error fails; warnings are returned.
     """
-    gx = _great_expectations()
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    with tempfile.TemporaryDirectory() as folder:
+        context = new_context(Path(folder))
+        checks = check(context, submissions, course, account, max_quarantined)
+        context.build_data_docs()
+        publish(Path(folder) / "docs", docs, account, checks)
+    failed = [check for check in checks if not check.passed and check.severity == "error"]
+    if failed:
+        listed = "\n".join(str(check) for check in failed)
+        counted = f"{len(failed)} of {len(checks)} expectations failed"
+        raise ValidationError(f"{course.file}: {counted}; see {docs / 'index.html'}\n{listed}")
+    return checks
+
+
+def check(
+    context: "gx.AbstractDataContext",
+    submissions: pl.DataFrame,
+    course: Course,
+    account: Account,
+    max_quarantined: float,
+) -> list[Check]:
+    """Runs every suite in a context of Great Expectations; whatever fails is among the checks returned."""
     tables = {
         "schema": _schema_table(submissions),
         "submissions": _submissions_table(submissions),
@@ -60,17 +79,21 @@ def validate(
     if not drift.is_empty():
         tables["drift"] = drift
         expected["drift"] = _drift_expectations()
-    with tempfile.TemporaryDirectory() as folder:
-        add_site(context, Path(folder))
-        checks = [check for suite in tables for check in _run(context, suite, tables[suite], expected[suite])]
-        context.build_data_docs()
-        publish(Path(folder), docs, account, checks)
-    failed = [check for check in checks if not check.passed and check.severity == "error"]
-    if failed:
-        listed = "\n".join(str(check) for check in failed)
-        counted = f"{len(failed)} of {len(checks)} expectations failed"
-        raise ValidationError(f"{course.file}: {counted}; see {docs / 'index.html'}\n{listed}")
-    return checks
+    return [check for suite in tables for check in _run(context, suite, tables[suite], expected[suite])]
+
+
+def new_context(folder: Path) -> "gx.AbstractDataContext":
+    """A context that keeps all it writes below `folder`, its pages in `docs`."""
+    context = _great_expectations().get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    sites = context.variables.data_docs_sites
+    assert sites is not None
+    for name, site in list(sites.items()):
+        # A context comes with a site in a temporary folder that nobody removes.
+        shutil.rmtree(site["store_backend"]["base_directory"], ignore_errors=True)
+        context.delete_data_docs_site(name)
+    add_site(context, folder / "docs")
+    return context
 
 
 def _great_expectations() -> Any:

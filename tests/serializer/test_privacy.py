@@ -1,0 +1,184 @@
+"""Everyone named here is made up."""
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutee_serializer.course import Course
+from tutee_serializer.errors import SerializerEnvironmentError
+from tutee_serializer.ingest import Ingest, ingest, understand
+from tutee_serializer.masks import Masker
+from tutee_serializer.places import Places
+from tutee_serializer.privacy import forget, load_key, pseudonym
+
+KEY = b"a key for tests only, not a secret"
+HEADER = "student,assignment,semester,attempt,time,score,code\n"
+
+
+def masked(program: str, ids: tuple[str, ...] = (), published: str = "") -> str:
+    return Masker(KEY, ids, published).programs(pl.Series([program])).item()
+
+
+@pytest.mark.parametrize(
+    ("program", "secret"),
+    [
+        ("# mail me: tuuli.meri@kurssi.example\nx = 1", "tuuli.meri@kurssi.example"),
+        ("print('ask tuuli.meri@kurssi.example')", "tuuli.meri"),
+        ('"""Help: +358 40 123 4567"""\nx = 1', "123 4567"),
+        ("# call 040-123 4567\n", "123 4567"),
+        ("# phone: 0401234567\n", "0401234567"),
+        ("x = 1  # student number 20481632", "20481632"),
+        ("# ID: k2048163\n", "2048163"),
+        ("# Author: Tuuli Meri\nx = 1", "Tuuli Meri"),
+        ("# author: tuuli meri\n", "tuuli meri"),
+        ("# Written by Tuuli Meri-Aalto, 2024\n", "Meri-Aalto"),
+        ('"""\nName: Tuuli Meri\n"""\n', "Tuuli"),
+        ("__author__ = 'Tuuli Meri'\n", "Tuuli"),
+        ("# @author Tuuli Meri\nprint('Tuuli says hi')\n", "Tuuli says"),
+        ("def broken(:\n  # by: Tuuli Meri\n  'unclosed tuuli@kurssi.example", "tuuli@"),
+    ],
+)
+def test_what_gives_a_student_away_is_masked(program: str, secret: str) -> None:
+    assert secret in program
+    assert secret not in masked(program)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "def add(a, b):\n    # add by adding one\n    return a + b\n",
+        "@decorator\ndef f(name):\n    '''name: the name to greet'''\n    return name\n",
+        "print('2024-10-01', 3.14159, [1, 2, 3], 12345678)\n",
+        "x = a @ b\n# result: 100 200 300\n",
+        "name = input('Name: ')\nprint('Hello, ' + name)\n",
+        "# count from 1 to 10, then 10 to 1\n",
+    ],
+)
+def test_ordinary_programs_are_left_alone(program: str) -> None:
+    assert masked(program) == program
+
+
+def test_the_same_secret_gets_the_same_mask_everywhere() -> None:
+    first = masked("# a@kurssi.example\n").removeprefix("# ").strip()
+    assert masked("print('A@kurssi.example')") == f"print('{first}')"
+    assert masked("# b@kurssi.example\n") != f"# {first}\n"
+
+
+def test_an_id_of_the_log_is_masked_wherever_it_stands_and_code_stays_code() -> None:
+    program = "# mara-0001\ndef mara0001(n):\n    return 20481632 + n\n"
+    changed = masked(program, ("mara-0001", "mara0001", "20481632"))
+    for secret in ("mara", "20481632"):
+        assert secret not in changed
+    compile(changed, "changed", "exec")
+
+
+def test_what_the_task_itself_says_is_no_secret() -> None:
+    program = "print('info@shop.example')"
+    assert masked(program, published="Print info@shop.example") == program
+
+
+def test_masks_are_counted_by_kind_and_repeated_programs_count_again() -> None:
+    masker = Masker(KEY, [])
+    masker.programs(pl.Series(["# a@kurssi.example, b@kurssi.example\n"] * 3 + ["# Author: Tuuli Meri\n"]))
+    assert masker.counts == {"e-mail address": 6, "name": 1}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=80))
+def test_masking_twice_changes_nothing_more(text: str) -> None:
+    once = masked(f"# {text}\n# mara@kurssi.example")
+    assert masked(once) == once
+
+
+def test_a_student_keeps_one_pseudonym_under_a_key_and_another_under_another_key() -> None:
+    assert pseudonym("mara-0001", KEY) == pseudonym("mara-0001", KEY)
+    assert pseudonym("mara-0001", KEY) != pseudonym("mara-0001", b"another key for tests")
+    assert pseudonym("mara-0001", KEY) != pseudonym("mara-0002", KEY)
+
+
+def test_the_key_is_made_once_and_only_its_owner_may_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TUTEE_KEY", raising=False)
+    places = Places("small", tmp_path)
+    assert load_key(places) == load_key(places)
+    assert stat.S_IMODE(places.key.stat().st_mode) == 0o600
+
+
+def test_a_key_in_the_environment_goes_first_and_may_not_be_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUTEE_KEY", KEY.decode())
+    assert load_key(Places("small", tmp_path)) == KEY
+    monkeypatch.setenv("TUTEE_KEY", "short")
+    with pytest.raises(SerializerEnvironmentError, match="TUTEE_KEY") as caught:
+        load_key(Places("small", tmp_path))
+    assert caught.value.exit_code == 3
+
+
+def test_a_key_that_cannot_be_written_is_an_error_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TUTEE_KEY", raising=False)
+    (tmp_path / "data").write_text("a file where a folder should be")
+    with pytest.raises(SerializerEnvironmentError, match="neither read nor written"):
+        load_key(Places("small", tmp_path))
+
+
+SECRETS = ("mara-0001", "tuuli.meri@kurssi.example", "+358 40 123 4567", "Tuuli Meri")
+PLANTED = (
+    HEADER
+    + 'mara-0001,double,one,1,,,"# Author: Tuuli Meri, mara-0001\nx = 1"\n'
+    + "mara-0001,double,one,2,,,print('tuuli.meri@kurssi.example')\n"
+    + "mara-0001,tuuli.meri@kurssi.example,one,3,,,# +358 40 123 4567\n"
+    + "mara-0001,double,one\n"
+    + "mara-0001,double,two,1,,,# +358 40 123 4567\n"
+)
+
+
+def test_no_planted_secret_reaches_a_file(
+    small_course: Callable[..., Course], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    places = Places("small", tmp_path / "out")
+    ingest(small_course(PLANTED), Ingest(max_quarantined=0.5), places)
+    for path in (path for path in places.root.rglob("*") if path.is_file()):
+        table = path.suffix == ".parquet"
+        text = str(pl.read_parquet(path).rows()) if table else path.read_text(errors="replace")
+        for secret in SECRETS:
+            assert secret not in text, f"{secret} is in {path}"
+    said = capfd.readouterr()
+    assert not any(secret in said.out + said.err for secret in SECRETS)
+
+
+def test_a_forgotten_student_leaves_every_table_and_does_not_come_back(
+    small_course: Callable[..., Course], tmp_path: Path
+) -> None:
+    places = Places("small", tmp_path)
+    students = ("mara-0001", "otso-0002")
+    course = small_course(HEADER + "".join(f"{who},double,one,1,,,pass\n" for who in students))
+    submissions = understand(course, Ingest(), places).submissions
+    gone = pseudonym("mara-0001", load_key(places))
+    theirs = submissions.filter(student=gone)["submission_id"].item()
+    submissions.write_parquet(places.submissions)
+    verdicts = submissions.select("submission_id", grade=pl.lit(100.0))
+    verdicts.write_parquet(places.verdicts)
+    submissions.select("student", dialog_id="submission_id").write_parquet(places.dialogs)
+    places.rollouts.mkdir()
+    submissions.select(dialog_id="submission_id").write_parquet(places.rollout("sft"))
+
+    forgotten = forget("mara-0001", places)
+
+    assert forgotten.pseudonym == gone
+    tables = [places.submissions, places.verdicts, places.dialogs, places.rollout("sft")]
+    assert forgotten.removed == dict.fromkeys(tables, 1)
+    for table in tables:
+        rows = pl.read_parquet(table)
+        assert rows.height == 1
+        assert theirs not in str(rows.rows())
+    again = understand(course, Ingest(), places)
+    assert {s.step: s.rows for s in again.account.flow}["student to be forgotten"] == 1
+    assert again.submissions.height == 1

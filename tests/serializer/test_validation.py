@@ -1,0 +1,124 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tutee_serializer.account import Account
+from tutee_serializer.course import Course
+from tutee_serializer.errors import ValidationError
+from tutee_serializer.ingest import Ingest, ingest, understand
+from tutee_serializer.places import Places
+from tutee_serializer.validation import check, drift_table, new_context
+
+HEADER = "student,assignment,semester,attempt,time,score,code\n"
+LOG = HEADER + "".join(
+    f"student-{number},double,{semester},{attempt},,{50 * attempt},print({attempt})\n"
+    for semester in ("one", "two")
+    for number in range(4)
+    for attempt in (1, 2)
+)
+
+
+@pytest.fixture
+def checked(small_course: Callable[..., Course], tmp_path: Path) -> Callable[..., list[str]]:
+    """Checks a good log after `change`; returns the expectations that failed."""
+
+    def run(change: Callable[[pl.DataFrame], pl.DataFrame]) -> list[str]:
+        course = small_course(LOG)
+        places = Places(course.name, tmp_path)
+        result = understand(course, Ingest(), places)
+        context = new_context(tmp_path)
+        checks = check(context, change(result.submissions), course, result.account, 0.2)
+        return [str(check) for check in checks if not check.passed]
+
+    return run
+
+
+def test_good_submissions_pass(checked: Callable[..., list[str]]) -> None:
+    assert checked(lambda table: table) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expectation"),
+    [
+        (lambda t: t.with_columns(submission_id=pl.lit("same")), "expect column values to be unique"),
+        (lambda t: t.with_columns(order=pl.lit(1, pl.Int64)), "expect compound columns to be unique"),
+        (lambda t: t.with_columns(assignment=pl.lit("treble")), "expect column values to be in set"),
+        (lambda t: t.with_columns(logged_score=pl.lit(101.0)), "expect column values to be between"),
+        (lambda t: t.with_columns(student=pl.lit(None, pl.String)), "expect column values to not be null"),
+        (lambda t: t.filter(semester="one"), "expect column distinct values to contain set"),
+        (lambda t: t.with_columns(pl.col("order").cast(pl.Int32)), "expect column pair values to be in set"),
+        (lambda t: t.with_columns(gender=pl.lit("")), "expect table row count to equal"),
+    ],
+)
+def test_what_must_not_be_is_an_error(
+    checked: Callable[..., list[str]], change: Callable[[pl.DataFrame], pl.DataFrame], expectation: str
+) -> None:
+    failed = checked(change)
+    assert any(f"{expectation} [" in one and "(error)" in one for one in failed)
+
+
+def test_an_error_shows_rows_by_their_number(checked: Callable[..., list[str]]) -> None:
+    def spoil(table: pl.DataFrame) -> pl.DataFrame:
+        bad = pl.col("source_row") == 7
+        return table.with_columns(pl.when(bad).then(500.0).otherwise("logged_score").alias("logged_score"))
+
+    failed = checked(spoil)
+    assert any("'source_row': 7" in one for one in failed)
+
+
+def test_a_semester_unlike_the_one_before_is_a_warning(checked: Callable[..., list[str]]) -> None:
+    later = pl.col("semester") == "two"
+    warnings = checked(
+        lambda t: t.with_columns(
+            pl.when(later).then(pl.col("code") + " " * 100).otherwise("code").alias("code")
+        )
+    )
+    assert len(warnings) == 1
+    assert "median code length" in warnings[0]
+
+
+def test_drift_is_measured_against_the_semester_before() -> None:
+    rows = {
+        "semester": ["one"] * 4 + ["two"] * 2,
+        "student": ["a", "a", "b", "b", "c", "d"],
+        "logged_score": [0.0, 50.0, 100.0, 50.0, 100.0, 100.0],
+        "logged_correct": [None] * 6,
+        "code": ["12"] * 4 + ["123"] * 2,
+    }
+    schema = {"logged_correct": pl.Boolean}
+    drift = drift_table(pl.DataFrame(rows, schema_overrides=schema), ["one", "two"]).row(0, named=True)
+    assert drift["submissions per student"] == pytest.approx(-0.5)
+    assert drift["mean score"] == pytest.approx(1.0)
+    # Three of four scores of the first semester are below 100, none of the second.
+    assert drift["distance of scores"] == pytest.approx(0.75)
+    assert drift["median code length"] == pytest.approx(0.5)
+
+
+def test_too_much_quarantine_stops_the_run(small_course: Callable[..., Course], tmp_path: Path) -> None:
+    log = LOG + "x,double,one,1,,,\n" * 1 + "y,double,one,1,,,\n" * 1
+    places = Places("small", tmp_path)
+    ingest(small_course(log), Ingest(max_quarantined=0.2), places)
+    with pytest.raises(ValidationError, match="share of rows in quarantine") as caught:
+        ingest(small_course(log), Ingest(max_quarantined=0.1), places)
+    assert caught.value.exit_code == 2
+
+
+def test_data_docs_ask_nothing_of_the_network_and_show_the_row_account(
+    small_course: Callable[..., Course], tmp_path: Path
+) -> None:
+    places = Places("small", tmp_path)
+    ingest(small_course(LOG + "x,double,one,1,,,\n"), Ingest(), places)
+    pages = sorted(places.data_docs.rglob("*.html"))
+    assert len(pages) >= 5
+    for page in pages:
+        loaded = re.findall(r"<(?:link|script|img)\b[^>]*(?:href|src)=[^>]*>", page.read_text())
+        assert loaded == [], page
+    index = (places.data_docs / "index.html").read_text()
+    assert "a made-up course" in index
+    assert "blank code" in index
+    for link in re.findall(r'<a href="([^"]+)"', index):
+        assert (places.data_docs / link).exists()
+    assert Account.load(places.account).rows("in") == 17
