@@ -16,7 +16,7 @@ from tutee_serializer.dialogs import serialize
 from tutee_serializer.errors import SerializerEnvironmentError, SerializerError
 from tutee_serializer.formats import Format, feedback_turn, system_turn, task_turn, write_turn
 from tutee_serializer.generation import generate_course
-from tutee_serializer.ingest import Ingest, ingest
+from tutee_serializer.ingest import Ingest, ingest, understand
 from tutee_serializer.places import Places
 from tutee_serializer.selection import TRAJECTORY, Serialize
 from tutee_serializer.trees import normalise
@@ -112,7 +112,8 @@ def _logs_to_dialogs(rows: int) -> dict[str, float]:
 
 
 def _sample(folder: Path, rows: int) -> Path:
-    course, submissions, _ = _ingested(folder, rows)
+    course = Course.load(generate_course(folder, rows))
+    submissions = understand(course, Ingest(), Places(course.name, folder)).submissions
     submissions.join(_verdicts(submissions), on="submission_id").write_parquet(folder / "graded.parquet")
     return course.file
 
