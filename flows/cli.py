@@ -5,6 +5,7 @@ other: a bug.
 """
 
 import sys
+import warnings
 
 import typer
 
@@ -41,6 +42,8 @@ for panel, commands in PANELS.items():
 
 def main() -> None:
     telemetry.turn_off()
+    # Libraries warn each other's authors of changes to come; a user can do nothing about it.
+    warnings.simplefilter("ignore", FutureWarning)
     end_with_retrain()
     try:
         app()

@@ -130,14 +130,10 @@ class Registry:
 
     def folder(self, version: Version) -> Path:
         """Where the adapter lies; its base lies beside it, unless it is the hub's."""
-        from mlflow.artifacts import download_artifacts
+        from mlflow.utils.file_utils import local_file_uri_to_path
 
-        # The artifacts are local, so nothing is copied.
-        return Path(
-            download_artifacts(
-                run_id=version.run_id, artifact_path=version.method, tracking_uri=self.client.tracking_uri
-            )
-        )
+        artifacts = self.client.get_run(version.run_id).info.artifact_uri
+        return Path(local_file_uri_to_path(artifacts)) / version.method
 
     def point(self, alias: str, version: Version) -> None:
         """Gives `alias` to `version`; a new champion remembers the one before it."""

@@ -29,9 +29,13 @@ SETTLE_S = 10
 
 def retrain(course: str) -> None:
     """Runs the flow, and returns when Prefect has written down what it did."""
+    # Before the flow begins: Prefect's server needs as long to start as these need to be imported.
+    setup = load(course)
+    places = Places(setup.course.name)
+    pipeline, registry = Pipeline.of(places), Registry(places)
     # A heartbeat costs a second at the end of every flow, and nobody watches for it here.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        _retrain(course)
+        _retrain(setup, pipeline, registry)
 
 
 def _is_worth_a_retry(_: Any, __: TaskRun, state: State) -> bool:
@@ -44,17 +48,14 @@ _step = partial(
 )
 
 
-@flow(name="retrain", flow_run_name="{course}", validate_parameters=False)
-def _retrain(course: str) -> None:
-    setup = load(course)
-    places = Places(setup.course.name)
-    pipeline = Pipeline.of(places)
+@flow(name="retrain", flow_run_name="{setup.course.name}", validate_parameters=False)
+def _retrain(setup: Setup, pipeline: Pipeline, registry: Registry) -> None:
+    places = pipeline.places
     for stage in pipeline.stages:
         _run.with_options(task_run_name=stage)(pipeline, stage)
     metrics = pl.read_parquet(places.metrics)
     table = results_table(metrics)
     create_markdown_artifact(f"```\n{table}\n```", key=f"results-{setup.course.name}")
-    registry = Registry(places)
     _register(setup, pipeline, registry, metrics)
     _promote(setup, pipeline, registry, metrics)
     _pack(setup, registry)

@@ -1,11 +1,15 @@
 """The stages of dvc.yaml, each from files to files."""
 
+import os
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands.said import count, line
+
+if TYPE_CHECKING:
+    from tutee_trainer.preset import Preset
 
 CourseArgument = Annotated[
     str, typer.Argument(metavar="COURSE", help="A course file, or a course's name in params.yaml.")
@@ -50,6 +54,8 @@ def ingest(course: CourseArgument) -> None:
             f"{account.rows('quarantine'):,} quarantined + "
             f"{account.rows('filter'):,} left out by named filters"
         )
+    for warning in account.warnings:
+        print(f"ingest: {warning}")
     for name, reason in account.broken_assignments.items():
         print(f"ingest: assignment {name} is left out: {reason}")
 
@@ -115,16 +121,11 @@ def serialize(course: CourseArgument) -> None:
 
 def train(model: Model, course: CourseArgument) -> None:
     """Trains the base, or one of the adapters on it."""
-    import os
-
     from flows.parameters import load
     from tutee_serializer.places import Places
-    from tutee_trainer.preset import TinyModel
 
     setup = load(course, logs=False)
-    if isinstance(setup.preset.model, TinyModel):
-        # Nothing of it is on the hub; without this, transformers asks there for files it does not need.
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    _leave_the_hub_alone(setup.preset)
     preset, places = setup.preset, Places(setup.course.name)
     match model:
         case Model.BASE:
@@ -165,6 +166,7 @@ def rollout(method: str, course: CourseArgument) -> None:
     from tutee_serializer.places import Places
 
     setup = load(course, logs=False)
+    _leave_the_hub_alone(setup.preset)
     with line(f"rollout {method}") as said:
         rollouts = run(setup.course, method, setup.parameters.rollout, Places(setup.course.name))
         starts = rollouts.select("dialog_id", "start").n_unique()
@@ -187,3 +189,12 @@ def report(course: CourseArgument) -> None:
         metrics = run(setup.course, setup.parameters.report, places, shown)
         methods = metrics.filter(pl.col("method") != REAL)["method"].n_unique()
         said.text = f"rollouts of {methods} methods -> {metrics.height:,} figures, {places.report}"
+
+
+def _leave_the_hub_alone(preset: "Preset") -> None:
+    """A tiny model has nothing on the hub, where transformers would ask all the same, and draw bars for it."""
+    from tutee_trainer.preset import TinyModel
+
+    if isinstance(preset.model, TinyModel):
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"

@@ -1,0 +1,163 @@
+"""A project folder of its own for each test: the repository's pipeline, its code, and a small course."""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tutee_serializer.card import StudentCard
+from tutee_serializer.places import Places
+
+REPOSITORY = Path(__file__).parents[2]
+COURSE = """\
+name: {name}
+made_up: true
+logs: {{path: log.csv}}
+columns: {{student: student, assignment: assignment, code: code, semester: semester, attempt: attempt}}
+assignments: {{path: assignments}}
+semesters: {{train: [one], test: [two]}}
+"""
+ATTEMPTS = (
+    "def double(n):\n    return n\n",
+    "def double(n):\n    return n + 2\n",
+    "def double(n):\n    return n * 2\n",
+)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder in which `tutee` can be run."""
+
+    folder: Path
+
+    def tutee(self, *arguments: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        path = self.folder / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def add_course(self, name: str, listed: bool = True) -> Path:
+        """Writes courses/NAME, a class of eight in each of two semesters; returns the course file."""
+        folder = self.folder / "courses" / name
+        assignment = folder / "assignments" / "double"
+        assignment.mkdir(parents=True)
+        (assignment / "task.md").write_text("Write `double(n)`, which returns n times two.\n")
+        (assignment / "solution.py").write_text(ATTEMPTS[-1])
+        (assignment / "tests.yaml").write_text(
+            "form: calls\ntests:\n"
+            "  - {call: 'double(2)', returns: '4'}\n"
+            "  - {call: 'double(-1)', returns: '-2'}\n"
+        )
+        rows = [
+            {"student": f"{name}{semester}{number}", "assignment": "double", "semester": semester}
+            | {"attempt": attempt, "code": code + f"# by hand {number}\n"}
+            for semester in ("one", "two")
+            for number in range(8)
+            for attempt, code in enumerate(ATTEMPTS, 1)
+        ]
+        pl.DataFrame(rows).write_csv(folder / "log.csv")
+        (folder / "course.yaml").write_text(COURSE.format(name=name))
+        if listed:
+            self.edit("params.yaml", "courses:\n", f"courses:\n  {name}: courses/{name}/course.yaml\n")
+        return folder / "course.yaml"
+
+
+def make_project(folder: Path) -> Project:
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", "dvc.yaml"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, folder / name)
+    shutil.copytree(REPOSITORY / "presets", folder / "presets")
+    for package in ("grader", "serializer", "trainer", "evaluator"):
+        inner = f"packages/{package}/tutee_{package}"
+        shutil.copytree(REPOSITORY / inner, folder / inner, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "params.yaml").write_text(
+        "# Mine.\ncourses:\n  none: courses/none.yaml\npreset: tiny # small\n"
+    )
+    return Project(folder)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A project with the course `small`, of which nothing has been run."""
+    made = make_project(tmp_path)
+    made.add_course("small")
+    return made
+
+
+@pytest.fixture(scope="module")
+def examined(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose course has a report.
+
+    Its models are empty shells, and their rollouts stand for what trained ones would do: BASE writes
+    nonsense, the others what the real students wrote. The rest is what the stages have made.
+    """
+    project = make_project(tmp_path_factory.mktemp("examined"))
+    project.add_course("small")
+    with contextlib.chdir(project.folder):
+        run_stages(Places("small"), ["source", "ingest", "grade", "serialize", "copy"])
+        shells(Places("small"))
+        commit(Places("small"))
+        run_stages(Places("small"), ["report"])
+    return project
+
+
+def run_stages(places: Places, names: list[str]) -> list[str]:
+    """Runs the stages of these names; returns those that had to run."""
+    from flows.pipeline import Pipeline
+
+    pipeline = Pipeline.of(places)
+    return [name for name in names if pipeline.run(f"{name}@{places.course}")]
+
+
+def shells(places: Places) -> None:
+    copied = pl.read_parquet(places.rollout("copy"))
+    real = pl.read_parquet(places.submissions).select("submission_id", real="code")
+    for method in ("base", "sft", "para", "dpo", "dapo"):
+        folder = places.model(method)
+        folder.mkdir(parents=True)
+        base = "." if method == "base" else "../base"
+        StudentCard(method, places.course, base, "edits", "summary", 64, 16, "tiny").save(folder)
+        (folder / "weights").write_text(method)
+        (folder / "config.json").write_text("{}")
+        code = pl.lit("nonsense(") if method == "base" else pl.coalesce("real", "code")
+        rollouts = copied.join(real, on="submission_id", how="left", maintain_order="left")
+        rollouts = rollouts.with_columns(method=pl.lit(method), code=code).select(copied.columns)
+        rollouts.write_parquet(places.rollout(method))
+    pl.DataFrame({"dialog_id": []}).write_parquet(places.pairs)
+
+
+def commit(places: Places) -> None:
+    """Tells DVC that what lies there is what the stages have made."""
+    from dvc.repo import Repo
+
+    with Repo(".") as repo:
+        for stage in ("base", "sft", "para", "pairs", "dpo", "dapo"):
+            repo.commit(f"{stage}@{places.course}", force=True)
+        for method in ("base", "sft", "para", "dpo", "dapo"):
+            repo.commit(f"rollout@{places.course}-{method}", force=True)
+
+
+@pytest.fixture
+def changed(examined: Project, tmp_path: Path) -> Iterator[Callable[[], Project]]:
+    """A copy of `examined` that a test may change."""
+
+    def copy() -> Project:
+        shutil.copytree(examined.folder, tmp_path / "copy")
+        return Project(tmp_path / "copy")
+
+    yield copy

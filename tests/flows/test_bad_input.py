@@ -1,0 +1,158 @@
+"""Whatever is wrong with what the user brings: one clear message, the right exit code, before any work."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def remove(project, file: str) -> None:
+    path = project.folder / file
+    path.unlink()
+
+
+CASES = {
+    "no such course file": (
+        lambda project: None,
+        "courses/nowhere.yaml",
+        ["courses/nowhere.yaml", "no such course file"],
+    ),
+    "course file that is no YAML": (
+        lambda project: project.edit("courses/small/course.yaml", "name: small", "name: [small"),
+        "small",
+        ["courses/small/course.yaml", "YAML"],
+    ),
+    "unknown key": (
+        lambda project: project.edit("courses/small/course.yaml", "made_up", "madeup"),
+        "small",
+        ["courses/small/course.yaml", "`madeup`"],
+    ),
+    "no log": (
+        lambda project: remove(project, "courses/small/log.csv"),
+        "small",
+        ["courses/small/course.yaml", "`logs.path`", "log.csv"],
+    ),
+    "no assignment folder": (
+        lambda project: project.edit("courses/small/course.yaml", "path: assignments", "path: tasks"),
+        "small",
+        ["courses/small/course.yaml", "`assignments.path`", "tasks"],
+    ),
+    "no such preset": (
+        lambda project: project.edit("params.yaml", "preset: tiny", "preset: huge"),
+        "small",
+        ["presets/huge.yaml", "tiny"],
+    ),
+    "unknown parameter": (
+        lambda project: project.edit("params.yaml", "preset: tiny", "preset: tiny\nreport: {resample: 3}"),
+        "small",
+        ["params.yaml", "`report.resample`"],
+    ),
+    "course not listed": (
+        lambda project: project.add_course("other", listed=False),
+        "courses/other/course.yaml",
+        ["params.yaml", "  other: courses/other/course.yaml"],
+    ),
+    "not a project": (
+        lambda project: remove(project, "params.yaml"),
+        "courses/small/course.yaml",
+        ["params.yaml: missing"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_wrong_input_is_said_before_any_work(project, case: str, monkeypatch, capsys) -> None:
+    from flows.cli import main
+
+    spoil, course, expected = CASES[case]
+    spoil(project)
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setattr("sys.argv", ["tutee", "retrain", course])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert all(part in said for part in expected), said
+    assert not (project.folder / "data").exists()
+
+
+def test_a_message_without_a_traceback_from_the_command_itself(project) -> None:
+    done = project.tutee("retrain", "courses/nowhere.yaml")
+    assert done.returncode == 2
+    assert done.stderr.startswith("tutee: courses/nowhere.yaml: no such course file")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ("student,assignment,code,semester,attempt\n", ["log.csv", "no row"]),
+        ("student,assignment,program,semester,attempt\na,double,pass,one,1\n", ["columns.code", "program"]),
+        (
+            "student,assignment,code,semester,attempt\na,triple,pass,one,1\n",
+            ["not one row", "unknown assignment"],
+        ),
+        ("", ["log.csv"]),
+    ],
+    ids=["empty log", "unknown column", "every row bad", "no byte"],
+)
+def test_a_log_that_cannot_be_used(project, log: str, expected: list[str]) -> None:
+    (project.folder / "courses/small/log.csv").write_text(log)
+    done = project.tutee("ingest", "small")
+    assert done.returncode == 2, done.stderr
+    assert all(part in done.stderr for part in expected), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_stage_out_of_order_names_the_one_before(project) -> None:
+    done = project.tutee("serialize", "small")
+    assert done.returncode == 2
+    assert "tutee ingest" in done.stderr
+
+
+def test_a_reference_solution_that_fails_ends_with_1(project) -> None:
+    project.edit("courses/small/assignments/double/solution.py", "n * 2", "n")
+    done = project.tutee("validate", "small")
+    assert done.returncode == 1
+    assert "double: its reference solution gets grade 0, not 100" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written(project) -> None:
+    (project.folder / "data").write_text("a file where a folder should be")
+    (project.folder / "models").write_text("and another one")
+    done = project.tutee("retrain", "small")
+    assert done.returncode == 3
+    assert "data: cannot be written" in done.stderr and "models: cannot be written" in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of its own, of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("a file system can be mounted by root only, where the container allows it")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_noticed_before_the_run(project, small_disk: Path) -> None:
+    for path in project.folder.iterdir():
+        if path.name not in ("disk", ".dvc"):
+            (small_disk / path.name).symlink_to(path)
+    (small_disk / ".dvc").mkdir()
+    done = type(project)(small_disk).tutee("retrain", "small")
+    assert done.returncode == 3
+    assert "the disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_fills_up_during_a_stage(project, small_disk: Path) -> None:
+    (project.folder / "data").symlink_to(small_disk)
+    (small_disk / "filler").write_bytes(b"x" * (1024 * 1024 - 8192))
+    done = project.tutee("ingest", "small")
+    assert done.returncode == 3, done.stderr
+    assert "disk is full" in done.stderr or "No space left" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,58 @@
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from flows.errors import FlowsInputError
+from flows.parameters import Parameters, choose_preset, load
+
+
+def test_everything_wrong_is_said_at_once(project) -> None:
+    (project.folder / "params.yaml").write_text(
+        "courses: {small: courses/small/course.yaml}\n"
+        "preset: huge\nrollout: {stepz: 3}\ngate: {min_coverage: 2}\n"
+    )
+    project.edit("courses/small/course.yaml", "train: [one]", "train: []")
+    with contextlib.chdir(project.folder), pytest.raises(FlowsInputError) as caught:
+        load("small", preset="huge")
+    for part in ("rollout.stepz", "gate.min_coverage", "semesters.train", "presets/huge.yaml"):
+        assert part in str(caught.value)
+
+
+def test_a_course_is_found_by_name_and_by_file(project) -> None:
+    with contextlib.chdir(project.folder):
+        assert load("small").course == load("courses/small/course.yaml").course
+
+
+def test_a_course_that_is_not_listed_is_told_its_line(project) -> None:
+    file = project.add_course("other", listed=False).relative_to(project.folder)
+    with contextlib.chdir(project.folder), pytest.raises(FlowsInputError) as caught:
+        load(str(file))
+    assert f"  other: {file}" in str(caught.value).splitlines()
+
+
+def test_two_courses_of_one_name_are_refused(project) -> None:
+    project.add_course("other", listed=False)
+    project.edit("courses/other/course.yaml", "name: other", "name: small")
+    with contextlib.chdir(project.folder), pytest.raises(FlowsInputError, match="calls itself small too"):
+        load("courses/other/course.yaml")
+
+
+def test_an_empty_section_has_its_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text("courses: {a: b}\npreset: tiny\nrollout:\n")
+    assert Parameters.load(file).rollout == Parameters.load(file).model_copy().rollout.model_validate({})
+
+
+def test_choosing_a_preset_leaves_every_other_byte(project) -> None:
+    before = (project.folder / "params.yaml").read_text()
+    choose_preset("qwen3-4b", project.folder / "params.yaml")
+    after = (project.folder / "params.yaml").read_text()
+    assert after == before.replace("preset: tiny # small", "preset: qwen3-4b # small")
+    assert Parameters.load(project.folder / "params.yaml").preset == "qwen3-4b"
+
+
+def test_the_presets_of_the_repository_are_fine(project) -> None:
+    with contextlib.chdir(project.folder):
+        for preset in sorted(Path("presets").glob("*.yaml")):
+            assert load("small", preset=preset.stem).preset.name == preset.stem

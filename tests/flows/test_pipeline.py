@@ -1,0 +1,124 @@
+import contextlib
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from flows.errors import StageError
+from flows.pipeline import Pipeline
+from tutee_serializer.places import Places
+
+TRAINED = ("base", "sft", "para", "dpo", "dapo")
+
+
+def lock_entries(folder: Path, course: str) -> dict[str, object]:
+    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    return {name: stage for name, stage in stages.items() if f"@{course}" in name}
+
+
+def test_a_stage_writes_where_places_says(project) -> None:
+    from dvc.repo import Repo
+
+    places = Places("small")
+    expected = {
+        *(places.source, places.submissions, places.quarantine, places.account, places.data_docs),
+        *(places.verdicts, places.dialogs, places.pairs, places.metrics, places.report),
+        *(places.model(method) for method in TRAINED),
+        *(places.rollout(method) for method in ("copy", *TRAINED)),
+    }
+    with contextlib.chdir(project.folder), Repo(".") as repo:
+        written = {
+            str(out) for stage in Pipeline.of(places).stages for out in repo.stage.get(name=stage).outs
+        }
+    assert written == {str(path) for path in expected}
+
+
+def test_stages_run_in_an_order_that_works(project) -> None:
+    from dvc.repo import Repo
+
+    with contextlib.chdir(project.folder), Repo(".") as repo:
+        there: set[str] = set()
+        for name in Pipeline.of(Places("small")).stages:
+            stage = repo.stage.get(name=name)
+            made_here = {str(dep) for dep in stage.deps if str(dep).startswith(("data", "models", "reports"))}
+            assert all(any(one == dep or one.startswith(f"{dep}/") for one in there) for dep in made_here)
+            there |= {str(out) for out in stage.outs}
+
+
+def test_every_part_of_a_preset_belongs_to_a_stage(project) -> None:
+    """A setting that no stage depends on could be changed without anything being trained again."""
+    stages = yaml.safe_load((project.folder / "dvc.yaml").read_text())["stages"]
+    named = {
+        section
+        for stage in stages.values()
+        for params in stage.get("params", [])
+        if isinstance(params, dict)
+        for section in params["presets/${preset}.yaml"]
+    }
+    for preset in (project.folder / "presets").glob("*.yaml"):
+        assert set(yaml.safe_load(preset.read_text())) == named
+
+
+def test_nothing_runs_when_nothing_changed(examined) -> None:
+    with contextlib.chdir(examined.folder):
+        assert list(Pipeline.of(Places("small")).out_of_date()) == ["source@small"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("params.yaml", "preset: tiny", "report: {resamples: 100}\npreset: tiny", {"report@small"}),
+        (
+            "params.yaml",
+            "preset: tiny",
+            "rollout: {steps: 2}\npreset: tiny",
+            {"copy@small", *(f"rollout@small-{method}" for method in TRAINED)},
+        ),
+        ("presets/tiny.yaml", "beta: 0.5", "beta: 0.4", {"dpo@small"}),
+        ("packages/evaluator/tutee_evaluator/report.py", '"""One', '"""A', {"report@small"}),
+    ],
+)
+def test_a_change_reruns_what_depends_on_it(
+    changed, file: str, old: str, new: str, expected: set[str]
+) -> None:
+    project = changed()
+    project.edit(file, old, new)
+    with contextlib.chdir(project.folder):
+        late = set(Pipeline.of(Places("small")).out_of_date())
+    assert expected <= late
+    before = {"ingest@small", "grade@small", "serialize@small", "base@small", "sft@small", "para@small"}
+    assert not late & before
+
+
+def test_a_course_leaves_the_entries_of_another_alone(changed) -> None:
+    project = changed()
+    project.add_course("other")
+    before = lock_entries(project.folder, "small")
+    with contextlib.chdir(project.folder):
+        pipeline = Pipeline.of(Places("other"))
+        assert pipeline.run("source@other") and pipeline.run("ingest@other")
+    assert lock_entries(project.folder, "small") == before
+    assert set(lock_entries(project.folder, "other")) == {"source@other", "ingest@other"}
+
+
+def test_changed_logs_are_noticed(changed) -> None:
+    project = changed()
+    log = project.folder / "courses/small/log.csv"
+    rows = pl.read_csv(log)
+    rows.head(-1).write_csv(log)
+    with contextlib.chdir(project.folder):
+        pipeline = Pipeline.of(Places("small"))
+        pipeline.run("source@small")
+        assert pipeline.run("ingest@small")
+        assert pl.read_parquet(Places("small").submissions).height == rows.height - 1
+
+
+def test_a_failed_stage_keeps_its_exit_code(project) -> None:
+    (project.folder / "courses/small/log.csv").write_text("student,assignment,code,semester,attempt\n")
+    with contextlib.chdir(project.folder):
+        pipeline = Pipeline.of(Places("small"))
+        pipeline.run("source@small")
+        with pytest.raises(StageError) as caught:
+            pipeline.run("ingest@small")
+    assert caught.value.exit_code == 2
