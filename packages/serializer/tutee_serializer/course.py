@@ -51,7 +51,8 @@ class Logs(_Section):
     semester. A course with a simulator reads the log that this one writes (`Places.simulated`).
     Times without a zone are read in `timezone`; `time_formats` (strptime) are needed only for times that are
     neither ISO 8601 nor seconds since 1970. Scores run from 0 to `score_scale`. `kinds` says which values of
-    the column `kind` mark a submission, and which a message to the student.
+    the column `kind` mark a submission, and which a message to the student. `filters` are FalconCode's, all
+    of them unless some are named.
     """
 
     path: str | dict[str, str] | None = None
@@ -61,7 +62,7 @@ class Logs(_Section):
     time_formats: list[str] = []
     score_scale: Annotated[float, Field(gt=0)] = 100.0
     kinds: dict[str, Literal["submission", "message"]] = {}
-    filters: list[str] | None = None
+    filters: list[Literal["local_run", "csv", "redacted", "type", "exam", "group"]] | None = None
 
     @field_validator("path")
     @classmethod
@@ -141,7 +142,11 @@ class Assignments(_Section):
     @field_validator("path")
     @classmethod
     def _exists(cls, path: str, info: ValidationInfo) -> str:
-        folder = (info.context or {}).get("folder", Path()) / path
+        context = info.context or {}
+        folder = context.get("folder", Path()) / path
+        if context.get("falcon"):
+            # FalconCode's assignments are made from its table, by the stage `source`.
+            return path
         if not folder.is_dir():
             raise ValueError(f"{folder} is not a folder (relative paths start at the course file)")
         if not any(entry.is_dir() for entry in folder.iterdir()):
@@ -228,7 +233,12 @@ class Course(_Section):
             raise CourseError(f"{file}: holds no `name:`, `logs:` and so on; see courses/demo/course.yaml")
         if "file" in values:
             raise CourseError(f"{file}: `file`: unknown here")
-        context = {"folder": file.parent, "logs": logs and not values.get("simulator")}
+        section = values.get("logs")
+        context = {
+            "folder": file.parent,
+            "logs": logs and not values.get("simulator"),
+            "falcon": isinstance(section, dict) and section.get("format") == "falcon",
+        }
         try:
             return cls.model_validate({**values, "file": file}, context=context)
         except ValidationError as error:

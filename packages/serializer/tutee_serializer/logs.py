@@ -76,11 +76,14 @@ def read_logs(course: Course, places: Places, folder: Path) -> Staged:
 
     Raises LogError where a file is damaged, a column missing, or there is no row at all.
     """
+    from tutee_serializer.falcon import read_falcon
     from tutee_serializer.progsnap import read_progsnap
     from tutee_serializer.tables import read_tables
 
     if course.logs.format == "progsnap2":
         staged = read_progsnap(course, folder)
+    elif course.logs.format == "falcon":
+        staged = read_falcon(course)
     else:
         staged = read_tables(course, places, folder)
     if not any(source.rows for source in staged.sources):

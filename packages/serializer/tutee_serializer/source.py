@@ -13,6 +13,7 @@ import fsspec
 
 from tutee_serializer.course import Course, Simulator
 from tutee_serializer.errors import SerializerError
+from tutee_serializer.falcon import HUB, write_assignments
 from tutee_serializer.places import Places
 from tutee_serializer.text import find
 
@@ -32,6 +33,8 @@ def collect(course: Course, places: Places) -> Collected:
     log, has changed. Raises LogError where there is no log, SerializerError where the simulator fails.
     """
     places.source.mkdir(parents=True, exist_ok=True)
+    if course.logs.format == "falcon":
+        write_assignments(course)
     files = _hashes(_inputs(course), course.folder)
     simulated = False
     if course.simulator:
@@ -67,7 +70,9 @@ def _below(folder: Path) -> Iterator[str]:
 def _hashes(names: Iterable[str], folder: Path) -> dict[str, str]:
     files = {}
     for name in names:
-        if "://" in name:
+        if name.startswith(HUB):
+            files[name] = name
+        elif "://" in name:
             # A remote file is not fetched for this: what its server says of it stands for it.
             system, path = fsspec.core.url_to_fs(name)
             files[name] = str(system.ukey(path))
