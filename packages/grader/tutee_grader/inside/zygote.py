@@ -15,7 +15,6 @@ import builtins
 import gc
 import json
 import os
-import random
 import struct
 import sys
 import types
@@ -29,6 +28,7 @@ import copy  # noqa: F401
 import functools  # noqa: F401
 import itertools  # noqa: F401
 import math  # noqa: F401
+import random  # noqa: F401
 import re  # noqa: F401
 import string  # noqa: F401
 import time  # noqa: F401
@@ -38,7 +38,6 @@ import student
 from zygote_messages import REAPED
 
 DESCRIPTOR = struct.Struct("i")
-SEED = 0
 
 
 def role_module(role: str) -> types.ModuleType:
@@ -64,7 +63,6 @@ def prepare() -> None:
     sys.modules["turtle"] = Turtle("turtle")
     sys.argv = ["program.py"]
     sys.path = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
-    random.seed(SEED)
 
 
 class Turtle(types.ModuleType):
@@ -190,6 +188,7 @@ def serve(control: "_socket.socket", scratch: str, serve_child: Callable[[int], 
     finally:
         for child in children:
             os.kill(child, 9)
+            os.waitpid(child, 0)
 
 
 def reap(child: int, scratch: str) -> bytes:

@@ -1,0 +1,161 @@
+"""Plain values across the boundary, and how they are compared."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutee_grader.assignment import Leniency
+from tutee_grader.comparison import equal, same_text
+from tutee_grader.inside.values import ValueTooLargeError, decode, encode
+
+atoms = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.complex_numbers()
+    | st.binary(max_size=20)
+    | st.text(st.characters(exclude_categories=[]), max_size=20)
+)
+hashable = st.recursive(
+    atoms, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=4), max_leaves=6
+)
+plain = st.recursive(
+    atoms,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(hashable, inner, max_size=4)
+        | st.sets(hashable, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def through(value):
+    return decode(json.loads(encode(value)))
+
+
+@given(plain)
+def test_every_plain_value_comes_out_as_it_went_in(value):
+    # repr tells apart what == does not: 1 and True, 0.0 and -0.0, one nan and another value
+    if not contains_set(value):
+        assert repr(through(value)) == repr(value)
+    assert type(through(value)) is type(value)
+
+
+def contains_set(value):
+    if isinstance(value, set | frozenset):
+        return True
+    if isinstance(value, dict):
+        return any(contains_set(item) for pair in value.items() for item in pair)
+    return isinstance(value, list | tuple) and any(map(contains_set, value))
+
+
+@given(st.sets(st.integers() | st.text(max_size=5)))
+def test_sets_come_out_equal(value):
+    assert through(value) == value
+
+
+@given(plain, plain)
+def test_without_a_tolerance_equal_is_pythons_own_except_for_nan(one, other):
+    if "nan" not in repr(one) and "nan" not in repr(other):
+        assert equal(one, other, None) == (one == other)
+    assert equal(one, one, None) or "nan" in repr(one)
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "tolerance", "same"),
+    [
+        (1, True, None, True),
+        (1, 1.0, None, True),
+        ([1, 2], (1, 2), None, False),
+        (math.nan, math.nan, None, True),
+        ([math.nan], [math.nan], None, True),
+        (0.3, 0.1 + 0.2, None, False),
+        (0.3, 0.1 + 0.2, 1e-9, True),
+        ({"a": [1.0]}, {"a": [1.05]}, 0.1, True),
+        ({"a": [1.0]}, {"b": [1.0]}, 0.1, False),
+        ([1.0, 2.0], [1.0], 0.1, False),
+        (1.0, 10**400, 0.1, False),
+        ("1", 1, 5, False),
+    ],
+)
+def test_equality(expected, got, tolerance, same):
+    assert equal(expected, got, tolerance) is same
+
+
+def test_what_is_not_plain_is_known_by_its_type_only():
+    class Robot:
+        def __eq__(self, other):
+            return True
+
+        __hash__ = None
+
+    value = through([Robot()])[0]
+    assert repr(value) == "<Robot object>"
+    assert value != value
+
+
+def test_a_subclass_counts_as_the_plain_value_underneath():
+    class Liar(int):
+        def __eq__(self, other):
+            return True
+
+        def __int__(self):
+            return 42
+
+        __hash__ = int.__hash__
+
+    assert through(Liar(7)) == 7
+    assert type(through(Liar(7))) is int
+
+
+@pytest.mark.parametrize("value", [["x" * 2_000_000], [[[]]]])
+def test_too_large_or_too_deep_is_refused(value):
+    for _ in range(70):
+        value = [value]
+    with pytest.raises(ValueTooLargeError):
+        encode(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"q": 1}', '{"i": 3}', '{"i": "zz"}', '{"d": [[1]]}', '{"s": [[1]]}', '{"c": [1]}', '{"t": 3}', "{}",
+     '{"i": "1", "t": []}', '{"h": [1, "", ""]}'],
+)  # fmt: skip
+def test_what_encode_never_writes_is_refused(text):
+    with pytest.raises((ValueError, TypeError)):
+        decode(json.loads(text))
+
+
+def test_a_set_of_one_hash_is_refused_before_it_is_built():
+    hostile = [{"i": f"{k * (2**61 - 1):x}"} for k in range(101)]
+    with pytest.raises(ValueError, match="one hash"):
+        decode({"s": hostile})
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "leniency", "same"),
+    [
+        ("7\n", "7", Leniency(), True),
+        ("7\n", "7  \n\n", Leniency(), True),
+        ("7\n", " 7\n", Leniency(), False),
+        ("7\n", "7 \n", Leniency(trailing_blanks="exact"), False),
+        ("Yes\n", "yes\n", Leniency(), False),
+        ("Yes\n", "yEs\n", Leniency(case="ignore"), True),
+        ("x = 3.14\n", "x = 3.1415\n", Leniency(tolerance=0.01), True),
+        ("x = 3.14\n", "x = 3.2\n", Leniency(tolerance=0.01), False),
+        ("x = 3.14\n", "y = 3.14\n", Leniency(tolerance=0.01), False),
+        ("7\n", "The sum is 7.\n", Leniency(), False),
+        ("7\n", "Give a: Give b: The sum is 7.\n", Leniency(contains=True), True),
+        ("1\n2\n", "a 2\nb 1\n", Leniency(contains=True), False),
+        ("2.50\n", "It costs 2.5 euro\n", Leniency(contains=True, tolerance=0.001), True),
+        ("7\n", "7\nand more\n", Leniency(), False),
+    ],
+)
+def test_leniency(expected, got, leniency, same):
+    assert same_text(expected, got, leniency) is same
