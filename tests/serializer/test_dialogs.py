@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tutee_grader import grade_table
 from tutee_serializer.dialogs import serialize
 from tutee_serializer.errors import SerializerInputError
 from tutee_serializer.formats import TASK, Format, read_turn
@@ -288,3 +289,18 @@ def test_an_assignment_that_cannot_be_loaded_is_left_out_and_counted(course):
     dialogs, account = serialized(course, log)
     assert set(dialogs["assignment"]) == {"double"}
     assert account.dropped["no verdict"] == 2
+
+
+def test_verdicts_of_the_grader_speak_in_the_dialog(course, tmp_path):
+    submissions, _ = table(
+        [("one", "ann", "double", [("def double(n):\n    return n\n", 0.0), (program(1), 0.0)])]
+    )
+    verdicts = grade_table(submissions, course.load_assignments()[0], tmp_path / "parts", progress=False)
+    said = {}
+    for level in ("summary", "full"):
+        dialogs, _ = serialize(submissions, verdicts, course, Serialize(), "code", level)
+        assert dialogs["feedback"].to_list() == [level, "none"]
+        said[level] = dialogs["messages"][0][3]["content"]
+    assert said["summary"] == verdicts["feedback"][0]
+    assert said["full"].startswith(said["summary"] + "\n- ")
+    assert grades(dialogs) == [verdicts["grade"].to_list()]

@@ -1,10 +1,14 @@
 import ast
 import re
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tutee_serializer.course import Course
 from tutee_serializer.formats import (
     Format,
     TurnError,
@@ -16,7 +20,11 @@ from tutee_serializer.formats import (
     task_turn,
     write_turn,
 )
+from tutee_serializer.ingest import Ingest, understand
+from tutee_serializer.places import Places
+from tutee_serializer.source import collect
 
+COURSES = Path(__file__).parents[2] / "courses"
 FORMATS = list(Format)
 # Lines that break formats: markup of ours and of chat templates, fences, diffs, odd blanks.
 BLANKS = ["", " ", "\t", "\r", "\f", "\x00", "\u2028", "\x85"]
@@ -213,3 +221,26 @@ def test_each_format_has_a_system_turn_and_edits_the_shortest():
     turns = {format: system_turn(format) for format in FORMATS}
     assert len(set(turns.values())) == 3
     assert min(turns.values(), key=len) == turns[Format.EDITS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["demo", "dublin"])
+def test_every_pair_of_both_courses_reads_back(name, tmp_path):
+    file = COURSES / name / "course.yaml"
+    path = yaml.safe_load(file.read_text())["logs"]["path"]
+    if name == "dublin" and not (file.parent / path).exists():
+        pytest.skip(f"the log of dublin is not on this machine: {path}, seen from {file}")
+    course, places = Course.load(file), Places(name, tmp_path)
+    if course.simulator:  # a small class of the same made-up students
+        students = dict.fromkeys(course.simulator.students, 15)
+        course = course.model_copy(
+            update={"simulator": course.simulator.model_copy(update={"students": students})}
+        )
+    collect(course, places)
+    log = understand(course, Ingest(), places).submissions.sort("semester", "student", "assignment", "order")
+    trajectories = log.group_by("semester", "student", "assignment", maintain_order=True).agg("code")["code"]
+    pairs = {pair for codes in trajectories for pair in pairwise([None, *codes])}
+    assert len(pairs) > 500
+    for format in FORMATS:
+        for before, after in pairs:
+            assert read_turn(format, before, write_turn(format, before, after)) == after
