@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -123,6 +124,7 @@ def render(
             name.removeprefix(names.ASSIGNMENT) for name in strata if name.startswith(names.ASSIGNMENT)
         ),
         size=_size(steps),
+        top=_top(figures),
         examples=list(_examples(steps, best, config)),
         account=account,
         quarantine=[step for step in account.get("flow", []) if step["kind"] == "quarantine"],
@@ -162,13 +164,24 @@ def _figures(measured: pl.DataFrame) -> dict[tuple[str, str, str], Figure]:
 
 
 def _best(figures: Mapping[tuple[str, str, str], Figure], methods: list[str]) -> str:
-    """The method whose examples are shown: the highest grade proximity times coverage, COPY apart."""
+    """The method whose examples are shown: the highest grade proximity times coverage where the real grade
+    changed, so that one which changes nothing is not chosen for it. COPY stands apart."""
 
     def score(method: str) -> float:
-        proximity = figures.get((method, "grade_proximity", names.OVERALL))
-        return proximity.value * figures[method, "coverage", names.OVERALL].value if proximity else 0.0
+        found = [figures.get((method, metric, names.CHANGED)) for metric in ("grade_proximity", "coverage")]
+        return math.prod(figure.value if figure else 0.0 for figure in found)
 
     return max([method for method in methods if method != COPY] or methods, key=score)
+
+
+def _top(figures: Mapping[tuple[str, str, str], Figure]) -> float:
+    """Where the axis of the shares solved ends: the next quarter above all of them."""
+    highs = [
+        figure.high
+        for (_, metric, stratum), figure in figures.items()
+        if metric == "solved" and stratum.startswith(names.STEP)
+    ]
+    return max(0.25, math.ceil(min(1.0, max(highs, default=1.0)) * 4) / 4)
 
 
 def _kinds(measured: pl.DataFrame) -> list[str]:

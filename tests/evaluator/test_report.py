@@ -1,0 +1,182 @@
+import json
+import re
+from collections.abc import Callable, Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tutee_evaluator.engines import Copy
+from tutee_evaluator.errors import EvaluatorInputError
+from tutee_evaluator.metrics import METRICS, Report
+from tutee_evaluator.report import marked, results_table, run
+from tutee_evaluator.rollout import Rollout, roll_out
+from tutee_grader import Assignment, Grader
+from tutee_serializer.course import Course
+from tutee_serializer.places import Places
+
+HOSTILE = "def greet(name):\n    return '</pre><script>alert(1)</script><img src=x onerror=alert(2)>'\n"
+
+
+@pytest.fixture(scope="module")
+def places(
+    tmp_path_factory: pytest.TempPathFactory,
+    course: Course,
+    told: Callable[..., pl.DataFrame],
+    submissions: pl.DataFrame,
+    verdicts: pl.DataFrame,
+    assignments: Mapping[str, Assignment],
+    grader: Grader,
+    scripted: Any,
+) -> Places:
+    """A course as the stages before left it: two methods rolled out, one writing hostile programs."""
+    places = Places("small", tmp_path_factory.mktemp("root"))
+    places.rollouts.mkdir(parents=True)
+    dialogs = told()
+    for table, path in (
+        (submissions, places.submissions),
+        (verdicts, places.verdicts),
+        (dialogs, places.dialogs),
+    ):
+        table.write_parquet(path)
+    flow = [
+        {"step": "rows in the log", "kind": "in", "rows": 1234},
+        {"step": "blank <b>code</b>", "kind": "quarantine", "rows": 7},
+        {"step": "submissions kept", "kind": "kept", "rows": 1227},
+    ]
+    account = {"flow": flow, "broken_assignments": {"odd": "no tests"}, "notes": {"clocks behind": 3}}
+    places.account.write_text(json.dumps(account))
+    for method, engine in (
+        ("copy", Copy("edits", "summary")),
+        ("sft", scripted(lambda situation, step: HOSTILE)),
+    ):
+        rollouts = roll_out(method, engine, dialogs, submissions, assignments, grader, Rollout())
+        rollouts.write_parquet(places.rollout(method))
+    run(course, Report(resamples=50), places, {"rollout": {"steps": 5, "seed": 77123}}, progress=False)
+    return places
+
+
+@pytest.fixture(scope="module")
+def page(places: Places) -> str:
+    return places.report.read_text(encoding="utf-8")
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.addresses: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("href", "src", "xlink:href")]
+        assert not any(name.startswith("on") for name, _ in attrs), (tag, attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def tags(page: str) -> _Tags:
+    tags = _Tags()
+    tags.feed(page)
+    tags.close()
+    return tags
+
+
+def test_programs_are_shown_as_text(page: str, tags: _Tags) -> None:
+    assert "script" not in tags.seen and "img" not in tags.seen and "b" not in tags.seen
+    assert "<script" not in page
+    assert "</pre><script>alert(1)</script>" in "".join(tags.text)
+
+
+def test_every_tag_is_closed(tags: _Tags) -> None:
+    assert tags.open == []
+
+
+def test_the_page_needs_no_other(page: str, tags: _Tags) -> None:
+    assert all(address.startswith("#") for address in tags.addresses) and tags.addresses
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
+
+
+def test_every_link_leads_somewhere(page: str, tags: _Tags) -> None:
+    assert all(f'id="{address[1:]}"' in page for address in tags.addresses)
+
+
+def test_a_made_up_course_is_said_to_be_one(page: str, tags: _Tags) -> None:
+    assert "MADE-UP STUDENTS" in "".join(tags.text)
+    assert "real students" not in "".join(tags.text).split("Definitions")[0]
+
+
+def test_the_page_gives_the_account_and_the_parameters(tags: _Tags) -> None:
+    text = "".join(tags.text)
+
+    for said in ("1,234", "blank <b>code</b>", "no tests", "clocks behind", "77123", "tutee-evaluator"):
+        assert said in text
+
+
+def test_the_page_shows_the_figures_of_the_table(places: Places, tags: _Tags) -> None:
+    metrics = pl.read_parquet(places.metrics)
+
+    assert metrics.schema == METRICS
+    text = "".join(tags.text)
+    for metric in ("coverage", "grade_proximity", "codebleu", "codebleu_corrected"):
+        shown = metrics.filter(metric=metric, method="sft", stratum="overall").row(0, named=True)
+        assert f"{shown['value']:.3f}" in text and f"{shown['low']:.3f} – {shown['high']:.3f}" in text
+
+
+def test_the_page_is_the_same_every_time(places: Places, course: Course, page: str) -> None:
+    run(course, Report(resamples=50), places, {"rollout": {"steps": 5, "seed": 77123}}, progress=False)
+
+    assert places.report.read_text(encoding="utf-8") == page
+
+
+def test_the_terminals_table_has_each_method_and_its_skill() -> None:
+    rows = [
+        ("copy", "coverage", 1.0, 1.0, 1.0),
+        ("copy", "grade_proximity", 0.8, 0.7, 0.9),
+        ("sft", "coverage", 0.5, 0.25, 0.75),
+        ("sft", "grade_proximity", 0.9, 0.85, 0.95),
+        ("sft", "grade_proximity_skill", 0.5, -0.25, 0.625),
+    ]
+    table = results_table(
+        pl.DataFrame(
+            [(method, metric, "overall", *values, 9) for method, metric, *values in rows],
+            schema=METRICS,
+            orient="row",
+        )
+    )
+
+    lines = table.splitlines()
+    assert [line.split()[0] for line in lines] == ["method", "------", "COPY", "SFT"]
+    assert "0.500 [0.250, 0.750]" in lines[3] and "0.500 [-0.250, 0.625]" in lines[3]
+    assert lines[2].index("1.000") == lines[3].index("0.500")
+
+
+def test_changes_are_marked_line_by_line() -> None:
+    lines = marked("a\nb\nc", "a\nx\nc\nd")
+
+    assert [(line.mark, line.text) for line in lines] == [
+        ("same", "a"),
+        ("removed", "b"),
+        ("added", "x"),
+        ("same", "c"),
+        ("added", "d"),
+    ]
+
+
+def test_no_rollouts_is_said(course: Course, tmp_path: Path) -> None:
+    with pytest.raises(EvaluatorInputError, match="run `tutee rollout` first"):
+        run(course, Report(), Places("small", tmp_path), progress=False)
