@@ -1,0 +1,120 @@
+"""Judges every row of a staged log: usable, to be quarantined with a reason, or dropped by a named filter."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from tutee_serializer.course import Course
+from tutee_serializer.logs import FIELDS
+from tutee_serializer.text import UNREADABLE
+from tutee_serializer.times import read_times
+
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
+
+
+def parse(rows: pl.LazyFrame, course: Course) -> pl.LazyFrame:
+    """Text fields stripped, empty ones made null, numbers and times beside the text they came from."""
+    trimmed = [pl.col(name).str.strip_chars() for name in FIELDS if name not in ("code", "feedback")]
+    label = pl.col("label").str.to_lowercase()
+    scale = pl.coalesce(pl.col("max_score").cast(pl.Float64, strict=False), pl.lit(course.logs.score_scale))
+    kind = pl.col("kind").replace_strict(course.logs.kinds, default="neither", return_dtype=pl.String)
+    times = read_times(pl.col("timestamp"), course.logs.timezone, course.logs.time_formats)
+    return (
+        rows.with_columns(trimmed)
+        .with_columns(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in FIELDS)
+        .with_columns(
+            pl.col("code").str.replace_all("\r\n", "\n", literal=True),
+            pl.col("score").cast(pl.Float64, strict=False).alias("points"),
+            scale.alias("scale"),
+            pl.col("attempt").cast(pl.Float64, strict=False).alias("number"),
+            pl.when(label.is_in(["1", "true", "yes", "correct", "1.0"]))
+            .then(True)
+            .when(label.is_in(["0", "false", "no", "incorrect", "0.0"]))
+            .then(False)
+            .alias("logged_correct"),
+            times.alias("submitted_at"),
+            (kind if course.logs.kinds else pl.lit("submission")).alias("row_kind"),
+        )
+    )
+
+
+def judge(
+    rows: pl.LazyFrame,
+    fields: frozenset[str],
+    course: Course,
+    max_code_bytes: int,
+    good: Iterable[str],
+    broken: Iterable[str],
+) -> pl.LazyFrame:
+    """Adds `filter`, the named filter that drops a row, and `reason`, `field`, `value` for quarantine."""
+    everything = pl.struct(name for name in FIELDS if name in fields or name == "semester")
+    readable = pl.col("reason").is_null()
+    in_course = pl.col("semester").is_in(course.semesters.all)
+    filters = [
+        ("neither a submission nor a message", readable & (pl.col("row_kind") == "neither")),
+        ("duplicate row", readable & ~everything.hash().is_first_distinct()),
+        ("semester not in the course file", readable & ~in_course),
+        ("assignment with broken tests", readable & pl.col("assignment").is_in(sorted(broken))),
+    ]
+    latest = datetime.now(UTC) + timedelta(days=1)
+    size = pl.col("code").str.len_bytes()
+    is_message = pl.col("row_kind") == "message"
+    blank = [pl.col(name).is_null() | ~pl.col(name).str.contains(r"\S") for name in ("code", "feedback")]
+    unreadable = [pl.col(name).str.contains(UNREADABLE, literal=True) for name in FIELDS]
+    tests: list[tuple[str, str, pl.Expr]] = [
+        ("bytes that are no text in the file's encoding", "", pl.any_horizontal(unreadable)),
+        ("no student", "student", pl.col("student").is_null()),
+        ("no assignment", "assignment", pl.col("assignment").is_null()),
+        ("unknown assignment", "assignment", ~pl.col("assignment").is_in(sorted([*good, *broken]))),
+        ("no semester", "semester", pl.col("semester").is_null()),
+        ("blank code", "code", ~is_message & blank[0]),
+        ("blank message", "feedback", is_message & blank[1]),
+        ("a NUL in the code", "code", pl.col("code").str.contains("\0", literal=True)),
+        (f"code longer than {max_code_bytes:,} bytes", "code", size > max_code_bytes),
+        ("score is not a number", "score", ~_null("score") & ~pl.col("points").is_finite()),
+        ("score is not a number", "score", ~_null("score") & pl.col("points").is_null()),
+        ("impossible score", "score", ~pl.col("points").is_between(0, pl.col("scale"))),
+        (
+            "label is neither right nor wrong",
+            "label",
+            pl.col("label").is_not_null() & _null("logged_correct"),
+        ),
+        ("unreadable time", "timestamp", pl.col("timestamp").is_not_null() & _null("submitted_at")),
+        ("impossible time", "timestamp", ~pl.col("submitted_at").is_between(EARLIEST, latest)),
+        ("attempt is not a whole number", "attempt", ~_null("attempt") & ~_whole("number")),
+    ]
+    if "attempt" in fields:
+        tests.append(("no attempt number", "attempt", _null("attempt")))
+    else:
+        tests.append(("no time", "timestamp", _null("timestamp")))
+    if "row" in fields:
+        tests.append(
+            ("row id used before", "row", pl.col("row").is_not_null() & ~pl.col("row").is_first_distinct())
+        )
+    failed = pl.coalesce(
+        pl.when(test).then(pl.struct(pl.lit(reason).alias("reason"), pl.lit(field).alias("field")))
+        for reason, field, test in tests
+    )
+    shown = [name for name in ("assignment", "semester", "score", "timestamp", "attempt", "label")]
+    value = pl.coalesce(
+        pl.when(pl.col("field") == "code").then(pl.format("{} bytes", size.fill_null(0))),
+        *(pl.when(pl.col("field") == name).then(pl.col(name)) for name in shown),
+        pl.col("value"),
+    )
+    return (
+        rows.with_columns(
+            pl.coalesce(pl.when(test).then(pl.lit(name)) for name, test in filters).alias("filter"),
+            pl.when(readable).then(failed).otherwise(pl.struct("reason", "field")).alias("failed"),
+        )
+        .with_columns(pl.col("failed").struct.field("reason"), pl.col("failed").struct.field("field"))
+        .with_columns(value.alias("value"))
+    )
+
+
+def _null(name: str) -> pl.Expr:
+    return pl.col(name).is_null()
+
+
+def _whole(name: str) -> pl.Expr:
+    return (pl.col(name) == pl.col(name).floor()).fill_null(False)

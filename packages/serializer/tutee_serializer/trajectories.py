@@ -1,0 +1,87 @@
+"""Puts the usable rows of a log into the order of each student's work."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+
+import polars as pl
+
+from tutee_serializer.schemas import MESSAGE, SUBMISSIONS
+
+TRAJECTORY = ["semester", "student", "assignment"]
+# A log counts as written in the order of time when fewer of its rows than this share are behind those above.
+IN_ORDER = 0.05
+# Who may speak in a dialog: a role, never a name. Anybody else is a tutor.
+ROLES = ("tutor", "teacher", "instructor", "assistant", "hint", "peer", "ai")
+OWN = "grader"
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """A SUBMISSIONS table, and what was counted on the way.
+
+    `messages` counts the rows that became messages, `early` those that came before any submission;
+    `behind` counts submissions whose clock says a time before that of the submission before.
+    """
+
+    submissions: pl.DataFrame
+    messages: int
+    early: int
+    behind: int
+
+
+def order(rows: pl.DataFrame, course: str, has_attempts: bool) -> Ordered:
+    """Submissions in the order of each student's work, with the messages that followed each.
+
+    Attempt numbers order them where there are any; else times do. In a log that was written in the order of
+    time, a row that is behind the rows above it had a wrong clock: it keeps its place, and is counted.
+    """
+    seen = pl.col("submitted_at").cum_max().over("source", order_by="source_row")
+    behind = (pl.col("submitted_at") < pl.col("seen")).mean().over("source")
+    is_submission = pl.col("row_kind") == "submission"
+    by = "number" if has_attempts else "arrived"
+    ordered = (
+        rows.lazy()
+        .with_columns(seen.alias("seen"), is_submission.alias("is_submission"))
+        .with_columns((behind < IN_ORDER).fill_null(False).alias("chronological"))
+        .with_columns(pl.when("chronological").then("seen").otherwise("submitted_at").alias("arrived"))
+        .sort(*TRAJECTORY, by, ~pl.col("is_submission"), "source", "source_row")
+        .with_columns(pl.col("is_submission").cum_sum().cast(pl.Int64).over(TRAJECTORY).alias("order"))
+        .collect()
+    )
+    submissions = ordered.filter("is_submission")
+    messages = ordered.filter(~pl.col("is_submission"))
+    said = _messages(ordered)
+    identified = submissions.join(
+        said, on=[*TRAJECTORY, "order"], how="left", maintain_order="left"
+    ).with_columns(
+        pl.lit(course).alias("course"),
+        pl.Series("submission_id", _identify(course, submissions), pl.String),
+        (pl.col("points") / pl.col("scale") * 100).alias("logged_score"),
+        pl.col("messages").fill_null([]),
+    )
+    skewed = (
+        submissions.select(pl.col("submitted_at").diff().over(TRAJECTORY) < timedelta()).to_series().sum()
+    )
+    table = identified.select(pl.col(name).cast(kind) for name, kind in SUBMISSIONS.items())
+    early = messages.filter(pl.col("order") == 0).height
+    return Ordered(table, messages.height - early, early, int(skewed))
+
+
+def _messages(ordered: pl.DataFrame) -> pl.DataFrame:
+    """What others than the grader wrote, after the submission that it follows, in the order of its rows."""
+    role = pl.col("author").str.to_lowercase()
+    said = ordered.filter(
+        pl.col("feedback").str.contains(r"\S"), role.ne_missing(OWN), pl.col("order") > 0
+    ).with_columns(pl.when(role.is_in(ROLES)).then(role).otherwise(pl.lit("tutor")).alias("author"))
+    message = pl.struct("author", sent_at="submitted_at", text="feedback").cast(MESSAGE)
+    return said.group_by([*TRAJECTORY, "order"], maintain_order=True).agg(messages=message)
+
+
+def _identify(course: str, rows: pl.DataFrame) -> list[str]:
+    """A hash of what makes each submission this one: from the pseudonym, so that it gives no id away."""
+    columns = (*TRAJECTORY, "order")
+    return [
+        hashlib.sha256("\0".join((course, *map(str, row))).encode()).hexdigest()[:20]
+        for row in rows.select(columns).iter_rows()
+    ]
