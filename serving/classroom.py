@@ -55,9 +55,10 @@ class Classroom:
         self.about = bundle.about
         self.assignments = bundle.assignments()
         self.opened = int(time.time())
+        # First what may be refused at once: without a sandbox there is no service.
+        self._grader = Grader().__enter__()
         self._student = Student.load(bundle.student)
         self.card = self._student.card
-        self._grader = Grader().__enter__()
         self._proposals = Batches(self._propose, lambda draw: draw.kind, BATCH)
         self._verdicts = Batches(self._grader.grade, lambda _: None, BATCH)
 

@@ -7,9 +7,11 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
 from serving.bundle import QUIET, Bundle
 from serving.errors import ServingEnvironmentError
@@ -38,14 +40,14 @@ def serve(folder: Path, host: str = "127.0.0.1", port: int = 3000) -> None:
         service.wait()
     except KeyboardInterrupt:
         print("serve: ending", flush=True)
+        return
     finally:
         end(service)
         for one, handler in before.items():
             signal.signal(one, handler)
-    if service.returncode not in (0, -signal.SIGINT):
-        raise ServingEnvironmentError(
-            f"the service ended by itself with exit code {service.returncode}; its last lines above say why"
-        )
+    raise ServingEnvironmentError(
+        f"the service ended by itself with exit code {service.returncode}; its last lines above say why"
+    )
 
 
 def start(folder: Path, host: str, port: int) -> "subprocess.Popen[bytes]":
@@ -63,20 +65,31 @@ def start(folder: Path, host: str, port: int) -> "subprocess.Popen[bytes]":
 def wait(service: "subprocess.Popen[bytes]", address: str, seconds: float = READY_S) -> None:
     """Returns when the service answers; raises ServingEnvironmentError when it ends or takes too long."""
     deadline = time.monotonic() + seconds
+    seen: set[int] = set()
     while time.monotonic() < deadline:
-        if service.poll() is not None:
-            raise ServingEnvironmentError(
-                f"the service ended before it was ready, with exit code {service.returncode}; "
-                "its last lines above say why"
-            )
+        now = workers(service)
+        # BentoML starts a worker that failed anew, for ever.
+        if service.poll() is not None or seen - now:
+            raise ServingEnvironmentError("the service could not start; its last lines above say why")
+        seen |= now
         try:
             # A proxy that the environment names is not for this machine's own address.
-            if httpx.get(f"{address}/readyz", timeout=5, trust_env=False).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
+            httpx.get(f"{address}/readyz", timeout=5, trust_env=False).raise_for_status()
+            return
+        except httpx.HTTPError:
+            time.sleep(0.2)
     raise ServingEnvironmentError(f"the service was not ready after {seconds:.0f} s")
+
+
+def workers(service: "subprocess.Popen[bytes]") -> set[int]:
+    """The processes that answer requests, or will once they have loaded the student."""
+    found = set()
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(service.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if "_bentoml_impl.worker.service" in child.cmdline():
+                    found.add(child.pid)
+    return found
 
 
 def end(service: "subprocess.Popen[bytes]", seconds: float = 20) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -312,6 +313,17 @@ def test_a_port_in_use_is_one_clear_message(bundle):
         with pytest.raises(ServingEnvironmentError, match=f"port {port} of 127.0.0.1 is in use") as caught:
             serve(bundle, port=port)
     assert caught.value.exit_code == 3
+    check_port("127.0.0.1", port)
+
+
+def test_a_student_that_cannot_be_loaded_ends_the_service(bundle, tmp_path):
+    broken = shutil.copytree(bundle, tmp_path / "broken")
+    (broken / "assignments" / "echo" / "tests.yaml").unlink()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(ServingEnvironmentError, match="could not start"):
+        serve(broken, port=port)
     check_port("127.0.0.1", port)
 
 
