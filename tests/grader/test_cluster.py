@@ -1,7 +1,9 @@
 """The same table on a real local Ray cluster: two worker processes, one of them killed in the middle."""
 
+import contextlib
 import os
 import signal
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -39,8 +41,10 @@ def test_without_ray_a_cluster_is_refused_with_the_way_out(table_and_assignments
 
 
 @pytest.fixture
-def two_ray_workers():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+def two_ray_workers(monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or it writes a key into the home folder
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
     yield
     ray.shutdown()
 
@@ -82,14 +86,9 @@ def test_a_cluster_gives_the_same_rows_though_a_worker_is_killed(
 
 def _kill_a_busy_ray_worker() -> int:
     """The process that runs a grading task calls itself `ray::_grade`."""
-    for process in os.scandir("/proc"):
-        if process.name.isdigit():
-            try:
-                with open(f"/proc/{process.name}/cmdline", "rb") as file:
-                    title = file.read()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if title.startswith(b"ray::_grade"):
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if (process / "cmdline").read_bytes().startswith(b"ray::_grade"):
                 os.kill(int(process.name), signal.SIGKILL)
                 return int(process.name)
     raise AssertionError("no Ray worker is at work")

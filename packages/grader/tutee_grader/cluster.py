@@ -4,6 +4,7 @@ Each Ray worker process keeps one sandboxed worker of its own. When a Ray worker
 another one.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,6 +36,7 @@ def grade_on_cluster(
         raise GraderEnvironmentError(
             "a cluster needs Ray, which is not installed: pip install 'tutee-grader[cluster]'"
         ) from None
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing here reports to anyone
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False)
     work = ray.remote(num_cpus=1, max_retries=RETRIES)(_grade)
