@@ -1,0 +1,56 @@
+"""What a log would become, in words: `tutee import --dry-run`."""
+
+from collections.abc import Iterator
+
+from tutee_serializer.course import Course
+from tutee_serializer.ingest import Ingest, Ingested, understand
+from tutee_serializer.logs import Source
+from tutee_serializer.places import Places
+
+ROWS = 5
+QUARANTINED = 10
+
+
+def preview(course: Course, config: Ingest, places: Places) -> str:
+    """Reads the log as `ingest` does, writes no table, and tells what was understood."""
+    return "\n".join(_lines(course, understand(course, config, places)))
+
+
+def _lines(course: Course, result: Ingested) -> Iterator[str]:
+    table = result.submissions
+    yield f"course {course.name}" + (" (made up)" if course.made_up else "")
+    for source in result.account.sources:
+        yield from _source(source)
+    for name, reason in result.account.broken_assignments.items():
+        yield f"assignment {name} cannot be used: {reason}"
+    yield ""
+    yield str(result.account)
+    yield ""
+    per_semester = table.group_by("semester").agg(students="student", n="order").sort("semester")
+    for row in per_semester.iter_rows(named=True):
+        count = len(set(row["students"]))
+        yield f"semester {row['semester']}: {len(row['n']):,} submissions of {count:,} students"
+    yield f"{table['student'].n_unique():,} students, {table['assignment'].n_unique():,} assignments"
+    yield ""
+    yield f"first {min(ROWS, table.height)} submissions:"
+    for row in table.head(ROWS).iter_rows(named=True):
+        score = "no score" if row["logged_score"] is None else f"score {row['logged_score']:g}"
+        first = row["code"].strip().splitlines()[0][:60]
+        yield (
+            f"  {row['semester']}  {row['student']}  {row['assignment']} #{row['order']}"
+            f"  {row['submitted_at'] or 'no time'}  {score}  {first}"
+        )
+    if not result.quarantine.is_empty():
+        yield ""
+        yield f"first {min(QUARANTINED, result.quarantine.height)} rows for quarantine:"
+    for row in result.quarantine.head(QUARANTINED).iter_rows(named=True):
+        value = f": {row['field']} = {row['value']!r}" if row["value"] else ""
+        yield f"  {row['source']} row {row['source_row']}: {row['reason']}{value}"
+
+
+def _source(source: Source) -> Iterator[str]:
+    mended = f", {source.mended:,} lines mended" if source.mended else ""
+    yield f"{source.name}: {source.rows:,} rows, {source.encoding}{mended}"
+    yield from (f"  {field} <- {column}" for field, column in source.columns.items())
+    if source.unused:
+        yield f"  left alone: {', '.join(source.unused)}"

@@ -1,0 +1,108 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tutee_serializer.course import Course
+from tutee_serializer.errors import SerializerError
+from tutee_serializer.ingest import Ingest
+from tutee_serializer.places import Places
+from tutee_serializer.preview import preview
+from tutee_serializer.source import collect
+
+SIMULATOR = """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--out")
+parser.add_argument("--seed", type=int)
+parser.add_argument("--semester", action="append")
+options = parser.parse_args()
+with open("runs", "a") as file:
+    file.write("x")
+with open(options.out, "w") as file:
+    file.write("student,assignment,semester,attempt,code\\n")
+    for semester in options.semester:
+        name, count = semester.split("=")
+        for number in range(int(count)):
+            file.write(f"student-{number},double,{name},1,print({options.seed})\\n")
+"""
+COLUMNS = {name: name for name in ("student", "assignment", "semester", "attempt", "code")}
+
+
+@pytest.fixture
+def simulated(
+    course_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Course]:
+    monkeypatch.chdir(tmp_path)
+
+    def write(program: str = SIMULATOR, seed: int = 7) -> Course:
+        simulator = {"program": "simulator.py", "seed": seed, "students": {"one": 3, "two": 2}}
+        (tmp_path / "course").mkdir(exist_ok=True)
+        (tmp_path / "course" / "simulator.py").write_text(program)
+        return Course.load(course_file(simulator=simulator, logs=None, columns=COLUMNS))
+
+    return write
+
+
+def test_a_made_up_class_writes_its_log_once(simulated: Callable[..., Course], tmp_path: Path) -> None:
+    places = Places("small", tmp_path)
+    assert collect(simulated(), places).simulated
+    assert len(places.simulated.read_text().splitlines()) == 1 + 5
+    assert not collect(simulated(), places).simulated
+    assert (tmp_path / "runs").read_text() == "x"
+
+
+def test_another_seed_or_a_changed_log_makes_the_class_write_again(
+    simulated: Callable[..., Course], tmp_path: Path
+) -> None:
+    places = Places("small", tmp_path)
+    collect(simulated(), places)
+    assert collect(simulated(seed=8), places).simulated
+    assert "print(8)" in places.simulated.read_text()
+    places.simulated.write_text("spoilt")
+    assert collect(simulated(seed=8), places).simulated
+
+
+def test_a_simulator_that_fails_leaves_no_log_and_says_why(
+    simulated: Callable[..., Course], tmp_path: Path
+) -> None:
+    places = Places("small", tmp_path)
+    with pytest.raises(SerializerError, match="no dice"):
+        collect(simulated(SIMULATOR + "\nraise SystemExit('no dice')\n"), places)
+    assert not places.simulated.exists()
+
+
+def test_inputs_change_with_any_file_the_course_reads(
+    small_course: Callable[..., Course], tmp_path: Path
+) -> None:
+    places = Places("small", tmp_path)
+    course = small_course("student\n")
+    before = collect(course, places).files
+    assert {"course.yaml", "log.csv", "assignments/double/tests.yaml"} <= set(before)
+    (course.folder / "log.csv").write_text("student\nmara-0001\n")
+    after = collect(course, places).files
+    assert {name for name in after if after[name] != before[name]} == {"log.csv"}
+    assert json.loads(places.inputs.read_text()) == after
+
+
+def test_a_preview_tells_what_was_understood_and_writes_no_table(
+    small_course: Callable[..., Course], tmp_path: Path
+) -> None:
+    log = (
+        "student,assignment,semester,attempt,time,score,code,mood\n"
+        "mara-0001,double,one,1,,50,print(1),good\nmara-0001,double,one,2,,,,\n"
+    )
+    places = Places("small", tmp_path)
+    said = preview(small_course(log), Ingest(), places)
+    for expected in (
+        "log.csv: 2 rows, utf-8",
+        "code <- code",
+        "left alone: mood",
+        "semester one: 1 submissions of 1 students",
+        "score 50  print(1)",
+        "log.csv row 2: blank code: code = '0 bytes'",
+    ):
+        assert expected in said
+    assert "mara-0001" not in said
+    assert not list(places.root.rglob("*.parquet"))
