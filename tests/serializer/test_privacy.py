@@ -182,3 +182,26 @@ def test_a_forgotten_student_leaves_every_table_and_does_not_come_back(
     again = understand(course, Ingest(), places)
     assert {s.step: s.rows for s in again.account.flow}["student to be forgotten"] == 1
     assert again.submissions.height == 1
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
+def test_columns_that_describe_people_lie_apart_and_only_when_asked_for(
+    small_course: Callable[..., Course], tmp_path: Path, name: str
+) -> None:
+    rows = pl.DataFrame({"student": ["mara-0001"], "assignment": ["double"], "semester": ["one"]})
+    rows = rows.with_columns(
+        attempt=pl.lit(1), code=pl.lit("pass"), gender=pl.lit("woman"), ethnicity=pl.lit("sami")
+    )
+    log = rows.write_csv() if name.endswith("csv") else rows.write_ndjson()
+    columns = {column: column for column in ("student", "assignment", "semester", "attempt", "code")}
+    places = Places("small", tmp_path)
+
+    quiet = small_course(log, name, columns=columns, logs={"path": name})
+    result = understand(quiet, Ingest(), places)
+    assert result.demographics is None
+
+    asked = small_course(log, name, columns={**columns, "demographics": ["gender"]}, logs={"path": name})
+    result = understand(asked, Ingest(), places)
+    assert result.demographics is not None
+    assert result.demographics.rows() == [(result.submissions["student"].item(), "woman")]
+    assert "woman" not in str(result.submissions.rows())

@@ -34,11 +34,15 @@ class Ingest(BaseModel):
 
 @dataclass(frozen=True)
 class Ingested:
-    """The tables SUBMISSIONS and QUARANTINE of a course, and their account."""
+    """The tables SUBMISSIONS and QUARANTINE of a course, and their account.
+
+    `demographics` has a row per student and the columns that the course file asks for, if it does.
+    """
 
     submissions: pl.DataFrame
     quarantine: pl.DataFrame
     account: Account
+    demographics: pl.DataFrame | None = None
 
 
 def ingest(course: Course, config: Ingest, places: Places) -> Ingested:
@@ -52,6 +56,8 @@ def ingest(course: Course, config: Ingest, places: Places) -> Ingested:
     result = replace(result, account=replace(result.account, warnings=warnings))
     _write(result.submissions, places.submissions)
     _write(result.quarantine, places.quarantine)
+    if result.demographics is not None:
+        _write(result.demographics, places.demographics)
     result.account.save(places.account)
     return result
 
@@ -107,7 +113,16 @@ def understand(course: Course, config: Ingest, places: Places) -> Ingested:
     submissions = _mask(ordered.submissions, masker)
     quarantine = bad.with_columns(masker.texts(bad["value"]).str.slice(0, 80))
     quarantine = quarantine.select(pl.col(name).cast(kind) for name, kind in QUARANTINE.items())
-    return Ingested(submissions, quarantine, replace(account, masked=dict(masker.counts)))
+    account = replace(account, masked=dict(masker.counts))
+    return Ingested(submissions, quarantine, account, _demographics(kept, course.columns.demographics))
+
+
+def _demographics(kept: pl.DataFrame, asked: list[str]) -> pl.DataFrame | None:
+    if not asked:
+        return None
+    fields = pl.Struct(dict.fromkeys(asked, pl.String()))
+    described = kept.select("student", pl.col("demographics").str.json_decode(fields))
+    return described.unnest("demographics").unique(maintain_order=True).sort("student")
 
 
 def _mask(submissions: pl.DataFrame, masker: Masker) -> pl.DataFrame:

@@ -30,12 +30,14 @@ FIELDS = (
     "row",
 )
 
+# `demographics` is JSON: the columns that the course file asks for by name, as they stand in the log.
 # `reason`, `field` and `value` are set where the reader itself could not make sense of a row.
 STAGED = pl.Schema(
     {
         "source": pl.String(),
         "source_row": pl.Int64(),
         **{name: pl.String() for name in FIELDS},
+        "demographics": pl.String(),
         "reason": pl.String(),
         "field": pl.String(),
         "value": pl.String(),

@@ -38,6 +38,11 @@ class Places:
         return self.data / "quarantine.parquet"
 
     @property
+    def demographics(self) -> Path:
+        """Columns that describe people, where the course file asks for them by name."""
+        return self.data / "demographics.parquet"
+
+    @property
     def account(self) -> Path:
         """Where every row of the log went."""
         return self.data / "account.json"

@@ -89,17 +89,20 @@ class _Reader:
         mapping = course.columns.mapping()
         if semester is not None:
             mapping.pop("semester", None)
+        self.columns: dict[str, str] = {}
+        self.demographics = course.columns.demographics
         if not self.names:
-            self.columns: dict[str, str] = {}
             return
-        self.columns = find_columns(name, self.names, mapping, course.file)
+        asked = {f"demographics.{one}": [one] for one in self.demographics}
+        found = find_columns(name, self.names, mapping | asked, course.file)
+        self.columns = {field: column for field, column in found.items() if field in mapping}
         if twice := sorted({c for c in self.columns.values() if self.names.count(c) > 1}):
             raise LogError(
                 f"{name}: column {', '.join(map(repr, twice))} stands there twice; rename one of them"
             )
 
     def source(self, rows: int) -> Source:
-        unused = [name for name in self.names if name not in self.columns.values()]
+        unused = [name for name in self.names if name not in self._wanted]
         return Source(self.name, rows, self.text.encoding, self.columns, unused, self.text.mended)
 
     def parts(self) -> Iterator[pl.DataFrame]:
@@ -121,15 +124,27 @@ class _Reader:
         """Columns under their fields' names; one column may serve several fields."""
         own = [name for name in ("source_row", "reason", "field", "value") if name in frame.columns]
         return frame.select(
-            *own, *(pl.col(f"column {column}").alias(field) for field, column in self.columns.items())
+            *own,
+            *(pl.col(f"column {column}").alias(field) for field, column in self.columns.items()),
+            *self._described(),
         )
+
+    def _described(self) -> list[pl.Expr]:
+        if not self.demographics:
+            return []
+        described = pl.struct(pl.col(f"column {name}").alias(name) for name in self.demographics)
+        return [described.struct.json_encode().alias("demographics")]
+
+    @property
+    def _wanted(self) -> list[str]:
+        return list(dict.fromkeys([*self.columns.values(), *self.demographics]))
 
     def _csv_names(self, path: Path) -> list[str]:
         with path.open(encoding="utf-8", newline="") as file:
             return next(csv.reader(file, delimiter=self.delimiter), [])
 
     def _csv(self) -> Iterator[pl.DataFrame]:
-        wanted = list(dict.fromkeys(self.columns.values()))
+        wanted = self._wanted
         broken: list[pyarrow.csv.InvalidRow] = []
 
         def put_aside(row: pyarrow.csv.InvalidRow) -> str:
@@ -180,7 +195,7 @@ class _Reader:
         )
 
     def _json(self) -> Iterator[pl.DataFrame]:
-        columns = dict.fromkeys((*self.columns, "reason", "field", "value"), pl.String())
+        columns = dict.fromkeys((*self.columns, "demographics", "reason", "field", "value"), pl.String())
         with self.text.path.open(encoding="utf-8") as file:
             rows = enumerate((line for line in file if not line.isspace()), start=1)
             while lines := list(islice(rows, LINES)):
@@ -197,10 +212,11 @@ class _Reader:
         if not isinstance(values, dict):
             return {"source_row": number, "reason": "not a JSON object", "field": "", "value": line[:80]}
         fields = {field: _as_text(values.get(column)) for field, column in self.columns.items()}
-        return {"source_row": number, **fields}
+        described = {name: _as_text(values.get(name)) for name in self.demographics}
+        return {"source_row": number, **fields, "demographics": json.dumps(described) if described else None}
 
     def _parquet(self) -> Iterator[pl.DataFrame]:
-        wanted = list(dict.fromkeys(self.columns.values()))
+        wanted = self._wanted
         first = 1
         for batch in pyarrow.parquet.ParquetFile(self.text.path).iter_batches(LINES, columns=wanted):
             frame = pl.DataFrame(pl.from_arrow(batch))
