@@ -80,7 +80,7 @@ class Student:
         *,
         temperature: float = 0.0,
         seed: int = 0,
-        batch: int = 32,
+        batch: int = 16,
         progress: bool = False,
     ) -> None:
         import torch

@@ -38,7 +38,7 @@ class Rollout(BaseModel):
     steps: PositiveInt = 5
     samples: PositiveInt = 1
     temperature: NonNegativeFloat = 0.0
-    batch: PositiveInt = 32
+    batch: PositiveInt = 16
     seed: int = 2022
 
     @model_validator(mode="after")
