@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tutee_serializer.course import Course
 from tutee_serializer.errors import CourseError
 from tutee_serializer.ingest import Ingest, understand
