@@ -118,3 +118,9 @@ def test_telling_programs_apart_without_parsing_never_errs(first, second):
         after = after.replace(old, new)
     trees = normalise(before), normalise(after)
     assert same_tree(before, after) == (before == after if None in trees else trees[0] == trees[1])
+
+
+def test_two_texts_that_do_not_parse_are_the_same_only_when_equal():
+    assert same_tree("def f(:", "def f(:")
+    assert not same_tree("def f(:", "def f(:  # why?")
+    assert same_tree("def f(): pass", "def f(): pass  # why?")

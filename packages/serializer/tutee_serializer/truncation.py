@@ -55,9 +55,7 @@ def _without_diffs(messages: Sequence[Message]) -> dict[int, str]:
         return whole
     program: str | None = None
     for place, message in enumerate(messages):
-        if _is_task(message):
-            program = None
-        elif message["role"] == "assistant":
+        if message["role"] == "assistant":
             program = read_turn(Format.DUAL, program, message["content"])
             turn = write_turn(Format.DUAL, None, program)
             if turn != message["content"]:
