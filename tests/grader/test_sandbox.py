@@ -137,7 +137,8 @@ def test_a_caller_that_is_killed_leaves_no_process():
         "import threading\n"
         "g = Grader(1, bubblewrap=False)\n"
         "print(*g.process_groups(), flush=True)\n"
-        "g.grade([(Assignment('a', '', 'calls', (CallTest('f()', 'f()', 1),), limits=Limits(60)), 'while True: pass')])\n"
+        "a = Assignment('a', '', 'calls', (CallTest('f()', 'f()', 1),), limits=Limits(60))\n"
+        "g.grade([(a, 'while True: pass')])\n"
     )
     caller = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert caller.stdout is not None
@@ -145,7 +146,8 @@ def test_a_caller_that_is_killed_leaves_no_process():
     caller.kill()
     caller.wait()
     caller.stdout.close()
-    # The group ends by itself: wait for its last process through a descriptor of the zygote, which leads the group.
+    # The group ends by itself: wait for its last process through a descriptor of the zygote, which leads
+    # the group.
     try:
         zygote = os.pidfd_open(group)
     except ProcessLookupError:
@@ -188,7 +190,8 @@ def test_an_ordinary_user_is_protected_as_well():
         "assert os.getuid() == 1234\n"
         "with Grader(1, bubblewrap=False) as g:\n"
         "    a = Assignment('a', '', 'calls', (CallTest('f()', 'f()', 1),))\n"
-        "    good, bad = g.grade([(a, 'def f(): return 1'), (a, 'def f(): return open(\"/etc/passwd\").read()')])\n"
+        "    programs = ['def f(): return 1', 'def f(): return open(\"/etc/passwd\").read()']\n"
+        "    good, bad = g.grade([(a, program) for program in programs])\n"
         "    print(good.grade, feedback(bad))\n"
     )
     command = ["unshare", "--user", "--map-user=1234", "--map-group=1234", sys.executable, "-c", code]

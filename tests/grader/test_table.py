@@ -152,7 +152,7 @@ def test_dublin_grade_100_exactly_where_the_curators_say_correct(tmp_path):
     for folder in sorted((DUBLIN / "assignments").iterdir()):
         if folder.name != "weird_case":
             loaded = Assignment.load(folder, tests="asserts")
-            assignments[folder.name] = replace(loaded, limits=Limits(seconds=0.3))
+            assignments[folder.name] = replace(loaded, limits=Limits(seconds=0.15))
     table = (
         pl.read_csv(DUBLIN / "submissions.csv", infer_schema_length=0)
         .with_row_index("submission_id")

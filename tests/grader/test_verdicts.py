@@ -78,7 +78,10 @@ def test_a_tolerance_is_for_numbers(grader, calls):
 
 
 def test_clauses_are_judged_as_python_would(grader, write):
-    source = "assert f(1) == 1 and f(2) in (2, 3) and not f(0) and abs(f(3) - 3.001) < 0.01 and len(g(3)) == 3 and f(f(4)) == 4"
+    source = (
+        "assert f(1) == 1 and f(2) in (2, 3) and not f(0)\n"
+        "assert abs(f(3) - 3.001) < 0.01 and len(g(3)) == 3 and f(f(4)) == 4"
+    )
     assignment = Assignment.load(write(**{"test.py": source}), tests="asserts")
     (verdict,) = grader.grade([(assignment, "def f(n): return n\ndef g(n): return list(range(n))")])
     assert outcomes(verdict) == ["passed"] * 6
@@ -87,7 +90,8 @@ def test_clauses_are_judged_as_python_would(grader, write):
 
 
 def test_stdin_and_stdout(grader, write):
-    text = 'form: stdio\ntests:\n  - {stdin: "3\\n4\\n", stdout: "7\\n"}\n  - {stdin: "1\\n1\\n", stdout: "2\\n"}\n'
+    rows = ('{stdin: "3\\n4\\n", stdout: "7\\n"}', '{stdin: "1\\n1\\n", stdout: "2\\n"}')
+    text = "form: stdio\ntests:\n" + "".join(f"  - {row}\n" for row in rows)
     assignment = Assignment.load(write(**{"tests.yaml": text}))
     right = "a = int(input())\nb = int(input())\nif __name__ == '__main__':\n    print(a + b)\n"
     good, wrong, broken = grader.grade(
@@ -164,7 +168,8 @@ def test_falcon_functions_are_as_published(grader, write):
 from cs110 import autograder
 
 def test_passed():
-    assert autograder.equals("3.005", 3) and not autograder.equals(3.02, 3) and autograder.equals(3.2, 3, delta=0.5)
+    assert autograder.equals("3.005", 3) and not autograder.equals(3.02, 3)
+    assert autograder.equals(3.2, 3, delta=0.5)
     assert autograder.equals("a", "a") and not autograder.equals("a", "b")
     assert autograder.compare_strings(["a", "b", "c"], ["a", "x", "c", "d"]) == 2
     assert autograder.code_compiles("it.py")
@@ -280,7 +285,8 @@ def test_a_pytest_style_file(any_grader, write):
 
 
 def test_after_a_hang_a_judge_goes_on_with_a_fresh_process(any_grader, write):
-    source = "from prog import f\ndef test_a(): assert f(1) == 1\ndef test_b(): assert f(2) == 2\ndef test_c(): assert f(3) == 3\n"
+    tests = "".join(f"def test_{name}(): assert f({n}) == {n}\n" for n, name in enumerate("abc", 1))
+    source = "from prog import f\n" + tests
     assignment = replace(
         Assignment.load(write(**{"test.py": source}), tests="unittest"), limits=Limits(seconds=0.3)
     )
@@ -310,7 +316,8 @@ def test_one_bad_test_leaves_the_others_their_marks(any_grader, calls, body, out
 def test_input_in_a_function_does_not_hang(grader, calls):
     (verdict,) = grader.grade([(calls(("f(1)", "1")), "def f(n):\n    return int(input('?'))\n")])
     assert feedback(verdict) == (
-        "0 of 1 tests passed. First failing test: f(1) stopped with EOFError on line 2: EOF when reading a line."
+        "0 of 1 tests passed. First failing test: "
+        "f(1) stopped with EOFError on line 2: EOF when reading a line."
     )
 
 

@@ -1,5 +1,6 @@
 """How fast the grader is, beside the usual way and beside the floor, on the same programs in the same run."""
 
+import ast
 import marshal
 import os
 import random
@@ -125,38 +126,97 @@ def _usual(programs: Sequence[Program], workers: int) -> list[bool]:
 def _usual_one(folder: Path, assignment: Assignment, source: str) -> bool:
     folder.mkdir()
     (folder / "program.py").write_text(source, encoding="utf-8")
-    (folder / "test.py").write_text(_usual_test(assignment), encoding="utf-8")
+    for name in _student_modules(assignment.test_source or ""):
+        (folder / f"{name}.py").write_text(source, encoding="utf-8")
+    (folder / "check.py").write_text(_usual_test(assignment), encoding="utf-8")
     seconds = 2 * assignment.limits.seconds + 5
-    done = subprocess.run(
-        [sys.executable, "test.py"], cwd=folder, timeout=seconds, capture_output=True, check=False
-    )
+    command = [sys.executable, "check.py"]
+    done = subprocess.run(command, cwd=folder, timeout=seconds, capture_output=True, check=False)
     return done.returncode == 0
 
 
+def _student_modules(test_source: str) -> set[str]:
+    """The names by which an instructor's file imports the student's program."""
+    names = set()
+    for node in ast.walk(ast.parse(test_source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names - sys.stdlib_module_names - {"pytest", "cs110"}
+
+
 def _usual_test(assignment: Assignment) -> str:
-    """The test script that an instructor would write."""
+    """The test script that an instructor would write, to be run beside the student's program."""
+    if assignment.form == "unittest":
+        return _RUN_TESTS.replace("SOURCE", repr(assignment.test_source)).replace("INSIDE", repr(str(INSIDE)))
+    if assignment.form == "falcon":
+        text = _RUN_FALCON.replace("SOURCE", repr(assignment.test_source)).replace(
+            "INSIDE", repr(str(INSIDE))
+        )
+        return text.replace("MAX_SCORE", repr(assignment.max_score))
     lines = []
     for test in assignment.tests:
         if isinstance(test, CallTest):
-            tolerance = f"or abs(got - want) <= {test.tolerance}" if test.tolerance is not None else ""
-            *statements, call = test.call.rsplit(";", 1) if ";" in test.call else [test.call]
-            lines += [*(part.strip() for part in statements), f"got, want = {call.strip()}, {test.returns!r}"]
-            lines += [f"assert got == want {tolerance}"]
+            *statements, call = ast.parse(test.call).body
+            lines += [ast.unparse(statement) for statement in statements]
+            lines.append(f"got, want = {ast.unparse(call)}, {test.returns!r}")
+            near = f" or abs(got - want) <= {test.tolerance}" if test.tolerance is not None else ""
+            lines.append(f"assert got == want{near}")
         elif isinstance(test, ClauseTest):
             lines.append(f"assert {test.name}")
         elif isinstance(test, ScriptTest):
             lines.append(f"run({test.stdin!r}, {test.stdout!r})")
-    if assignment.form != "stdio":
-        return "\n".join(["nan, inf = float('nan'), float('inf')", "from program import *", *lines])
     head = (
-        "import contextlib, io, sys\n"
-        "def run(stdin, stdout):\n"
-        "    sys.stdin, out = io.StringIO(stdin), io.StringIO()\n"
-        "    with contextlib.redirect_stdout(out):\n"
-        "        exec(open('program.py').read(), {'__name__': '__main__'})\n"
-        "    assert out.getvalue().split() == stdout.split()\n"
+        _RUN_SCRIPT
+        if assignment.form == "stdio"
+        else "from program import *\nnan, inf = float('nan'), float('inf')\n"
     )
     return head + "\n".join(lines)
+
+
+_RUN_SCRIPT = """
+import contextlib, io, sys
+def run(stdin, stdout):
+    sys.stdin, out = io.StringIO(stdin), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        exec(open('program.py').read(), {'__name__': '__main__'})
+    assert [line.rstrip() for line in out.getvalue().rstrip().split('\\n')] == \\
+        [line.rstrip() for line in stdout.rstrip().split('\\n')]
+"""
+_RUN_TESTS = """
+import io, sys, unittest
+sys.path.append(INSIDE)
+import pytest_stub
+sys.modules['pytest'] = pytest_stub.module()
+names = {}
+exec(SOURCE, names)
+suite = unittest.TestSuite()
+for value in list(names.values()):
+    if isinstance(value, type) and issubclass(value, unittest.TestCase):
+        suite.addTests(unittest.defaultTestLoader.loadTestsFromTestCase(value))
+good = unittest.TextTestRunner(io.StringIO()).run(suite).wasSuccessful()
+for name, value in list(names.items()):
+    if name.startswith('test') and callable(value):
+        for case in getattr(value, 'cases', [{}]):
+            value(**case)
+sys.exit(not good)
+"""
+_RUN_FALCON = """
+import builtins, sys
+sys.path.append(INSIDE)
+import instructor, student
+builtins.input = student.silent_input
+class Asker:
+    def ask(self, question):
+        import json
+        kind, *rest = json.loads(question)
+        code = compile(open('program.py').read(), 'program.py', 'exec')
+        out, error = student.run_script(code, rest[0].encode(), 1 << 18) if kind == 'script' else (None, None)
+        return out.getvalue().decode() if out else '', json.loads('[' + error + ']') if error else None
+share, _ = instructor.run_falcon(SOURCE, ['test_passed'], MAX_SCORE, Asker())
+sys.exit(share != 100.0)
+"""
 
 
 def _agreement(grader: Grader, programs: Sequence[Program], workers: int) -> float:

@@ -1,7 +1,7 @@
 """Grading partitions on a Ray cluster: the same partitions, the same verdicts, other machines' cores.
 
-Each Ray worker process keeps one sandboxed worker of its own. When a Ray worker dies, Ray gives its partition to
-another one.
+Each Ray worker process keeps one sandboxed worker of its own. When a Ray worker dies, Ray gives its
+partition to another one.
 """
 
 import os

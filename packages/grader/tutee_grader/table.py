@@ -31,8 +31,8 @@ def grade_table(
 ) -> pl.DataFrame:
     """The VERDICTS of a table with submission_id, assignment and code, row for row.
 
-    Finished partitions (of `partition` rows) are kept in `folder`; a later call with the same rows, assignments
-    and grader does not grade them again. `cluster` is `local` or the address of a Ray cluster.
+    Finished partitions (of `partition` rows) are kept in `folder`; a later call with the same rows,
+    assignments and grader does not grade them again. `cluster` is `local` or the address of a Ray cluster.
     Raises GraderInputError for an assignment that is not among `assignments`.
     """
     unknown = sorted(set(submissions["assignment"].unique()) - set(assignments))

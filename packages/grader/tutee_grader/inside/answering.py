@@ -1,6 +1,6 @@
 """The student's process under a judge: it answers questions about one program, one at a time.
 
-Questions: ["load"] ["names"] ["name", n] ["set", n, value] ["call", object, arguments, options] ["op",
+Questions: ["load"] ["name", n] ["set", n, value] ["call", object, arguments, options] ["op",
 operation, object, arguments] ["script", stdin] ["compiles"]. Answers: ["r", ...], ["e", type, message,
 line, bases], ["o"] for a result too large, ["i", prompt] when the program calls input(), which is then
 answered by ["ok", text] or ["eof"].
@@ -89,12 +89,14 @@ class Answering:
                 return '["o"]'
             text = out.getvalue().decode("utf-8", "replace")
             return '["r",' + quote(text) + "," + ("null" if error is None else f"[{error}]") + "]"
-        if kind == "load":
-            self._load()
-            return '["r"]'
         namespace = self._load().__dict__
-        if kind == "names":
-            return '["r",' + encode([name for name in namespace if not name.startswith("_")]) + "]"
+        if kind == "load":
+            public = [(name, value) for name, value in namespace.items() if not name.startswith("_")]
+            return (
+                '["r",['
+                + ",".join([f"[{quote(name)},{self._encode(value)}]" for name, value in public])
+                + "]]"
+            )
         if kind == "set":
             namespace[parts[0]] = self._decode(parts[1])
             return '["r"]'

@@ -32,10 +32,12 @@ class Asker:
     def __init__(self, channel: int) -> None:
         self._channel = channel
         self._exceptions: dict[str, type] = {}
+        self.calls = 0  # since the program was loaded
         self.processes = 0  # of the program that have ended; objects of an earlier one are gone with it
 
     def ask(self, question: str) -> Any:
         """The answer's value. Raises what the student's code raised, or ProgramEndedError."""
+        self.calls += 1
         channels.write(self._channel, "q" + question)
         while True:
             answer = json.loads(channels.receive(self._channel))
@@ -225,12 +227,27 @@ class Program(types.ModuleType):
         super().__init__(name)
         self.__dict__["_asker"] = asker
 
+    def _load(self) -> None:
+        """Have the program loaded.
+
+        What it defines then is known without asking again, as long as nothing was called.
+        """
+        asker = self.__dict__["_asker"]
+        loaded = {name: asker.decode(data) for name, data in asker.ask('["load"]')[0]}
+        for name, value in loaded.items():
+            if type(value) is Remote:
+                object.__setattr__(value, "_name", name)
+        self.__dict__["__all__"] = list(loaded)
+        self.__dict__["_loaded"] = loaded
+        asker.calls = 0
+
     def __getattr__(self, name: str) -> Any:
-        if name == "__all__":
-            return self.__dict__["_asker"].ask('["names"]')[0]
         if name.startswith("__"):
             raise AttributeError(name)
-        value = self.__dict__["_asker"].value(f'["name",{quote(name)}]')
+        asker = self.__dict__["_asker"]
+        if not asker.calls and name in self.__dict__["_loaded"]:
+            return self.__dict__["_loaded"][name]
+        value = asker.value(f'["name",{quote(name)}]')
         if type(value) is Remote:
             object.__setattr__(value, "_name", name)
         return value
@@ -256,7 +273,8 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return Program(spec.name, self._asker)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        self._asker.ask('["load"]')
+        assert isinstance(module, Program)
+        module._load()
 
 
 def serve(channel: int, seccomp: "confinement.SeccompFilter | None") -> None:
