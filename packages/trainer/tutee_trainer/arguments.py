@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutee_trainer.errors import PresetError
+from tutee_trainer.model import check_template, compute_dtype
 from tutee_trainer.preset import Preset, Stage
 
 if TYPE_CHECKING:
@@ -70,11 +72,19 @@ def dapo_config(settings: Settings, folder: Path) -> GRPOConfig:
     return GRPOConfig(output_dir=str(folder), **settings)
 
 
+def reached(rows: list[Any], stage: Stage, settings: Settings) -> list[Any]:
+    """The rows, shuffled, that the steps will reach: what is never trained on need not be tokenized."""
+    drawn = list(rows)
+    random.Random(stage.seed).shuffle(drawn)
+    return drawn[: settings["max_steps"] * stage.batch]
+
+
 def resolve(preset: Preset) -> dict[str, Settings]:
     """The training arguments that each stage of the preset comes to on this machine, as TRL accepts them.
 
-    Needs neither a GPU nor weights. Raises PresetError where TRL refuses them.
+    Checks the chat template, too. Needs neither a GPU nor weights. Raises PresetError where TRL refuses them.
     """
+    check_template()
     resolved = {}
     stages: list[tuple[str, Callable[[Preset], Settings], Callable[[Settings, Path], Any]]] = [
         ("sft", sft_settings, sft_config),
@@ -97,8 +107,6 @@ def _plain(value: Any) -> Any:
 
 def _shared(stage: Stage, examples: int | None) -> Settings:
     import torch
-
-    from tutee_trainer.model import compute_dtype
 
     cuda = torch.cuda.is_available()
     steps = stage.steps

@@ -34,12 +34,12 @@ def train_dapo(preset: Preset, places: Places, assignments: Mapping[str, Assignm
     started = time.perf_counter()
     if not (places.model("sft") / "student.json").exists():
         raise TrainerInputError(f"{places.model('sft')}: missing; run `tutee train sft` first")
+    hush()
     model, tokenizer = load_base(preset, places.model("base"))
     prompts = _prompts(preset, places, assignments, counter(tokenizer))
     random.Random(preset.dapo.seed).shuffle(prompts)
     adapted = load_adapter(model, places.model("sft"), seed=preset.dapo.seed)
     room, format = preset.dialog.max_new_tokens, preset.dialog.format
-    hush()
     with Grader() as grader, whole(places.model("dapo")) as folder:
 
         def score(contents: list[str], lengths: list[int], targets: list[Target]) -> list[float]:

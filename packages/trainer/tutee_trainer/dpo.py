@@ -1,6 +1,5 @@
 """Direct preference optimization, offline, from the SFT adapter."""
 
-import random
 import time
 
 import polars as pl
@@ -8,7 +7,7 @@ import polars as pl
 from tutee_serializer.places import Places
 from tutee_serializer.truncation import truncate
 from tutee_trainer.adapters import Trained, load_adapter, save_adapter
-from tutee_trainer.arguments import dpo_config, dpo_settings
+from tutee_trainer.arguments import dpo_config, dpo_settings, reached
 from tutee_trainer.conversations import counter
 from tutee_trainer.errors import TrainerInputError
 from tutee_trainer.folders import whole
@@ -28,6 +27,7 @@ def train_dpo(preset: Preset, places: Places) -> Trained:
     if not (places.model("sft") / "student.json").exists():
         raise TrainerInputError(f"{places.model('sft')}: missing; run `tutee train sft` first")
     pairs = pl.read_parquet(places.pairs)
+    hush()
     model, tokenizer = load_base(preset, places.model("base"))
     count = counter(tokenizer)
     rows = []
@@ -41,20 +41,17 @@ def train_dpo(preset: Preset, places: Places) -> Trained:
     if not rows:
         raise TrainerInputError(f"{places.pairs}: no pair fits dialog.max_length of preset {preset.name}")
     settings = dpo_settings(preset, len(rows))
-    random.Random(preset.dpo.seed).shuffle(rows)
-    del rows[settings["max_steps"] * preset.dpo.batch * 2 :]  # what cannot be reached need not be tokenized
 
     from datasets import Dataset
     from trl import DPOTrainer
 
-    hush()
     with whole(places.model("dpo")) as folder:
         trainer = DPOTrainer(
             model=load_adapter(
                 model, places.model("sft"), preset.dpo.rank, preset.dpo.alpha, preset.dpo.seed
             ),
             args=dpo_config(settings, folder),
-            train_dataset=Dataset.from_list(rows),
+            train_dataset=Dataset.from_list(reached(rows, preset.dpo, settings)),
             processing_class=tokenizer,
         )
         training = {"pairs": pairs.height, "arguments": settings, **run(trainer, "dpo")}

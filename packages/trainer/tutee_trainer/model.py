@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tutee_serializer.card import StudentCard
 from tutee_serializer.formats import markers
-from tutee_trainer.errors import TrainerEnvironmentError, TrainerInputError
+from tutee_trainer.errors import TrainerEnvironmentError, TrainerError, TrainerInputError
 from tutee_trainer.preset import Preset, PretrainedModel, TinyModel
 
 if TYPE_CHECKING:
@@ -100,6 +100,26 @@ def load_base(preset: Preset, base: Path) -> tuple[PreTrainedModel, PreTrainedTo
         raise _not_had(preset, source, error) from error
     tokenizer.chat_template = TEMPLATE.read_text(encoding="utf-8")
     return model, tokenizer
+
+
+def check_template() -> None:
+    """Raises TrainerError where the chat template's marks miss what the student writes, or cover more.
+
+    Needs neither a tokenizer nor weights: the template is rendered as text.
+    """
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    roles = ("system", "user", "assistant", "user", "assistant")
+    messages = [{"role": role, "content": f"{role} {number}"} for number, role in enumerate(roles)]
+    (text,), (marks,) = render_jinja_template(
+        conversations=[messages],
+        chat_template=TEMPLATE.read_text(encoding="utf-8"),
+        return_assistant_tokens_mask=True,
+    )
+    marked = [text[start:end] for start, end in marks]
+    expected = [message["content"] + END for message in messages if message["role"] == "assistant"]
+    if marked != expected:
+        raise TrainerError(f"{TEMPLATE}: marks {marked} for the loss, not {expected}; mend the template")
 
 
 def check_device(preset: Preset) -> None:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import zip_longest
 
 from tutee_serializer.formats import feedback_turn, write_turn
 from tutee_trainer.conversations import Conversation, Message
@@ -15,7 +16,7 @@ TURNS = 2  # edits in one made-up dialog
 
 @dataclass(frozen=True)
 class Attempt:
-    """A real program, its grade, and the user's turn that answered it (None where none did)."""
+    """A real program, its grade, and the user's turn that answered it (None where the work ended)."""
 
     program: str
     grade: float
@@ -36,9 +37,11 @@ class Practice:
         self._system = dialogs[0].messages[0]
         self._attempts: dict[str, list[Attempt]] = defaultdict(list)
         for dialog in dialogs:
-            for turn in dialog.turns():
-                after = dialog.messages[turn.index + 1] if turn.index + 1 < len(dialog.messages) else None
-                answer = after["content"] if after is not None and after["role"] == "user" else None
+            turns = list(dialog.turns())
+            for turn, following in zip_longest(turns, turns[1:]):
+                # Only what answers work that goes on shows the program; the last word on a task does not.
+                goes_on = following is not None and following.task == turn.task
+                answer = dialog.messages[turn.index + 1]["content"] if goes_on else None
                 attempt = Attempt(turn.program, turn.grade, answer)
                 self._attempts[dialog.messages[turn.task]["content"]].append(attempt)
         self._tasks = [task for task, attempts in self._attempts.items() for _ in attempts]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from tutee_trainer.adapters import Trained
 
 
 def hush() -> None:
-    """Silences the libraries' own bars and advice; errors still show."""
+    """Silences the libraries' own bars and advice; call it before `datasets` is imported."""
     import transformers
 
-    if "datasets" in sys.modules:
-        sys.modules["datasets"].disable_progress_bars()
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
+    # TRL still asks transformers by a name that its next major version drops.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
 
 
 def run(trainer: Any, name: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from tutee_serializer.places import Places
 from tutee_trainer.adapters import Trained, new_adapter, save_adapter
-from tutee_trainer.arguments import sft_config, sft_settings
+from tutee_trainer.arguments import reached, sft_config, sft_settings
 from tutee_trainer.conversations import counter, pieces, read_dialogs
 from tutee_trainer.errors import TrainerInputError
 from tutee_trainer.folders import whole
@@ -22,6 +22,7 @@ def train_sft(preset: Preset, places: Places, method: Literal["sft", "para"] = "
     started = time.perf_counter()
     feedback = preset.dialog.feedback if method == "sft" else "none"
     dialogs = read_dialogs(places.dialogs, preset.dialog.format, feedback, "train")
+    hush()
     model, tokenizer = load_base(preset, places.model("base"))
     count = counter(tokenizer)
     rows = [
@@ -33,13 +34,12 @@ def train_sft(preset: Preset, places: Places, method: Literal["sft", "para"] = "
     from datasets import Dataset
     from trl import SFTTrainer
 
-    hush()
     settings = sft_settings(preset, len(rows))
     with whole(places.model(method)) as folder:
         trainer = SFTTrainer(
             model=new_adapter(model, preset.lora, preset.sft.seed),
             args=sft_config(settings, folder),
-            train_dataset=Dataset.from_list(rows),
+            train_dataset=Dataset.from_list(reached(rows, preset.sft, settings)),
             processing_class=tokenizer,
         )
         training = {
