@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -78,6 +79,13 @@ def test_a_semester_unlike_the_one_before_is_a_warning(checked: Callable[..., li
     )
     assert len(warnings) == 1
     assert "median code length" in warnings[0]
+
+
+def test_clocks_that_run_backwards_are_a_warning(checked: Callable[..., list[str]]) -> None:
+    start = datetime(2024, 10, 1, tzinfo=UTC)
+    (warning,) = checked(lambda t: t.with_columns(submitted_at=pl.lit(start) - pl.duration(days="order")))
+    assert "clock runs backwards" in warning
+    assert "(warning)" in warning
 
 
 def test_drift_is_measured_against_the_semester_before() -> None:
