@@ -1,4 +1,8 @@
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -6,9 +10,11 @@ import pytest
 
 from tutee_evaluator.engines import Copy, Situation
 from tutee_evaluator.errors import EvaluatorInputError
-from tutee_evaluator.rollout import ROLLOUTS, Rollout, draw_starts, roll_out
+from tutee_evaluator.rollout import ROLLOUTS, Rollout, draw_starts, roll_out, run
 from tutee_grader import Assignment, Grader
+from tutee_serializer.course import Course
 from tutee_serializer.formats import Format
+from tutee_serializer.places import Places
 
 Dialogs = Callable[..., pl.DataFrame]
 Rolled = Callable[..., pl.DataFrame]
@@ -196,3 +202,47 @@ def test_no_held_out_dialog_is_said(told: Dialogs, rolled: Rolled) -> None:
 def test_samples_without_temperature_are_refused() -> None:
     with pytest.raises(ValueError, match="samples above 1 need a temperature"):
         Rollout(samples=2)
+
+
+@pytest.fixture
+def places(tmp_path: Path, told: Dialogs, submissions: pl.DataFrame, verdicts: pl.DataFrame) -> Places:
+    places = Places("small", tmp_path)
+    places.data.mkdir(parents=True)
+    told().write_parquet(places.dialogs)
+    submissions.write_parquet(places.submissions)
+    verdicts.write_parquet(places.verdicts)
+    return places
+
+
+def test_the_stage_rolls_a_trained_student_out(places: Places, course: Course, students: Path) -> None:
+    shutil.copytree(students, places.models)
+
+    rollouts = run(course, "sft", Rollout(steps=2, max_starts=4), places, progress=False)
+
+    assert pl.read_parquet(places.rollout("sft")).equals(rollouts)
+    assert set(rollouts["method"]) == {"sft"} and rollouts.select("dialog_id", "start").n_unique() == 4
+    handed_in = rollouts.filter(pl.col("outcome") != "ended")
+    assert handed_in["status"].null_count() == 0
+
+
+def test_a_missing_table_is_named_with_its_stage(places: Places, course: Course) -> None:
+    places.verdicts.unlink()
+    with pytest.raises(EvaluatorInputError, match=r"verdicts\.parquet: missing; run `tutee grade` first"):
+        run(course, "copy", Rollout(), places, progress=False)
+
+
+def test_an_unknown_method_is_refused(places: Places, course: Course) -> None:
+    with pytest.raises(EvaluatorInputError, match="'icl' is not one of copy, base, para, sft, dpo, dapo"):
+        run(course, "icl", Rollout(), places, progress=False)
+
+
+def test_a_command_line_does_not_wait_for_the_heavy_libraries() -> None:
+    program = (
+        "import sys\n"
+        "import tutee_evaluator.metrics, tutee_evaluator.rollout, tutee_evaluator.engines\n"
+        "heavy = {'torch', 'transformers', 'peft', 'trl', 'bitsandbytes', 'codebleu'}\n"
+        "print(*heavy.intersection(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == ""

@@ -18,7 +18,7 @@ from tutee_evaluator.engines import Copy, Engine, Message, Situation, Student
 from tutee_evaluator.errors import EvaluatorInputError
 from tutee_grader import VERDICTS, Assignment, Grader, Verdict, feedback, verdict_from_row
 from tutee_serializer.course import Course
-from tutee_serializer.formats import TASK, feedback_turn, read_turn, write_turn
+from tutee_serializer.formats import feedback_turn, read_turn, write_turn
 from tutee_serializer.places import Places
 
 COPY = "copy"
@@ -255,13 +255,9 @@ def _walks(
 def _programs(format: str, messages: Sequence[Message]) -> list[str]:
     """The programs that a dialog's student turns hand in, each read on top of the one before."""
     programs: list[str] = []
-    previous = None
     for message in messages:
         if message["role"] == "assistant":
-            previous = read_turn(format, previous, message["content"])
-            programs.append(previous)
-        elif message["content"].startswith(TASK):
-            previous = None
+            programs.append(read_turn(format, programs[-1] if programs else None, message["content"]))
     return programs
 
 
