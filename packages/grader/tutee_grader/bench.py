@@ -214,7 +214,7 @@ class Asker:
         code = compile(open('program.py').read(), 'program.py', 'exec')
         out, error = student.run_script(code, rest[0].encode(), 1 << 18) if kind == 'script' else (None, None)
         return out.getvalue().decode() if out else '', json.loads('[' + error + ']') if error else None
-share, _ = instructor.run_falcon(SOURCE, ['test_passed'], MAX_SCORE, Asker())
+share, _ = instructor.run_falcon(compile(SOURCE, 'tests.py', 'exec'), ['test_passed'], MAX_SCORE, Asker())
 sys.exit(share != 100.0)
 """
 

@@ -1,6 +1,5 @@
 """Running an instructor's test code: a FalconCode test case, or a unittest or pytest-style file."""
 
-import ast
 import contextlib
 import io
 import sys
@@ -10,8 +9,8 @@ from typing import Any
 
 from channel import ProgramEndedError
 from values import quote
+from zygote_messages import COMPARE
 
-TESTS = "tests.py"
 MAX_PRINTED = 2000
 
 
@@ -25,14 +24,14 @@ class Cut(io.StringIO):
 
 
 def run_falcon(
-    source: str, names: list[str], max_score: float, asker: Any
+    code: types.CodeType, names: list[str], max_score: float, asker: Any
 ) -> tuple[float | None, list[list[Any]]]:
     """The grade (0 to 100) by `test_passed()`, and its one test."""
     _provide_autograder(asker)
     printed = Cut()
     try:
         with contextlib.redirect_stdout(printed):
-            namespace = _execute(source, names)
+            namespace = _execute(code)
             score = namespace["test_passed"]()
     except BaseException as error:
         return 0.0, [[names[0], *_failure(error)]]
@@ -98,12 +97,12 @@ def _provide_autograder(asker: Any) -> None:
     sys.modules["cs110"], sys.modules["cs110.autograder"] = package, module
 
 
-def run_tests(source: str, names: list[str]) -> tuple[None, list[list[Any]]]:
+def run_tests(code: types.CodeType, names: list[str]) -> tuple[None, list[list[Any]]]:
     """One result for each of `names`: `TestCase.test_method`, or `test_function`."""
     printed = Cut()
     try:
         with contextlib.redirect_stdout(printed):
-            namespace = _execute(source, names)
+            namespace = _execute(code)
     except BaseException as error:
         first, *rest = names
         return None, [[first, *_failure(error)], *([name, "not run", "", None, None] for name in rest)]
@@ -186,31 +185,13 @@ def _failure(error: BaseException) -> list[Any]:
     return ["error", f"{type(error).__name__}: {words}", type(error).__name__, None]
 
 
-def _execute(source: str, names: list[str]) -> dict[str, Any]:
-    """Run the instructor's file as a module, its bare asserts made to say what was compared."""
-    tree = ast.fix_missing_locations(_Asserts().visit(ast.parse(source, TESTS)))
+def _execute(code: types.CodeType) -> dict[str, Any]:
+    """Run the instructor's file as a module."""
     module = types.ModuleType("tests")
     sys.modules["tests"] = module
-    module.__dict__["__compare__"] = _compare
-    exec(compile(tree, TESTS, "exec", dont_inherit=True), module.__dict__)
+    module.__dict__[COMPARE] = _compare
+    exec(code, module.__dict__)
     return module.__dict__
-
-
-class _Asserts(ast.NodeTransformer):
-    """`assert a == b` becomes one call that compares and, if need be, says both values."""
-
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        test = node.test
-        if node.msg is not None or not isinstance(test, ast.Compare) or len(test.ops) != 1:
-            if node.msg is None:
-                node.msg = ast.Constant(f"{ast.unparse(test)} does not hold")
-            return node
-        text = ast.Constant(ast.unparse(test.left))
-        operator = ast.Constant(type(test.ops[0]).__name__)
-        call = ast.Call(
-            ast.Name("__compare__", ast.Load()), [text, operator, test.left, test.comparators[0]], []
-        )
-        return ast.copy_location(ast.Expr(call), node)
 
 
 _COMPARISONS: dict[str, tuple[str, Any]] = {

@@ -14,7 +14,6 @@ import io
 import json
 import marshal
 import os
-import random
 import sys
 import types
 from typing import Any
@@ -267,7 +266,9 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._asker = asker
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        return importlib.machinery.ModuleSpec(name, self) if path is None else None
+        if path is not None or name in sys.stdlib_module_names:
+            return None
+        return importlib.machinery.ModuleSpec(name, self)
 
     def create_module(self, spec: Any) -> types.ModuleType:
         return Program(spec.name, self._asker)
@@ -282,15 +283,15 @@ def serve(channel: int, seccomp: "confinement.SeccompFilter | None") -> None:
     confinement.die_with_parent()
     if seccomp is not None:
         seccomp.install()
-    form, source, names, memory_bytes, cpu_s, max_score = marshal.loads(channels.receive(channel))
+    form, tests, names, memory_bytes, cpu_s, max_score = marshal.loads(channels.receive(channel))
     confinement.limit_program(memory_bytes, cpu_s)
     sys.stdin = io.StringIO("")
     asker = Asker(channel)
-    sys.meta_path.append(Finder(asker))
-    random.seed(0)
+    sys.meta_path.insert(0, Finder(asker))
+    code = marshal.loads(tests)
     if form == "falcon":
-        share, results = instructor.run_falcon(source, names, max_score, asker)
+        share, results = instructor.run_falcon(code, names, max_score, asker)
     else:
-        share, results = instructor.run_tests(source, names)
+        share, results = instructor.run_tests(code, names)
     channels.write(channel, "d" + json.dumps(["done", share, results]))
     os._exit(0)
