@@ -20,7 +20,7 @@ import sys
 import types
 from collections.abc import Callable
 
-# Modules that want to know of a fork would make every child slower, and `random` would reseed itself; no child
+# Modules that want to know of a fork would make every child slower, and `random` would reseed; no child
 # of a zygote forks again, and all are to get the same numbers.
 os.register_at_fork = lambda **_: None
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
