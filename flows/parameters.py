@@ -17,24 +17,27 @@ from tutee_serializer.ingest import Ingest
 from tutee_serializer.selection import Serialize
 from tutee_trainer.errors import PresetError
 from tutee_trainer.pairs import Pairs
-from tutee_trainer.preset import Preset
+from tutee_trainer.preset import FOLDER, Preset
 
 FILE = Path("params.yaml")
 
 
 class Parameters(BaseModel):
-    """The whole of params.yaml. `courses` maps a course's name to its file."""
+    """The whole of params.yaml. `courses` maps a course's name to its file.
+
+    Every section must be there, if only as `report: {}`: dvc.yaml says that stages depend on them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     courses: dict[str, str] = Field(min_length=1)
     preset: str
-    ingest: Ingest = Ingest()
-    serialize: Serialize = Serialize()
-    pairs: Pairs = Pairs()
-    rollout: Rollout = Rollout()
-    report: Report = Report()
-    gate: Gate = Gate()
+    ingest: Ingest
+    serialize: Serialize
+    pairs: Pairs
+    rollout: Rollout
+    report: Report
+    gate: Gate
 
     @classmethod
     def load(cls, file: Path = FILE) -> "Parameters":
@@ -50,7 +53,7 @@ class Parameters(BaseModel):
         if not isinstance(values, dict):
             raise FlowsInputError(f"{file}: holds no `courses:` and `preset:`")
         # A section that is there with nothing in it (`report:`) has its defaults.
-        sections = {name: value for name, value in values.items() if value is not None}
+        sections = {name: {} if value is None else value for name, value in values.items()}
         try:
             return cls.model_validate(sections)
         except ValidationError as error:
@@ -92,6 +95,7 @@ def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
     if name:
         try:
             chosen = Preset.load(name)
+            problems += _absent(name)
         except PresetError as error:
             problems.append(str(error))
     if problems or not (parameters and found and chosen):
@@ -119,6 +123,14 @@ def _courses() -> dict[str, str]:
 
 def _known(courses: dict[str, str]) -> str:
     return f" (courses in {FILE}: {', '.join(courses)})" if courses else ""
+
+
+def _absent(preset: str) -> list[str]:
+    """Sections a preset may do without, but must name: dvc.yaml says that stages depend on them."""
+    file = FOLDER / f"{preset}.yaml"
+    there = yaml.safe_load(file.read_text(encoding="utf-8"))
+    fields = [name for name in Preset.model_fields if name not in there and name != "name"]
+    return [f"{file}: {name}: missing; add the line `{name}: null`" for name in fields]
 
 
 def _unlisted(course: Course, courses: dict[str, str]) -> list[str]:

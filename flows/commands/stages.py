@@ -192,7 +192,7 @@ def report(course: CourseArgument) -> None:
 
 
 def _leave_the_hub_alone(preset: "Preset") -> None:
-    """A tiny model has nothing on the hub, where transformers would ask all the same, and draw bars for it."""
+    """A tiny model has nothing on the hub; transformers would ask there all the same, and draw bars."""
     from tutee_trainer.preset import TinyModel
 
     if isinstance(preset.model, TinyModel):

@@ -23,6 +23,18 @@ columns: {{student: student, assignment: assignment, code: code, semester: semes
 assignments: {{path: assignments}}
 semesters: {{train: [one], test: [two]}}
 """
+PARAMETERS = """\
+# Mine.
+courses:
+  none: courses/none.yaml
+preset: tiny # small
+ingest: {}
+serialize: {}
+pairs: {}
+rollout: {}
+report: {}
+gate: {}
+"""
 ATTEMPTS = (
     "def double(n):\n    return n\n",
     "def double(n):\n    return n + 2\n",
@@ -85,9 +97,7 @@ def make_project(folder: Path) -> Project:
     for package in ("grader", "serializer", "trainer", "evaluator"):
         inner = f"packages/{package}/tutee_{package}"
         shutil.copytree(REPOSITORY / inner, folder / inner, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "params.yaml").write_text(
-        "# Mine.\ncourses:\n  none: courses/none.yaml\npreset: tiny # small\n"
-    )
+    (folder / "params.yaml").write_text(PARAMETERS)
     return Project(folder)
 
 

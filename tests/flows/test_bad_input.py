@@ -44,7 +44,7 @@ CASES = {
         ["presets/huge.yaml", "tiny"],
     ),
     "unknown parameter": (
-        lambda project: project.edit("params.yaml", "preset: tiny", "preset: tiny\nreport: {resample: 3}"),
+        lambda project: project.edit("params.yaml", "report: {}", "report: {resample: 3}"),
         "small",
         ["params.yaml", "`report.resample`"],
     ),
