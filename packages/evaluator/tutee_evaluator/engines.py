@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tqdm import tqdm
 
 from tutee_evaluator.errors import EvaluatorEnvironmentError, EvaluatorInputError
+from tutee_grader import Level
 from tutee_serializer.card import StudentCard
 from tutee_serializer.formats import TurnError, read_turn, write_turn
 from tutee_serializer.truncation import truncate
@@ -41,7 +42,7 @@ class Engine(Protocol):
     """Whatever can be rolled out. `feedback` is the level of feedback it is to be shown."""
 
     format: str
-    feedback: str
+    feedback: Level
 
     def next_programs(self, situations: Sequence[Situation]) -> list[Attempt]:
         """One attempt per situation, in the same order."""
@@ -51,7 +52,7 @@ class Engine(Protocol):
 class Copy:
     """The baseline that hands in the last program again. A student who has learnt something beats it."""
 
-    def __init__(self, format: str, feedback: str) -> None:
+    def __init__(self, format: str, feedback: Level) -> None:
         self.format = format
         self.feedback = feedback
 

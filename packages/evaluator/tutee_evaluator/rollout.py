@@ -66,23 +66,22 @@ class StopReason(StrEnum):
 
 # One row per step at which the rollout or the real student handed something in. `submission_id` is the
 # real submission of that step. `status` is the grader's, or the reason why a turn could not be read.
-ROLLOUTS = pl.Schema(
-    {
-        "method": pl.String,
-        "dialog_id": pl.String,
-        "start": pl.Int64,
-        "step": pl.Int64,
-        "sample": pl.Int64,
-        "code": pl.String,
-        "outcome": pl.String,
-        "grade": pl.Float64,
-        "status": pl.String,
-        "tests": VERDICTS["tests"],
-        "feedback": pl.String,
-        "submission_id": pl.String,
-        "stop_reason": pl.String,
-    }
-)
+_COLUMNS: dict[str, Any] = {
+    "method": pl.String,
+    "dialog_id": pl.String,
+    "start": pl.Int64,
+    "step": pl.Int64,
+    "sample": pl.Int64,
+    "code": pl.String,
+    "outcome": pl.String,
+    "grade": pl.Float64,
+    "status": pl.String,
+    "tests": VERDICTS["tests"],
+    "feedback": pl.String,
+    "submission_id": pl.String,
+    "stop_reason": pl.String,
+}
+ROLLOUTS = pl.Schema(_COLUMNS)
 
 
 @dataclass

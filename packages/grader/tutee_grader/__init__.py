@@ -9,7 +9,7 @@ from tutee_grader.errors import (
     SandboxError,
     WeakSandboxError,
 )
-from tutee_grader.feedback import feedback
+from tutee_grader.feedback import Level, feedback
 from tutee_grader.grader import Grader
 from tutee_grader.rows import VERDICTS, verdict_from_row
 from tutee_grader.table import grade_table
@@ -25,6 +25,7 @@ __all__ = [
     "GraderEnvironmentError",
     "GraderError",
     "GraderInputError",
+    "Level",
     "Outcome",
     "SandboxError",
     "Status",

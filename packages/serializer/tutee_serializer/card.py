@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from tutee_grader import Level
 from tutee_serializer.errors import SerializerInputError
 
 FILE = "student.json"
@@ -21,7 +22,7 @@ class StudentCard:
     course: str
     base: str
     format: str
-    feedback: str
+    feedback: Level
     max_length: int
     max_new_tokens: int
     preset: str

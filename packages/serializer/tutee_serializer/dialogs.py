@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 import polars as pl
 from tqdm import tqdm
 
+from tutee_grader import Level, feedback, verdict_from_row
 from tutee_serializer.course import Course
 from tutee_serializer.errors import SerializerInputError
 from tutee_serializer.formats import Format, escape, feedback_turn, system_turn, task_turn, write_turn
@@ -22,7 +23,7 @@ def serialize(
     course: Course,
     config: Serialize,
     format: Format | str,
-    feedback: str = "summary",
+    feedback: Level = "summary",
 ) -> tuple[pl.DataFrame, Account]:
     """Dialogs (DIALOGS) of the feedback level `feedback` and of level "none", untruncated.
 
@@ -133,13 +134,11 @@ def _answers(rows: pl.DataFrame, format: Format, texts: Sequence[str]) -> pl.Ser
     return pl.Series(turns, dtype=pl.String)
 
 
-def _feedback(rows: pl.DataFrame, level: str) -> Sequence[str]:
+def _feedback(rows: pl.DataFrame, level: Level) -> Sequence[str]:
     if level == "none":
         return [""] * rows.height
     if level == "summary":
         return rows["summary"].to_list()
-    from tutee_grader import feedback, verdict_from_row
-
     verdicts = rows.with_columns(feedback="summary").iter_rows(named=True)
     return [feedback(verdict_from_row(row), level) for row in verdicts]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tutee_grader import Level
 from tutee_serializer.card import StudentCard
 from tutee_trainer.preset import Lora, Preset
 
@@ -91,7 +92,7 @@ def save_adapter(
     preset: Preset,
     course: str,
     method: str,
-    feedback: str,
+    feedback: Level,
     training: dict[str, Any],
 ) -> None:
     """Writes PEFT's files, the tokenizer, student.json and training.json into `folder`."""
@@ -102,7 +103,7 @@ def save_adapter(
     (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
 
 
-def student_card(preset: Preset, course: str, method: str, feedback: str, base: str) -> StudentCard:
+def student_card(preset: Preset, course: str, method: str, feedback: Level, base: str) -> StudentCard:
     dialog = preset.dialog
     return StudentCard(
         method=method,
