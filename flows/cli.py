@@ -6,6 +6,7 @@ other: a bug.
 
 import sys
 import warnings
+from collections.abc import Callable
 
 import typer
 
@@ -20,9 +21,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-PANELS = {
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Students": (students.retrain, students.status, students.promote, students.rollback, students.serve),
-    "Courses": (course.validate, course.import_),
+    "Courses": (
+        course.validate,
+        course.import_,
+        course.regrade,
+        course.simulate,
+        course.export,
+    ),
     "Stages of the pipeline": (
         stages.source,
         stages.ingest,
@@ -33,7 +40,7 @@ PANELS = {
         stages.rollout,
         stages.report,
     ),
-    "Machine": (machine.doctor,),
+    "Machine": (machine.doctor, machine.bench),
 }
 for panel, commands in PANELS.items():
     for command in commands:

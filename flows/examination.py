@@ -46,6 +46,8 @@ def examine(folder: Path, setup: Setup, places: Places) -> pl.DataFrame:
     )
     assignments, _ = setup.course.load_assignments()
     with Grader() as grader:
-        rollouts = roll_out(card.method, student, dialogs, submissions, assignments, grader, config, progress=True)
+        rollouts = roll_out(
+            card.method, student, dialogs, submissions, assignments, grader, config, progress=True
+        )
     steps = pair(rollouts, dialogs, submissions, verdicts, progress=True)
     return measure(steps, setup.parameters.report)

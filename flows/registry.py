@@ -1,5 +1,6 @@
 """What MLflow remembers of a course: a run per distinct result, its adapters as versions, two aliases."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Registry:
     def __init__(self, places: Places) -> None:
         from mlflow import MlflowClient
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.places = places
         self.model = f"tutee-{places.course}"
         address = f"sqlite:///{(places.root / DATABASE).resolve()}"

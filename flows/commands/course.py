@@ -1,18 +1,20 @@
-"""Looking at a course before anything is trained on it."""
+"""Looking at a course, and moving its logs, without training anything."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.commands.said import count
+from flows.commands.said import count, line
 from flows.commands.stages import CourseArgument
-from flows.errors import CheckError
+from flows.errors import CheckError, FlowsInputError
 
 
 def validate(course: CourseArgument) -> None:
     """Checks course, parameters, preset, and grades the reference solutions; ends with 1 where one fails."""
     from flows.parameters import load
     from tutee_grader import Grader
+    from tutee_trainer.arguments import resolve
 
     setup = load(course)
     good, broken = setup.course.load_assignments()
@@ -37,40 +39,88 @@ def validate(course: CourseArgument) -> None:
     )
     for name, reason in broken.items():
         print(f"assignment {name} will be left out: {reason}")
+    for stage, settings in resolve(setup.preset).items():
+        shown = ", ".join(f"{name}={value}" for name, value in settings.items())
+        print(f"{stage:<11} {shown}")
     if failed:
         raise CheckError("\n".join(failed))
 
 
 def import_(
     course: CourseArgument,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="The only way there is: `ingest` does import.")],
-    rows: Annotated[int, typer.Option(help="How many submissions to show.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Must be given: `ingest` writes.")] = False,
 ) -> None:
-    """Shows how a course's log is understood, and what would be quarantined; writes nothing."""
+    """Shows how a course's log is understood, and what would be quarantined; writes no table."""
     from flows.parameters import load
-    from tutee_serializer.ingest import understand
     from tutee_serializer.places import Places
+    from tutee_serializer.preview import preview
     from tutee_serializer.source import collect
 
+    if not dry_run:
+        raise FlowsInputError("import only shows: write `tutee import --dry-run`, or `tutee ingest`")
     setup = load(course)
     places = Places(setup.course.name)
     if setup.course.simulator:
         collect(setup.course, places)
-    found = understand(setup.course, setup.parameters.ingest, places)
-    for source in found.account.sources:
-        print(f"{source.name}: {count(source.rows, 'rows')}, {source.encoding}")
-        for field, column in source.columns.items():
-            print(f"  {field:<12} from column {column!r}")
-        if source.unused:
-            print(f"  left alone   {', '.join(source.unused)}")
-    print(found.account)
-    kept = found.submissions
-    students, assignments = kept["student"].n_unique(), kept["assignment"].n_unique()
-    semesters = ", ".join(kept["semester"].unique().sort())
-    print(f"{count(students, 'students')}, {count(assignments, 'assignments')}, semesters {semesters}")
-    for row in kept.head(rows).iter_rows(named=True):
-        shown = {name: value for name, value in row.items() if name != "code" and value is not None}
-        print(" ", ", ".join(f"{name}={value}" for name, value in shown.items()))
-        print("\n".join(f"    {line}" for line in row["code"].splitlines()[:8]))
-    for row in found.quarantine.head(rows).iter_rows(named=True):
-        print(f"  quarantined: row {row['source_row']} of {row['source']}: {row['reason']} ({row['value']})")
+    print(preview(setup.course, setup.parameters.ingest, places))
+
+
+def regrade(course: CourseArgument) -> None:
+    """Sets the log's own scores against the grader's, and lists by assignment where they disagree."""
+    import polars as pl
+
+    from flows.parameters import load
+    from tutee_evaluator.rollout import read_table
+    from tutee_serializer.places import Places
+    from tutee_serializer.regrade import regrade
+
+    places = Places(load(course, logs=False).course.name)
+    table = regrade(read_table(places.submissions, "ingest"), read_table(places.verdicts, "grade"))
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):
+        print(table)
+    compared, disagree = table["compared"].sum(), table["disagree"].sum()
+    print(
+        f"regrade: {compared:,} submissions have a score in the log; the grader disagrees with {disagree:,}"
+    )
+
+
+def simulate(
+    course: CourseArgument,
+    out: Annotated[Path, typer.Option(help="The CSV file to write.")],
+    seed: Annotated[int | None, typer.Option(help="In place of the course file's.")] = None,
+) -> None:
+    """Writes the log of a course's made-up class to a file of your choice."""
+    import shutil
+    import tempfile
+
+    from flows.parameters import load
+    from tutee_serializer.places import Places
+    from tutee_serializer.source import collect
+
+    made = load(course).course
+    if made.simulator is None:
+        raise FlowsInputError(f"{made.file}: `simulator` is missing, so there is no class to simulate")
+    if seed is not None:
+        made = made.model_copy(update={"simulator": made.simulator.model_copy(update={"seed": seed})})
+    with line("simulate") as said, tempfile.TemporaryDirectory() as folder:
+        places = Places(made.name, Path(folder))
+        collect(made, places)
+        shutil.copyfile(places.simulated, out)
+        said.text = f"{made.file} -> {out}, the log of a made-up class"
+
+
+def export(
+    course: CourseArgument,
+    folder: Annotated[Path, typer.Argument(help="The folder to write the data set to.")],
+) -> None:
+    """Writes a course's submissions, under pseudonyms, as a ProgSnap2 data set."""
+    from flows.parameters import load
+    from tutee_evaluator.rollout import read_table
+    from tutee_serializer.places import Places
+    from tutee_serializer.progsnap import export_progsnap
+
+    places = Places(load(course, logs=False).course.name)
+    with line("export") as said:
+        submissions = read_table(places.submissions, "ingest")
+        export_progsnap(submissions, folder)
+        said.text = f"{count(submissions.height, 'submissions')} -> {folder}"

@@ -1,13 +1,79 @@
-"""What this machine can do."""
+"""What this machine can do, and how fast."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from flows.errors import CheckError
+
+
+class Bench(StrEnum):
+    """What can be timed."""
+
+    GRADER = "grader"
+    SERIALIZER = "serializer"
+
 
 def doctor(
-    sandbox: Annotated[
-        bool, typer.Option("--sandbox", help="Try the grader's sandbox with hostile programs.")
-    ] = False,
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="Run the attacks on the sandbox, too.")] = False,
 ) -> None:
-    """Says what this machine offers: the sandbox's protections, cores, memory, disk, GPU."""
+    """Says what this machine offers; ends with 1 where the sandbox lacks something or lets an attack by."""
+    import os
+    import platform
+    import shutil
+
+    from tutee_grader.doctor import check_sandbox, protections, show
+    from tutee_grader.grader import REQUIRED
+
+    free = shutil.disk_usage(".").free / 1e9
+    print(f"python      {platform.python_version()} on {platform.platform()}")
+    print(f"cores       {len(os.sched_getaffinity(0))} that can be used; {free:.0f} GB of disk are free here")
+    print(f"accelerator {_accelerator()}")
+    missing = []
+    for name, active, words in protections():
+        print(f"{'yes' if active else 'NO ':<4}{name}: {words}")
+        if not active and name in REQUIRED:
+            missing.append(name)
+    if missing:
+        raise CheckError(f"the sandbox lacks {', '.join(missing)}; the grader refuses to run here")
+    if sandbox:
+        results = check_sandbox()
+        print(show(results))
+        if any(result.problems for result in results):
+            raise CheckError("an attack went through the sandbox; do not grade programs of strangers here")
+
+
+def bench(
+    what: Bench,
+    course: Annotated[
+        str, typer.Argument(metavar="COURSE", help="Whose programs the grader is timed on.")
+    ] = "demo",
+    rows: Annotated[int, typer.Option(help="Submissions for the serializer.")] = 1_000_000,
+) -> None:
+    """Times one part beside the usual way, in the same run; the last line is JSON."""
+    if what is Bench.SERIALIZER:
+        from tutee_serializer.bench import bench_serializer
+
+        bench_serializer(rows)
+        return
+    from flows.parameters import load
+    from tutee_evaluator.rollout import read_table
+    from tutee_grader.bench import bench_grader
+    from tutee_serializer.places import Places
+
+    setup = load(course, logs=False)
+    assignments, _ = setup.course.load_assignments()
+    submissions = read_table(Places(setup.course.name).submissions, "ingest")
+    bench_grader(
+        [(assignments[name], code) for name, code in submissions.select("assignment", "code").iter_rows()]
+    )
+
+
+def _accelerator() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "none; the preset tiny needs none"
+    memory = torch.cuda.get_device_properties(0).total_memory / 1e9
+    return f"{torch.cuda.get_device_name(0)}, {memory:.0f} GB"

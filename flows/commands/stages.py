@@ -79,7 +79,7 @@ def grade(course: CourseArgument) -> None:
         verdicts = grade_table(submissions, assignments, parts)
         verdicts.write_parquet(places.verdicts)
         shutil.rmtree(parts)
-        full = (verdicts["grade"] == 100).mean()
+        full = verdicts["grade"].eq(100).sum() / max(verdicts.height, 1)
         said.text = (
             f"{count(submissions.height, 'submissions')} -> {count(verdicts.height, 'verdicts')}, "
             f"{full:.0%} at 100"
@@ -135,7 +135,7 @@ def train(model: Model, course: CourseArgument) -> None:
         case Model.SFT | Model.PARA:
             from tutee_trainer.sft import train_sft
 
-            trained = train_sft(preset, places, model.value)
+            trained = train_sft(preset, places, "para" if model is Model.PARA else "sft")
         case Model.DPO:
             from tutee_trainer.dpo import train_dpo
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from dvc.repo import Repo
 
 from tutee_serializer.card import StudentCard
 from tutee_serializer.places import Places
@@ -62,6 +63,14 @@ class Project:
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new))
+
+    def commit(self, course: str, *more: str) -> None:
+        """Tells DVC that what lies there is what the training stages, and `more` ones, have made."""
+        trained = [f"{stage}@{course}" for stage in ("base", "sft", "para", "pairs", "dpo", "dapo")]
+        rollouts = [f"rollout@{course}-{method}" for method in ("base", "sft", "para", "dpo", "dapo")]
+        with contextlib.chdir(self.folder), Repo(".") as repo:
+            for stage in (*trained, *rollouts, *more):
+                repo.commit(stage, force=True)
 
     def add_course(self, name: str, listed: bool = True) -> Path:
         """Writes courses/NAME, a class of eight in each of two semesters; returns the course file."""
@@ -121,7 +130,7 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> Project:
     with contextlib.chdir(project.folder):
         run_stages(Places("small"), ["source", "ingest", "grade", "serialize", "copy"])
         shells(Places("small"))
-        commit(Places("small"))
+        project.commit("small")
         run_stages(Places("small"), ["report"])
     return project
 
@@ -149,17 +158,6 @@ def shells(places: Places) -> None:
         rollouts = rollouts.with_columns(method=pl.lit(method), code=code).select(copied.columns)
         rollouts.write_parquet(places.rollout(method))
     pl.DataFrame({"dialog_id": []}).write_parquet(places.pairs)
-
-
-def commit(places: Places) -> None:
-    """Tells DVC that what lies there is what the stages have made."""
-    from dvc.repo import Repo
-
-    with Repo(".") as repo:
-        for stage in ("base", "sft", "para", "pairs", "dpo", "dapo"):
-            repo.commit(f"{stage}@{places.course}", force=True)
-        for method in ("base", "sft", "para", "dpo", "dapo"):
-            repo.commit(f"rollout@{places.course}-{method}", force=True)
 
 
 @pytest.fixture
