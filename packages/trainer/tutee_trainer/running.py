@@ -66,7 +66,7 @@ def trained(folder: Path, examples: int, training: dict[str, Any], started: floa
         examples,
         training["steps"],
         training["tokens"],
-        sum(last) / len(last),
+        sum(last) / len(last) if last else float("nan"),  # no step, where no prompt had anything to teach
         time.perf_counter() - started,
         note,
     )
