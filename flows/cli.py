@@ -1,10 +1,10 @@
 """The command line: `tutee SUBCOMMAND`. It says what went wrong, and ends with the exit code that fits.
 
-0 done, 1 a gate or a check said no, 2 the user's input is wrong, 3 the environment lacks something; any
-other: a bug.
+0 done, 1 a gate or check said no, 2 the user's input is wrong, 3 the environment lacks something, 70 a bug.
 """
 
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 
@@ -46,6 +46,8 @@ for panel, commands in PANELS.items():
     for command in commands:
         app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
 
+BUG = 70  # EX_SOFTWARE of sysexits.h
+
 
 def main() -> None:
     telemetry.turn_off()
@@ -54,12 +56,13 @@ def main() -> None:
     end_with_retrain()
     try:
         app()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - nothing is hidden: a bug is shown in full
         code, message = getattr(error, "exit_code", None), str(error)
         if code not in (2, 3) and (lack := lack_of(error)):
             code, message = 3, lack
         if not isinstance(code, int):
-            raise
+            traceback.print_exc()
+            code, message = BUG, "this is a bug of tutee; the lines above say where"
         print(f"tutee: {message}", file=sys.stderr)
         sys.exit(code)
 

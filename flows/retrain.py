@@ -5,12 +5,13 @@ from functools import partial
 from typing import Any
 
 import polars as pl
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
+from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import State
@@ -35,7 +36,10 @@ def retrain(course: str) -> None:
     pipeline, registry = Pipeline.of(places), Registry(places)
     # A heartbeat costs a second at the end of every flow, and nobody watches for it here.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        _retrain(setup, pipeline, registry)
+        try:
+            _retrain(setup, pipeline, registry)
+        finally:
+            APILogWorker.drain_all(timeout=SETTLE_S)
 
 
 def _is_worth_a_retry(_: Any, __: TaskRun, state: State) -> bool:
@@ -66,7 +70,11 @@ def _retrain(setup: Setup, pipeline: Pipeline, registry: Registry) -> None:
 
 @_step(name="stage")
 def _run(pipeline: Pipeline, stage: str) -> None:
-    if not pipeline.run(stage):
+    started = time.monotonic()
+    if pipeline.run(stage):
+        get_run_logger().info("ran for %.1f s", time.monotonic() - started)
+    else:
+        get_run_logger().info("up to date")
         print(f"{stage}: up to date", flush=True)
 
 

@@ -23,7 +23,8 @@ def prefect(home: Path) -> Iterator[None]:
     """
     home.mkdir(parents=True, exist_ok=True)
     os.environ["PREFECT_HOME"] = str(home.resolve())
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    # What a task logs can be read in Prefect; here, the commands speak for themselves.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     if os.environ.get(ADDRESS):
         yield
         return

@@ -7,6 +7,10 @@ import sqlite3
 import polars as pl
 import pytest
 
+from flows import release
+from flows.errors import RefusedError
+from flows.parameters import load
+from flows.pipeline import Pipeline
 from flows.registry import ADAPTERS, CHALLENGER, Registry
 from tutee_serializer.places import Places
 
