@@ -227,9 +227,9 @@ def test_each_format_has_a_system_turn_and_edits_the_shortest():
 @pytest.mark.parametrize("name", ["demo", "dublin"])
 def test_every_pair_of_both_courses_reads_back(name, tmp_path):
     file = COURSES / name / "course.yaml"
-    path = yaml.safe_load(file.read_text())["logs"]["path"]
-    if name == "dublin" and not (file.parent / path).exists():
-        pytest.skip(f"the log of dublin is not on this machine: {path}, seen from {file}")
+    path = yaml.safe_load(file.read_text())["logs"].get("path")
+    if path and not (file.parent / path).exists():
+        pytest.skip(f"the log of {name} is not on this machine: {path}, seen from {file}")
     course, places = Course.load(file), Places(name, tmp_path)
     if course.simulator:  # a small class of the same made-up students
         students = dict.fromkeys(course.simulator.students, 15)
