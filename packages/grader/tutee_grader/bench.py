@@ -1,22 +1,27 @@
 """How fast the grader is, beside the usual way and beside the floor, on the same programs in the same run."""
 
 import ast
+import contextlib
 import marshal
 import os
 import random
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from tutee_grader.assignment import Assignment, CallTest, ClauseTest, ScriptTest
 from tutee_grader.errors import GraderInputError
 from tutee_grader.grader import Grader
+from tutee_grader.instructors import student_modules
 from tutee_grader.verdict import Outcome
 from tutee_grader.worker import INSIDE
 
@@ -43,30 +48,38 @@ def bench_grader(
         began = time.perf_counter()
         verdicts = grader.grade(chosen)
         all_s = time.perf_counter() - began
-        slow = [any(t.outcome == Outcome.TIMEOUT for t in verdict.tests) for verdict in verdicts]
-        quick = [program for program, is_slow in zip(chosen, slow, strict=True) if not is_slow]
-        ours, usual, floor = [], [], []
-        for _ in range(rounds):
-            ours.append(len(quick) / _timed(lambda: grader.grade(quick)))
-            floor.append(len(quick) / _floor(quick, workers))
-            usual.append(len(quick) / _timed(lambda: _usual(quick, workers)))
-        agree = _agreement(grader, quick, workers)
+    slow = [any(t.outcome == Outcome.TIMEOUT for t in verdict.tests) for verdict in verdicts]
+    quick = [program for program, is_slow in zip(chosen, slow, strict=True) if not is_slow]
+    graded_100 = [v.grade == 100 for v, is_slow in zip(verdicts, slow, strict=True) if not is_slow]
+    passed_usually: list[bool] = []
+    ours, usual, floor = [], [], []
+    with Grader(workers) as grader:
+        for _ in tqdm(range(rounds), desc="bench", disable=None):
+            ours.append(_ours(grader, quick))
+            floor.append(_floor(quick, workers))
+            usual.append(_measured(lambda: passed_usually.__setitem__(slice(None), _usual(quick, workers))))
     result = {
         "bench": "grader",
         "programs": len(quick),
         "tests": sum(len(assignment.tests) for assignment, _ in quick),
         "workers": workers,
-        "grader_per_s": round(statistics.median(ours), 1),
-        "usual_per_s": round(statistics.median(usual), 1),
-        "floor_per_s": round(statistics.median(floor), 1),
-        "ratio": round(statistics.median(a / b for a, b in zip(ours, usual, strict=True)), 2),
-        "share_of_floor": round(statistics.median(a / b for a, b in zip(ours, floor, strict=True)), 3),
         "timeouts": sum(slow),
         "first_pass_s": round(all_s, 2),
-        "same_verdict": agree,
+        "same_verdict": statistics.mean(a == b for a, b in zip(graded_100, passed_usually, strict=True)),
     }
+    for name, rows in (("grader", ours), ("usual", usual), ("floor", floor)):
+        result[f"{name}_per_s"] = round(statistics.median(len(quick) / wall_s for wall_s, _ in rows), 1)
+        result[f"{name}_cpu_ms"] = round(statistics.median(1000 * cpu_s / len(quick) for _, cpu_s in rows), 2)
+    result["ratio"] = round(_median_ratio(usual, ours, 0), 2)
+    result["cpu_ratio"] = round(_median_ratio(usual, ours, 1), 2)
+    result["share_of_floor"] = round(_median_ratio(floor, ours, 0), 3)
+    result["cpu_share_of_floor"] = round(_median_ratio(floor, ours, 1), 3)
     print(_shown(result))
     return result
+
+
+def _median_ratio(ones: list[tuple[float, float]], others: list[tuple[float, float]], part: int) -> float:
+    return statistics.median(one[part] / other[part] for one, other in zip(ones, others, strict=True))
 
 
 def _shown(result: dict[str, Any]) -> str:
@@ -74,45 +87,83 @@ def _shown(result: dict[str, Any]) -> str:
         f"{result['timeouts']} that time out are left apart; with them a pass took {result['first_pass_s']} s"
     )
     share = f"{result['ratio']:.1f} times the usual way, {100 * result['share_of_floor']:.0f}% of the floor"
-    alike = f"the usual way says pass or fail alike for {100 * result['same_verdict']:.1f}%"
+    cpu = f"{result['cpu_ratio']:.1f} times and {100 * result['cpu_share_of_floor']:.0f}%"
+    ways = {
+        "grader": "this grader, fully isolated",
+        "usual": "the usual way, a fresh python for each",
+        "floor": "the floor, a bare fork, no tests",
+    }
     return "\n".join(
         [
             f"{result['programs']} programs, {result['tests']} tests, {result['workers']} workers ({apart})",
-            f"  this grader, fully isolated             {result['grader_per_s']:>9,.1f} programs/s",
-            f"  the usual way, a fresh python for each  {result['usual_per_s']:>9,.1f} programs/s",
-            f"  the floor, a bare fork, no tests        {result['floor_per_s']:>9,.1f} programs/s",
-            f"  {share}; {alike}",
+            *(
+                f"  {words:<40}{result[f'{way}_per_s']:>8,.1f} programs/s"
+                f"{result[f'{way}_cpu_ms']:>8,.2f} ms of CPU each"
+                for way, words in ways.items()
+            ),
+            f"  {share} (by CPU time, less disturbed by other work: {cpu})",
+            f"  the usual way says pass or fail alike for {100 * result['same_verdict']:.1f}%",
         ]
     )
 
 
-def _timed(work: Any) -> float:
-    began = time.perf_counter()
+def _measured(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall and CPU seconds of the work and of the processes that it started and saw end."""
+    began, cpu = time.perf_counter(), _cpu_s()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - began, _cpu_s() - cpu
 
 
-def _floor(programs: Sequence[Program], workers: int) -> float:
-    """Seconds that the slowest of the workers took for its share."""
+def _cpu_s() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _ours(grader: Grader, programs: Sequence[Program]) -> tuple[float, float]:
+    """Wall seconds, and CPU seconds of this process, the workers and all their children."""
+    grader.grade(programs[:1])
+    began, cpu = time.perf_counter(), _cpu_s() + _workers_cpu_s(grader)
+    grader.grade(programs)
+    return time.perf_counter() - began, _cpu_s() + _workers_cpu_s(grader) - cpu
+
+
+def _workers_cpu_s(grader: Grader) -> float:
+    groups = set(grader.process_groups())
+    ticks = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if os.getpgid(int(process.name)) in groups:
+                fields = (process / "stat").read_text().rpartition(")")[2].split()
+                ticks += sum(
+                    map(int, fields[11:15])
+                )  # its own and its children's, in user and in system mode
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _floor(programs: Sequence[Program], workers: int) -> tuple[float, float]:
+    """Each of `workers` processes executes a share: wall seconds of the slowest, CPU seconds of all."""
     python = os.path.realpath(sys.executable)
     command = [python, "-s", "-S", "-P", "-W", "ignore", str(INSIDE / "floor.py")]
-    processes = []
+    pipe = subprocess.PIPE
+    processes, shares = [], []
     for first in range(workers):
-        share = [
-            (
-                assignment.form,
-                source,
-                [test.stdin for test in assignment.tests if isinstance(test, ScriptTest)],
+        shares.append(
+            marshal.dumps(
+                [
+                    (
+                        assignment.form,
+                        source,
+                        [t.stdin for t in assignment.tests if isinstance(t, ScriptTest)],
+                    )
+                    for assignment, source in programs[first::workers]
+                ]
             )
-            for assignment, source in programs[first::workers]
-        ]
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PYTHONPATH": str(INSIDE)}
         )
-        processes.append((process, marshal.dumps(share)))
+        processes.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, env={"PYTHONPATH": str(INSIDE)}))
     with ThreadPoolExecutor(workers) as threads:
-        outputs = threads.map(lambda pair: pair[0].communicate(pair[1])[0], processes)
-        return max(float(output) for output in outputs)
+        outputs = threads.map(lambda process, share: process.communicate(share)[0], processes, shares)
+        times = [tuple(map(float, output.split())) for output in outputs]
+    return max(wall_s for wall_s, _ in times), sum(cpu_s for _, cpu_s in times)
 
 
 def _usual(programs: Sequence[Program], workers: int) -> list[bool]:
@@ -126,24 +177,13 @@ def _usual(programs: Sequence[Program], workers: int) -> list[bool]:
 def _usual_one(folder: Path, assignment: Assignment, source: str) -> bool:
     folder.mkdir()
     (folder / "program.py").write_text(source, encoding="utf-8")
-    for name in _student_modules(assignment.test_source or ""):
+    for name in student_modules(assignment.test_source or ""):
         (folder / f"{name}.py").write_text(source, encoding="utf-8")
     (folder / "check.py").write_text(_usual_test(assignment), encoding="utf-8")
     seconds = 2 * assignment.limits.seconds + 5
     command = [sys.executable, "check.py"]
     done = subprocess.run(command, cwd=folder, timeout=seconds, capture_output=True, check=False)
     return done.returncode == 0
-
-
-def _student_modules(test_source: str) -> set[str]:
-    """The names by which an instructor's file imports the student's program."""
-    names = set()
-    for node in ast.walk(ast.parse(test_source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.split(".")[0])
-    return names - sys.stdlib_module_names - {"pytest", "cs110"}
 
 
 def _usual_test(assignment: Assignment) -> str:
@@ -217,9 +257,3 @@ class Asker:
 share, _ = instructor.run_falcon(compile(SOURCE, 'tests.py', 'exec'), ['test_passed'], MAX_SCORE, Asker())
 sys.exit(share != 100.0)
 """
-
-
-def _agreement(grader: Grader, programs: Sequence[Program], workers: int) -> float:
-    """The share of the programs for which the usual way says the same: pass or not."""
-    ours = [verdict.grade == 100 for verdict in grader.grade(programs)]
-    return statistics.mean(a == b for a, b in zip(ours, _usual(programs, workers), strict=True))

@@ -12,8 +12,8 @@ import select
 import time
 
 from tutee_grader import judgement
-from tutee_grader.asserts import compile_tests
 from tutee_grader.assignment import Assignment, Test
+from tutee_grader.instructors import compile_tests, student_modules
 from tutee_grader.run import INTERPRETER_BYTES, MAX_ANSWER_BYTES, Budget, Workers
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
 from tutee_grader.worker import Child
@@ -45,12 +45,13 @@ class Trial:
         """Start the judge. The student's process starts with the judge's first question."""
         self._workers = workers
         self._poll = poll
-        code = compile_tests(self.assignment.test_source or "")
+        source = self.assignment.test_source or ""
         names = [test.name for test in self.assignment.tests]
         request = marshal.dumps(
             (
                 self.assignment.form,
-                code,
+                compile_tests(source),
+                student_modules(source),
                 names,
                 JUDGE_MEMORY,
                 math.ceil(JUDGE_SECONDS),

@@ -8,8 +8,6 @@ plain values back. Each question is one line, `q` and JSON; the last line is `d`
 """
 
 import builtins
-import importlib.abc
-import importlib.machinery
 import io
 import json
 import marshal
@@ -220,17 +218,14 @@ def _update(before: Any, after: Any) -> None:
 
 
 class Program(types.ModuleType):
-    """The student's program as a module: its names are looked up when they are asked for."""
+    """The student's program as a module, whatever the tests call it; loaded when first asked for a name."""
 
     def __init__(self, name: str, asker: Asker) -> None:
         super().__init__(name)
         self.__dict__["_asker"] = asker
 
     def _load(self) -> None:
-        """Have the program loaded.
-
-        What it defines then is known without asking again, as long as nothing was called.
-        """
+        """Have the program loaded: its functions are then known, its data until something is called."""
         asker = self.__dict__["_asker"]
         loaded = {name: asker.decode(data) for name, data in asker.ask('["load"]')[0]}
         for name, value in loaded.items():
@@ -241,15 +236,17 @@ class Program(types.ModuleType):
         asker.calls = 0
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") and name != "__all__":
             raise AttributeError(name)
+        if "_loaded" not in self.__dict__:
+            self._load()
+        if name == "__all__":
+            return self.__dict__[name]
         asker = self.__dict__["_asker"]
-        if not asker.calls and name in self.__dict__["_loaded"]:
-            return self.__dict__["_loaded"][name]
-        value = asker.value(f'["name",{quote(name)}]')
-        if type(value) is Remote:
-            object.__setattr__(value, "_name", name)
-        return value
+        value = self.__dict__["_loaded"].get(name)
+        if type(value) is Remote or (value is not None and not asker.calls):
+            return value
+        return asker.value(f'["name",{quote(name)}]')
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("__"):
@@ -259,35 +256,16 @@ class Program(types.ModuleType):
             asker.ask(f'["set",{quote(name)},{asker.encode(value)}]')
 
 
-class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Every module that is not Python's own is the student's program, whatever the tests call it."""
-
-    def __init__(self, asker: Asker) -> None:
-        self._asker = asker
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        if path is not None or name in sys.stdlib_module_names:
-            return None
-        return importlib.machinery.ModuleSpec(name, self)
-
-    def create_module(self, spec: Any) -> types.ModuleType:
-        return Program(spec.name, self._asker)
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        assert isinstance(module, Program)
-        module._load()
-
-
 def serve(channel: int, seccomp: "confinement.SeccompFilter | None") -> None:
     """Confine this process, then serve the one request that will come."""
     confinement.die_with_parent()
     if seccomp is not None:
         seccomp.install()
-    form, tests, names, memory_bytes, cpu_s, max_score = marshal.loads(channels.receive(channel))
+    form, tests, modules, names, memory_bytes, cpu_s, max_score = marshal.loads(channels.receive(channel))
     confinement.limit_program(memory_bytes, cpu_s)
     sys.stdin = io.StringIO("")
     asker = Asker(channel)
-    sys.meta_path.insert(0, Finder(asker))
+    sys.modules.update(dict.fromkeys(modules, Program("program", asker)))
     code = marshal.loads(tests)
     if form == "falcon":
         share, results = instructor.run_falcon(code, names, max_score, asker)

@@ -1,7 +1,8 @@
-"""Instructors' bare asserts, made to say what was compared; compiled once for all programs."""
+"""Instructors' test files, made ready once for all programs."""
 
 import ast
 import marshal
+import sys
 from functools import lru_cache
 
 from tutee_grader.inside.zygote_messages import COMPARE
@@ -11,9 +12,24 @@ TESTS = "tests.py"
 
 @lru_cache(maxsize=64)
 def compile_tests(source: str) -> bytes:
-    """The instructor's file, which `Assignment.load` has found to be Python, as a marshalled code object."""
+    """The file, which `Assignment.load` has found to be Python, as a marshalled code object.
+
+    Its bare asserts are made to say what was compared.
+    """
     tree = ast.fix_missing_locations(_Asserts().visit(ast.parse(source, TESTS)))
     return marshal.dumps(compile(tree, TESTS, "exec", dont_inherit=True))
+
+
+@lru_cache(maxsize=64)
+def student_modules(source: str) -> list[str]:
+    """The names by which the file imports the student's program: all that are not Python's own."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return sorted(names - sys.stdlib_module_names - {"pytest", "cs110"})
 
 
 class _Asserts(ast.NodeTransformer):
