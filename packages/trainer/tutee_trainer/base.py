@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+HELD = 40  # validation dialogs that say when to stop; more would cost more than they tell
 Example = tuple[list[int], list[float]]  # token ids, and the weight of each in the loss
 
 
@@ -57,7 +58,8 @@ def train_base(preset: Preset, places: Places) -> Trained:
     model = new_model(preset, tokenizer)
     examples = _Examples(tokenizer, preset, preset.base)
     stream = examples.stream(learnt[levels[0]], learnt["none"])
-    training = _train(model, stream, examples.of(held), preset.base, tokenizer.pad_token_id)
+    drawn = random.Random(preset.base.seed).sample(held, min(HELD, len(held)))
+    training = _train(model, stream, examples.of(drawn), preset.base, tokenizer.pad_token_id)
     training["dialogs"] = len(learnt[levels[0]])
     with whole(base) as folder:
         model.save_pretrained(folder)
@@ -76,7 +78,7 @@ def train_base(preset: Preset, places: Places) -> Trained:
 
 
 class _Examples:
-    """Turns dialogs into examples: the student's tokens weigh 1, the others `prompt_weight`, markup 0."""
+    """Turns dialogs into examples: the student's tokens weigh 1, the others `prompt_weight`."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, preset: Preset, config: Base) -> None:
         self._tokenizer, self._config = tokenizer, config
@@ -91,16 +93,28 @@ class _Examples:
     def stream(self, dialogs: Sequence[Conversation], silent: Sequence[Conversation]) -> Iterator[Example]:
         """Examples without end: real dialogs shuffled anew each epoch, with made-up ones among them."""
         chance = random.Random(self._config.seed)
-        practice = iter(Practice(dialogs, self._config.seed))
+        practice = Practice(dialogs, self._config.seed)
+        made_up = iter(practice)
         real = [(dialog, other) for dialog, other in zip(dialogs, silent, strict=True)]
+        if not any(True for dialog in dialogs for _ in pieces(dialog, self._longest, self._count)):
+            raise TrainerInputError(
+                f"not one dialog fits dialog.max_length ({self._longest} tokens); raise it"
+            )
         while True:
             for pair in chance.sample(real, len(real)):
                 while chance.random() < self._config.practice:
-                    made_up = self._example(next(practice))
-                    if len(made_up[0]) <= self._longest:
-                        yield made_up
+                    yield from self._named(next(made_up), practice, chance)
                 dialog = pair[chance.random() < self._config.no_feedback]
-                yield from self.of([dialog])
+                for piece in pieces(dialog, self._longest, self._count):
+                    yield from self._named(piece, practice, chance)
+
+    def _named(self, messages: list[Message], practice: Practice, chance: random.Random) -> Iterator[Example]:
+        """The dialog, a share of the time with other variable names; nothing where it is too long."""
+        if chance.random() < self._config.renamed:
+            messages = practice.renamed(messages)
+        example = self._example(messages)
+        if len(example[0]) <= self._longest:
+            yield example
 
     def _example(self, messages: Sequence[Message]) -> Example:
         encoded = self._tokenizer.apply_chat_template(

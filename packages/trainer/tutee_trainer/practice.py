@@ -1,8 +1,11 @@
 """Made-up dialogs for the tiny base to practise on, all from programs of the training students."""
 
+import builtins
+import keyword
 import random
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
@@ -21,6 +24,39 @@ class Attempt:
     program: str
     grade: float
     answer: str | None
+
+
+# What a novice's program binds: targets of =, loops and with, parameters.
+_BINDINGS = re.compile(r"\b([A-Za-z_]\w*)\s*(?:[-+*/%]|//|\*\*)?=(?!=)|\b(?:for|as)\s+([A-Za-z_]\w*)\b")
+_PARAMETERS = re.compile(r"\bdef\s+\w+\s*\(([^()\n]*)\)")
+_WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+_QUOTED = re.compile(r"(?<=')[A-Za-z_]\w*(?=')")
+_KEPT = frozenset(keyword.kwlist) | frozenset(dir(builtins)) | {"self"}
+
+
+def bound_names(code: str) -> set[str]:
+    """The variables and parameters of a program, read loosely: half of novices' programs do not parse."""
+    names = {name for pair in _BINDINGS.findall(code) for name in pair if name}
+    for parameters in _PARAMETERS.findall(code):
+        names |= {part.split("=")[0].split(":")[0].strip(" *") for part in parameters.split(",")}
+    return {name for name in names if name.isidentifier()} - _KEPT
+
+
+def rename(messages: Sequence[Message], names: Mapping[str, str]) -> list[Message]:
+    """The dialog with other variable names: in programs, and where the feedback quotes them."""
+
+    def other(match: re.Match[str]) -> str:
+        return names.get(match[0], match[0])
+
+    renamed = list(messages[:1])
+    for message in messages[1:]:
+        content = message["content"]
+        start = 0 if message["role"] == "assistant" else content.find("<|1|>")
+        if start >= 0:
+            said, code = _QUOTED.sub(other, content[:start]), _WORD.sub(other, content[start:])
+            message = {**message, "content": said + code}
+        renamed.append(message)
+    return renamed
 
 
 class Practice:
@@ -44,6 +80,8 @@ class Practice:
                 answer = dialog.messages[turn.index + 1]["content"] if goes_on else None
                 attempt = Attempt(turn.program, turn.grade, answer)
                 self._attempts[dialog.messages[turn.task]["content"]].append(attempt)
+        programs = {attempt.program for attempts in self._attempts.values() for attempt in attempts}
+        self._names = sorted(set().union(*(bound_names(program) for program in programs)))
         self._tasks = [task for task, attempts in self._attempts.items() for _ in attempts]
 
     def __iter__(self) -> Iterator[list[Message]]:
@@ -64,6 +102,16 @@ class Practice:
                 messages.append({"role": "assistant", "content": written})
                 now, opening = later, ""
             yield messages
+
+    def renamed(self, messages: Sequence[Message]) -> list[Message]:
+        """The dialog as a student with other habits might have had it: variables bear names of others.
+
+        A small model learns so to copy names from the program at hand, rather than to guess them.
+        """
+        written = "\n".join(message["content"] for message in messages[2:])
+        old = sorted(bound_names(written.replace("<|", "\n<|")))
+        new = self._random.sample(self._names, min(len(old), len(self._names)))
+        return rename(messages, dict(zip(old, new, strict=False)))
 
     def _better(self, now: Attempt, attempts: list[Attempt]) -> Attempt | None:
         drawn = self._random.sample(attempts, min(NEIGHBOURS, len(attempts)))

@@ -52,8 +52,9 @@ class Tokenizer(_Section):
 class Base(_Section):
     """How the tiny base is trained, whole. `tokens` and `batch_tokens` count padded tokens.
 
-    `practice` is the share of made-up dialogs, `no_feedback` the share of dialogs that stand there
-    without the grader's words. `prompt_weight` is the weight of a token that the student does not write.
+    `practice` is the share of made-up dialogs, `renamed` that of dialogs with other variable names,
+    `no_feedback` that of real dialogs without the grader's words. `prompt_weight` is the weight in the
+    loss of a token that the student does not write; the student's own weigh 1.
     """
 
     tokens: Count
@@ -62,8 +63,9 @@ class Base(_Section):
     embedding_learning_rate: Rate
     warmup: Annotated[float, Field(gt=0, le=1)] = 0.05
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    prompt_weight: Share = 0.3
-    practice: Share = 0.5
+    prompt_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    practice: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    renamed: Share = 0.3
     no_feedback: Share = 0.2
     evaluations: Count = 6
     patience: Count = 2
