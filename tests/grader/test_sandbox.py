@@ -14,6 +14,7 @@ import pytest
 from tutee_grader import Grader, SandboxError, WeakSandboxError, feedback
 from tutee_grader import grader as grader_module
 from tutee_grader.doctor import protections
+from tutee_grader.worker import ScratchFolder
 
 RIGHT = "def f(n): return n"
 
@@ -154,6 +155,29 @@ def test_a_caller_that_is_killed_leaves_no_process():
         return
     assert select.select([zygote], [], [], 20)[0], "the zygote outlived its caller by 20 s"
     os.close(zygote)
+
+
+def test_the_scratch_folder_of_a_killed_caller_is_swept_and_no_other(monkeypatch, grader):
+    code = (
+        "import os, signal\n"
+        "from tutee_grader import Grader\n"
+        "grader = Grader(1, bubblewrap=False)\n"
+        "print(*grader.scratch_folders(), flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
+    left = Path(done.stdout.strip())
+    assert left.is_dir()
+    monkeypatch.setattr(ScratchFolder, "STALE_S", 0.0)
+    Grader(1, bubblewrap=False).close()
+    assert not left.exists()
+    assert all(Path(folder).is_dir() for folder in grader.scratch_folders())
+
+
+def test_a_grader_that_is_forgotten_leaves_nothing():
+    code = "from tutee_grader import Grader\ng = Grader(1, bubblewrap=False)\nprint(*g.scratch_folders())\n"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.strip() and not Path(done.stdout.strip()).exists()
 
 
 def test_many_programs_leave_memory_processes_and_descriptors_flat(grader, calls):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Grader:
         self._lock = threading.Lock()
         self._cache = Cache(Path(cache)) if cache is not None else None
         self._pool, self.protections = _start(workers or len(os.sched_getaffinity(0)), bubblewrap)
+        self._finish = weakref.finalize(self, self._pool.close)  # also where the caller forgets
         missing = [name for name in REQUIRED if not self.protections.get(name)]
         if missing and not allow_weak:
             self.close()
@@ -55,7 +57,7 @@ class Grader:
 
     def close(self) -> None:
         """End the workers. A grader that is closed cannot grade."""
-        self._pool.close()
+        self._finish()
         if self._cache is not None:
             self._cache.close()
 
@@ -69,7 +71,7 @@ class Grader:
     def scratch_folders(self) -> list[str]:
         """The workers' scratch folders, as far as they lie on this side of the sandbox."""
         workers = [worker for station in self._pool.stations for worker in station.workers()]
-        return [worker.scratch for worker in workers if worker.scratch is not None]
+        return [worker.scratch.path for worker in workers if worker.scratch is not None]
 
     def grade(
         self, programs: Sequence[tuple[Assignment, str | bytes | None]], progress: bool = False

@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -43,7 +44,7 @@ class Worker:
     def __init__(self, role: Role, bubblewrap: str | None) -> None:
         self.role = role
         self.bubblewrap = bubblewrap
-        self.scratch = None if bubblewrap else tempfile.mkdtemp(prefix="tutee-scratch-", dir=_memory_folder())
+        self.scratch = None if bubblewrap else ScratchFolder()
         self.control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ready: deque[socket.socket] = deque()
         self.protections: dict[str, Any] = {}
@@ -61,10 +62,10 @@ class Worker:
     def _command(self, control: int) -> list[str]:
         python = os.path.realpath(sys.executable)
         options = ["-s", "-S", "-P", "-W", "ignore"]
-        if self.bubblewrap is None:
-            return [python, *options, str(INSIDE / "zygote.py"), str(control), str(self.scratch), self.role]
+        if self.scratch is not None:
+            return [python, *options, str(INSIDE / "zygote.py"), str(control), self.scratch.path, self.role]
         zygote = [python, *options, "/inside/zygote.py", str(control), "/scratch", self.role]
-        return [self.bubblewrap, *_bubblewrap_options(), "--", *zygote]
+        return [str(self.bubblewrap), *_bubblewrap_options(), "--", *zygote]
 
     def wait_until_ready(self) -> None:
         """Read the zygote's first message; let it fork its first children. Raises GraderEnvironmentError."""
@@ -116,8 +117,7 @@ class Worker:
         if self.process.stderr:
             self.process.stderr.close()
         if self.scratch is not None:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(self.scratch)
+            self.scratch.remove()
 
     def _kill(self) -> None:
         """The group holds the zygote and its children, in their own process namespace or not."""
@@ -129,12 +129,38 @@ class Worker:
 
         (In bubblewrap, its file system has a limited size.)
         """
-        return self.scratch is not None and _size(self.scratch) > SCRATCH_BYTES
+        return self.scratch is not None and _size(self.scratch.path) > SCRATCH_BYTES
 
 
-def _memory_folder() -> str | None:
-    """A file system in memory, where files cost next to nothing; None where there is none."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+class ScratchFolder:
+    """A folder for one worker, locked while its caller lives; those of killed callers are swept."""
+
+    PREFIX = "tutee-scratch-"
+    STALE_S = 60.0  # a younger one may be about to be locked
+
+    def __init__(self) -> None:
+        # A file system in memory, where files cost next to nothing, where there is one.
+        parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+        for other in Path(parent).glob(f"{self.PREFIX}*"):
+            self._sweep(other)
+        self.path = tempfile.mkdtemp(prefix=self.PREFIX, dir=parent)
+        self._lock = os.open(self.path, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def _sweep(self, folder: Path) -> None:
+        with contextlib.suppress(OSError):  # in use, another user's, or gone already
+            if time.time() - folder.stat().st_mtime >= self.STALE_S:
+                lock = os.open(folder, os.O_RDONLY)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder)
+                finally:
+                    os.close(lock)
+
+    def remove(self) -> None:
+        os.close(self._lock)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self.path)
 
 
 def _bubblewrap_options() -> list[str]:
