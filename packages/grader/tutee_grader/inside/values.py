@@ -48,6 +48,8 @@ def encode(value: Any, other: Any = None) -> str:
 def _encode(value: Any, write: Any, depth: int, other: Any) -> None:
     kind = type(value)
     if kind is str:
+        if len(value) > MAX_CHARS:
+            raise ValueTooLargeError
         write(quote(value))
     elif value is None:
         write("null")
@@ -102,6 +104,8 @@ def _encode_other(value: Any, kind: type, write: Any, depth: int, other: Any) ->
         _encode(value.imag, write, depth, other)
         write("]}")
     elif kind is bytes:
+        if len(value) > MAX_CHARS:
+            raise ValueTooLargeError
         write(f'{{"b":"{value.hex()}"}}')
     else:
         _encode_subclass(value, kind, write, depth, other)
