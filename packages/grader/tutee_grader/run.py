@@ -33,10 +33,16 @@ class Budget:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.spent_s = 0.0
+        self.hangs = 0  # tests that took all their time
 
     @property
     def left_s(self) -> float:
         return 2 * self.seconds - self.spent_s
+
+    @property
+    def is_spent(self) -> bool:
+        # Two hangs end it by count: by the clock alone, a third test might just be begun, or not.
+        return self.hangs >= 2 or self.left_s <= 0
 
     def spend(self, child: Child) -> None:
         """Charge the time of a child that has ended and is not reaped yet."""
@@ -108,7 +114,7 @@ class Run:
             self._workers.replace("student")
         if not self._over:
             self._ended_early(status)
-        return None if self._over or self.budget.left_s <= 0 else self._start()
+        return None if self._over or self.budget.is_spent else self._start()
 
     def abandon(self) -> None:
         """The sandbox failed under it."""
@@ -185,6 +191,7 @@ class Run:
             self._over = True
             return
         outcome = self._killed_for or judgement.outcome_of(status)
+        self.budget.hangs += outcome is Outcome.TIMEOUT
         test = self.assignment.tests[len(self.results)]
         while_loading = self.assignment.form != "stdio" and not self._loaded
         self.results.append(judgement.ended(test, outcome, "your program" if while_loading else None))

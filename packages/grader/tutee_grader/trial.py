@@ -91,7 +91,7 @@ class Trial:
             if self._refused:
                 self._tell_judge(["gone", "does not compile"])
                 return
-            if self.budget.left_s <= 0:
+            if self.budget.is_spent:
                 self._tell_judge(["gone", str(Outcome.TIMEOUT)])
                 return
             self._start_student()
@@ -140,6 +140,7 @@ class Trial:
         if self._asked:
             self._asked = 0.0
             ended = self._killed_for or judgement.outcome_of(status)
+            self.budget.hangs += ended is Outcome.TIMEOUT
             self._tell_judge(["gone", "does not compile" if self._refused else str(ended)])
 
     def _tell_judge(self, message: list[str]) -> None:
