@@ -47,8 +47,8 @@ def serialize(
     rows = _write(rows, format)
     dialogs = _describe(rows, course, config.scope, format)
     tables = []
-    levels: list[Level] = [feedback, "none"]
-    for level in dict.fromkeys(levels):
+    levels: tuple[Level, ...] = ("none",) if feedback == "none" else (feedback, "none")
+    for level in levels:
         messages = _messages(rows, tasks, format, level, config.messages)
         tables.append(
             dialogs.with_columns(feedback=pl.lit(level)).join(messages, on="dialog", maintain_order="left")
