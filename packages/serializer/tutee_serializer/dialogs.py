@@ -93,7 +93,7 @@ def _describe(rows: pl.DataFrame, course: Course, scope: str, format: Format) ->
 
 
 def _messages(
-    rows: pl.DataFrame, tasks: dict[str, str], format: Format, level: str, others: bool
+    rows: pl.DataFrame, tasks: dict[str, str], format: Format, level: Level, others: bool
 ) -> pl.DataFrame:
     """The messages of each dialog at one feedback level, columns `dialog` and `messages`."""
 
