@@ -28,7 +28,7 @@ retrain: $(VENV)/installed
 	$(TUTEE) retrain $(COURSE) $(if $(PRESET),--preset $(PRESET))
 
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
