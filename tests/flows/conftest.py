@@ -152,7 +152,8 @@ def shells(places: Places) -> None:
         base = "." if method == "base" else "../base"
         StudentCard(method, places.course, base, "edits", "summary", 64, 16, "tiny").save(folder)
         (folder / "weights").write_text(method)
-        (folder / "config.json").write_text("{}")
+        config = "config.json" if method == "base" else "adapter_config.json"
+        (folder / config).write_text("{}")
         code = pl.lit("nonsense(") if method == "base" else pl.coalesce("real", "code")
         rollouts = copied.join(real, on="submission_id", how="left", maintain_order="left")
         rollouts = rollouts.with_columns(method=pl.lit(method), code=code).select(copied.columns)

@@ -38,10 +38,23 @@ def test_two_courses_of_one_name_are_refused(project) -> None:
         load("courses/other/course.yaml")
 
 
-def test_an_empty_section_has_its_defaults(tmp_path: Path) -> None:
-    file = tmp_path / "params.yaml"
-    file.write_text("courses: {a: b}\npreset: tiny\nrollout:\n")
-    assert Parameters.load(file).rollout == Parameters.load(file).model_copy().rollout.model_validate({})
+def test_an_empty_section_has_its_defaults(project) -> None:
+    file = project.folder / "params.yaml"
+    before = Parameters.load(file)
+    project.edit("params.yaml", "rollout: {}", "rollout:")
+    assert Parameters.load(file) == before
+
+
+def test_a_section_that_stages_depend_on_must_be_there(project) -> None:
+    project.edit("params.yaml", "rollout: {}\n", "")
+    with pytest.raises(FlowsInputError, match="`rollout`: is missing"):
+        Parameters.load(project.folder / "params.yaml")
+
+
+def test_a_preset_names_every_section(project) -> None:
+    project.edit("presets/qwen3-4b.yaml", "base: null", "# base: null")
+    with contextlib.chdir(project.folder), pytest.raises(FlowsInputError, match="`base: null`"):
+        load("small", preset="qwen3-4b")
 
 
 def test_choosing_a_preset_leaves_every_other_byte(project) -> None:
