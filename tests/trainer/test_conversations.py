@@ -1,13 +1,14 @@
 """Cutting dialogs into pieces: nothing twice, nothing lost."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutee_serializer.formats import read_turn, write_turn
 from tutee_trainer.conversations import Conversation, pieces
-from tutee_trainer.practice import Practice
+from tutee_trainer.practice import Practice, bound_names, rename
 
 
 def words(content: str) -> int:
@@ -55,3 +56,34 @@ def test_practice_edits_lead_to_real_programs(conversation: Callable[..., Conver
             program = read_turn("edits", "\n".join(lines), messages[assistant]["content"])
             assert program in real
             assert write_turn("edits", "\n".join(lines), program) == messages[assistant]["content"]
+
+
+def test_other_names_stand_everywhere_and_edits_still_apply(
+    conversation: Callable[..., Conversation],
+) -> None:
+    programs = [
+        ("def f(items):\n    total = 0\n    for x in items:\n        total += x.total\n", 0.0),
+        (
+            "def f(items):\n    total = 1\n    for x in items:\n        total += x.total\n    return total\n",
+            50.0,
+        ),
+    ]
+    dialog = conversation(programs)
+    names = {"items": "marks", "total": "s", "x": "total"}
+    other = replace(dialog, messages=tuple(rename(dialog.messages, names)))
+    expected = [
+        "def f(marks):\n    s = 0\n    for total in marks:\n        s += total.total\n",
+        "def f(marks):\n    s = 1\n    for total in marks:\n        s += total.total\n    return s\n",
+    ]
+    assert [turn.program for turn in other.turns()] == expected
+    assert other.messages[:2] == dialog.messages[:2]  # system and task keep their words
+    assert "Grade 0." in other.messages[3]["content"]
+    assert bound_names(programs[0][0]) == {"items", "total", "x"}
+
+
+def test_feedback_is_renamed_only_where_it_quotes() -> None:
+    messages = [
+        {"role": "system", "content": "x"},
+        {"role": "user", "content": "line x: name 'x'\n<|1|>x = 1"},
+    ]
+    assert rename(messages, {"x": "y"})[1]["content"] == "line x: name 'y'\n<|1|>y = 1"

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 import pytest
-from transformers import PreTrainedTokenizerBase
+import torch
+from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
 from tutee_serializer.formats import markers
 from tutee_trainer.conversations import Conversation
-from tutee_trainer.model import END, train_tokenizer
+from tutee_trainer.initialisation import lay_induction
+from tutee_trainer.model import END, new_model, train_tokenizer
 from tutee_trainer.preset import Preset
 
 PROGRAMS = [("def double(n):\n    print(n)\n", 0.0), ("def double(n):\n    return n * 2\n", 100.0)]
@@ -73,3 +75,32 @@ def test_an_end_mark_in_a_program_does_not_end_a_turn(
     ids = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
     assert ids.count(tokenizer.eos_token_id) == len(messages)
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == len(messages)
+
+
+@pytest.mark.parametrize("shape", [(128, 2, 2, 64), (128, 4, 2, 32), (192, 3, 3, 64)])
+def test_a_new_model_copies_what_it_saw_before(shape: tuple[int, int, int, int]) -> None:
+    """Random tokens, twice: after the second token of the repeat, the next is the one it saw."""
+    width, heads, kv_heads, size = shape
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=500, hidden_size=width, intermediate_size=64, num_hidden_layers=3,
+        num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=size, tie_word_embeddings=True,
+        max_position_embeddings=512, rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+    )  # fmt: skip
+    model = Qwen3ForCausalLM(config).eval()
+    once = torch.randint(0, 500, (2, 100))
+
+    def copied() -> float:
+        with torch.inference_mode():
+            likeliest = model(input_ids=torch.cat([once, once], 1)).logits.argmax(-1)
+        return (likeliest[:, 101:-1] == once[:, 2:]).float().mean().item()
+
+    assert copied() < 0.1
+    assert lay_induction(model)
+    assert copied() > 0.95
+
+
+def test_a_model_too_small_to_copy_is_left_alone(preset: Preset, tokenizer: PreTrainedTokenizerBase) -> None:
+    model = new_model(preset, tokenizer)
+    assert not lay_induction(model)
+    assert model.model.layers[0].mlp.down_proj.weight.abs().sum() > 0

@@ -191,9 +191,11 @@ def _apart(texts: Iterable[str], marks: tuple[str, ...]) -> Iterable[str]:
 
 
 def new_model(preset: Preset, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """A Qwen3 causal language model of the preset's shape, with random weights (float32)."""
+    """A Qwen3 causal language model of the preset's shape (float32): random weights, and heads that copy."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from tutee_trainer.initialisation import lay_induction
 
     shape = preset.model
     if not isinstance(shape, TinyModel) or preset.base is None:
@@ -212,5 +214,8 @@ def new_model(preset: Preset, tokenizer: PreTrainedTokenizerBase) -> PreTrainedM
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
+        rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},  # as Qwen3 has it
     )
-    return Qwen3ForCausalLM(config)
+    model = Qwen3ForCausalLM(config)
+    lay_induction(model)
+    return model
