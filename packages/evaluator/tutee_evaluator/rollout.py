@@ -34,11 +34,11 @@ class Rollout(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_starts: PositiveInt = 200
+    max_starts: PositiveInt = 120
     steps: PositiveInt = 5
     samples: PositiveInt = 1
     temperature: NonNegativeFloat = 0.0
-    batch: PositiveInt = 16
+    batch: PositiveInt = 32
     seed: int = 2022
 
     @model_validator(mode="after")
