@@ -34,7 +34,7 @@ class Rollout(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_starts: PositiveInt = 120
+    max_starts: PositiveInt = 80
     steps: PositiveInt = 5
     samples: PositiveInt = 1
     temperature: NonNegativeFloat = 0.0
