@@ -8,6 +8,7 @@ import polars as pl
 
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
+from flows.telemetry import stay_off_the_hub
 from tutee_evaluator.engines import Student
 from tutee_evaluator.metrics import measure
 from tutee_evaluator.pairing import pair
@@ -34,6 +35,7 @@ def examination_of(setup: Setup, pipeline: Pipeline) -> str:
 
 def examine(folder: Path, setup: Setup, places: Places) -> pl.DataFrame:
     """METRICS of the student in `folder` on the course's present test set, in the student's own format."""
+    stay_off_the_hub(setup.preset)
     card = StudentCard.load(folder)
     config = setup.parameters.rollout
     submissions = pl.read_parquet(places.submissions)

@@ -75,7 +75,9 @@ def _run(pipeline: Pipeline, stage: str) -> None:
         get_run_logger().info("ran for %.1f s", time.monotonic() - started)
     else:
         get_run_logger().info("up to date")
-        print(f"{stage}: up to date", flush=True)
+        course = pipeline.places.course
+        name = stage.replace(f"@{course}-", " ").removesuffix(f"@{course}")
+        print(f"{name}: up to date", flush=True)
 
 
 @_step(name="register", task_run_name="register")
@@ -97,14 +99,15 @@ def _pack(setup: Setup, registry: Registry) -> None:
 
 
 def _ending(setup: Setup, places: Places, registry: Registry) -> str:
-    champion = registry.aliased(CHAMPION)
     course = setup.course
-    served = "make serve" if course.name == "demo" else f"make serve COURSE={course.file}"
     lines = [f"report      {places.report}"]
-    if champion:
-        lines.append(f"registered  {registry.describe(champion)}, alias {CHAMPION}")
     if course.made_up:
         lines.append("students    made up: no student in this course is real")
+    champion = registry.aliased(CHAMPION)
+    if champion is None:
+        return "\n".join([*lines, "next        see in the report why the gate let no student through"])
+    served = "make serve" if course.name == "demo" else f"make serve COURSE={course.file}"
+    lines.append(f"registered  {registry.describe(champion)}, alias {CHAMPION}")
     return "\n".join([*lines, f"next        {served}"])
 
 

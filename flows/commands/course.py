@@ -39,11 +39,11 @@ def validate(course: CourseArgument) -> None:
     )
     for name, reason in broken.items():
         print(f"assignment {name} will be left out: {reason}")
+    if failed:
+        raise CheckError("\n".join(failed))
     for stage, settings in resolve(setup.preset).items():
         shown = ", ".join(f"{name}={value}" for name, value in settings.items())
         print(f"{stage:<11} {shown}")
-    if failed:
-        raise CheckError("\n".join(failed))
 
 
 def import_(

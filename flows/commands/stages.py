@@ -1,15 +1,12 @@
 """The stages of dvc.yaml, each from files to files."""
 
-import os
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flows.commands.said import count, line
-
-if TYPE_CHECKING:
-    from tutee_trainer.preset import Preset
+from flows.telemetry import stay_off_the_hub
 
 CourseArgument = Annotated[
     str, typer.Argument(metavar="COURSE", help="A course file, or a course's name in params.yaml.")
@@ -125,7 +122,7 @@ def train(model: Model, course: CourseArgument) -> None:
     from tutee_serializer.places import Places
 
     setup = load(course, logs=False)
-    _leave_the_hub_alone(setup.preset)
+    stay_off_the_hub(setup.preset)
     preset, places = setup.preset, Places(setup.course.name)
     match model:
         case Model.BASE:
@@ -166,7 +163,7 @@ def rollout(method: str, course: CourseArgument) -> None:
     from tutee_serializer.places import Places
 
     setup = load(course, logs=False)
-    _leave_the_hub_alone(setup.preset)
+    stay_off_the_hub(setup.preset)
     with line(f"rollout {method}") as said:
         rollouts = run(setup.course, method, setup.parameters.rollout, Places(setup.course.name))
         starts = rollouts.select("dialog_id", "start").n_unique()
@@ -189,12 +186,3 @@ def report(course: CourseArgument) -> None:
         metrics = run(setup.course, setup.parameters.report, places, shown)
         methods = metrics.filter(pl.col("method") != REAL)["method"].n_unique()
         said.text = f"rollouts of {methods} methods -> {metrics.height:,} figures, {places.report}"
-
-
-def _leave_the_hub_alone(preset: "Preset") -> None:
-    """A tiny model has nothing on the hub; transformers would ask there all the same, and draw bars."""
-    from tutee_trainer.preset import TinyModel
-
-    if isinstance(preset.model, TinyModel):
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"

@@ -4,7 +4,6 @@ import contextlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import polars as pl
 import pytest
 from dvc.repo import Repo
 
+from flows.pipeline import Pipeline
 from tutee_serializer.card import StudentCard
 from tutee_serializer.places import Places
 
@@ -137,8 +137,6 @@ def examined(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def run_stages(places: Places, names: list[str]) -> list[str]:
     """Runs the stages of these names; returns those that had to run."""
-    from flows.pipeline import Pipeline
-
     pipeline = Pipeline.of(places)
     return [name for name in names if pipeline.run(f"{name}@{places.course}")]
 
@@ -161,12 +159,25 @@ def shells(places: Places) -> None:
     pl.DataFrame({"dialog_id": []}).write_parquet(places.pairs)
 
 
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with a file at the place of every output, which DVC takes for what the stages have made."""
+    project = make_project(tmp_path_factory.mktemp("settled"))
+    project.add_course("small")
+    with contextlib.chdir(project.folder), Repo(".") as repo:
+        first, *others = (pipeline := Pipeline.of(Places("small"))).stages
+        pipeline.run(first)
+        for stage in others:
+            for out in repo.stage.load_one(name=stage).outs:
+                path = Path(str(out))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(f"made by {stage}")
+        for stage in others:
+            repo.commit(stage, force=True)
+    return project
+
+
 @pytest.fixture
-def changed(examined: Project, tmp_path: Path) -> Iterator[Callable[[], Project]]:
-    """A copy of `examined` that a test may change."""
-
-    def copy() -> Project:
-        shutil.copytree(examined.folder, tmp_path / "copy")
-        return Project(tmp_path / "copy")
-
-    yield copy
+def changed(settled: Project, tmp_path: Path) -> Project:
+    """A copy of `settled` that a test may change."""
+    return Project(shutil.copytree(settled.folder, tmp_path / "copy"))

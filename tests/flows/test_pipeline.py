@@ -59,8 +59,8 @@ def test_every_part_of_a_preset_belongs_to_a_stage(project) -> None:
         assert set(yaml.safe_load(preset.read_text())) == named
 
 
-def test_nothing_runs_when_nothing_changed(examined) -> None:
-    with contextlib.chdir(examined.folder):
+def test_nothing_runs_when_nothing_changed(settled) -> None:
+    with contextlib.chdir(settled.folder):
         assert list(Pipeline.of(Places("small")).out_of_date()) == ["source@small"]
 
 
@@ -81,7 +81,7 @@ def test_nothing_runs_when_nothing_changed(examined) -> None:
 def test_a_change_reruns_what_depends_on_it(
     changed, file: str, old: str, new: str, expected: set[str]
 ) -> None:
-    project = changed()
+    project = changed
     project.edit(file, old, new)
     with contextlib.chdir(project.folder):
         late = set(Pipeline.of(Places("small")).out_of_date())
@@ -91,7 +91,7 @@ def test_a_change_reruns_what_depends_on_it(
 
 
 def test_a_course_leaves_the_entries_of_another_alone(changed) -> None:
-    project = changed()
+    project = changed
     project.add_course("other")
     before = lock_entries(project.folder, "small")
     with contextlib.chdir(project.folder):
@@ -102,7 +102,7 @@ def test_a_course_leaves_the_entries_of_another_alone(changed) -> None:
 
 @pytest.mark.parametrize("file", ["log.csv", "course.yaml", "assignments/double/tests.yaml"])
 def test_what_a_course_reads_is_noticed_when_it_changes(changed, file: str) -> None:
-    project = changed()
+    project = changed
     path = project.folder / "courses/small" / file
     path.write_text(path.read_text().replace("two", "two ").replace("-1", "-3").replace("-2", "-6"))
     with contextlib.chdir(project.folder):
