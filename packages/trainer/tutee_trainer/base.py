@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-HELD = 40  # validation dialogs that say when to stop; more would cost more than they tell
+HELD = 24  # validation dialogs that say when to stop; more would cost more than they tell
 Example = tuple[list[int], list[float]]  # token ids, and the weight of each in the loss
 
 
@@ -144,11 +144,13 @@ def _train(
     """Trains until `config.tokens`, or until the held-out loss no longer falls; keeps the best weights."""
     import torch
 
+    from tutee_trainer.muon import Muon
+
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     # Muon (Jordan et al. 2024) for the layers' matrices reaches AdamW's loss in a third of the steps here.
     optimizers = [
-        torch.optim.Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay, momentum=0.95),
+        Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay),
         torch.optim.AdamW(rest, lr=config.embedding_learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
