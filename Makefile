@@ -21,7 +21,7 @@ install: $(VENV)/installed
 $(VENV)/installed: constraints.txt pyproject.toml $(PACKAGES:%=%/pyproject.toml)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt uv
-	$(VENV)/bin/uv pip install --quiet --constraint constraints.txt $(PACKAGES:%=--editable %) --editable '.[dev]'
+	$(VENV)/bin/uv pip install --quiet --compile-bytecode --constraint constraints.txt $(PACKAGES:%=--editable %) --editable '.[dev]'
 	touch $@
 
 retrain: $(VENV)/installed
