@@ -63,7 +63,8 @@ class Trial:
         return self._descriptors()
 
     def abandon(self) -> None:
-        for child in (self._judge, self._student):
+        judge: Child | None = getattr(self, "_judge", None)  # none where it failed before the trial began
+        for child in (judge, self._student):
             if child is not None:
                 child.channel.close()
 
