@@ -149,7 +149,7 @@ _STAYING = (
     Attack("kill everything", _SYSCALL + "import os\ndef answer(*_):\n    if 0 in (libc.kill(-1, 9), libc.kill(0, 9), libc.killpg(os.getppid(), 9), libc.syscall(234, os.getppid(), os.getppid(), 9)):\n        return '@SECRET@'", outcome=Outcome.FAILED),
     Attack("limit the parent", "import os, resource\ndef answer(*_):\n    resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))\n    return '@SECRET@'", outcome=Outcome.ERROR),
     Attack("lift its own limits", "import resource\ndef answer(*_):\n    resource.setrlimit(resource.RLIMIT_AS, (-1, -1))\n    return '@SECRET@'", outcome=Outcome.ERROR),
-    Attack("fill the memory with a list", "def answer(*_):\n    kept = []\n    while True: kept.append(bytearray(10_000_000))", outcome=Outcome.OUT_OF_MEMORY),
+    Attack("fill the memory with a list", "def answer(*_):\n    kept = []\n    while True: kept.append(bytes(10_000_000))", outcome=Outcome.OUT_OF_MEMORY),
     Attack("fill the memory at once", "def answer(*_): return len(b'x' * 10**12)", outcome=Outcome.OUT_OF_MEMORY),
     Attack("fill the memory by recursion", "import sys\nsys.setrecursionlimit(10**9)\ndef answer(*_): return answer(*_)"),
     Attack("fill a shared memory file", _SYSCALL + "def answer(*_):\n    if libc.syscall(319, b'x', 0) >= 0: return '@SECRET@'", outcome=Outcome.FAILED),
