@@ -22,7 +22,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Students": (students.retrain, students.status, students.promote, students.rollback, students.serve),
+    "Students": (
+        students.retrain,
+        students.status,
+        students.promote,
+        students.rollback,
+        students.forget,
+        students.serve,
+    ),
     "Courses": (
         course.validate,
         course.import_,

@@ -66,7 +66,7 @@ def decide(metrics: pl.DataFrame, gate: Gate, champion: Standing | None) -> Deci
     """Picks the challenger and says whether it may become champion.
 
     `champion` is the present champion's standing on the test set that `metrics` speak of; None where
-    there is no champion yet.
+    there is none to beat.
     """
     challenger = max(
         (standing(metrics, method, gate) for method in gate.candidates), key=lambda one: one.score
@@ -80,7 +80,7 @@ def decide(metrics: pl.DataFrame, gate: Gate, champion: Standing | None) -> Deci
     if champion and challenger.score <= champion.score + gate.min_gain:
         against.append(_no_better(challenger, champion.score, "the champion", gate))
     compared = f"BASE {base.score:.3f}, " + (
-        f"champion {champion.score:.3f}" if champion else "no champion yet"
+        f"champion {champion.score:.3f}" if champion else "no champion to beat"
     )
     return Decision(challenger, tuple(against), compared)
 

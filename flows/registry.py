@@ -1,5 +1,6 @@
 """What MLflow remembers of a course: a run per distinct result, its adapters as versions, two aliases."""
 
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,11 @@ CHALLENGER = "challenger"
 DATABASE = Path("mlflow.db")
 ARTIFACTS = Path("mlruns")
 ADAPTERS = ("sft", "para", "dpo", "dapo")
+# Beside a run's models: the pseudonyms they learnt from, and those they were examined on.
+STUDENTS = "students.json"
+LEARNT_FROM = "learnt_from"
+EXAMINED_ON = "examined_on"
+FORGOTTEN = "learnt_from_forgotten_students"
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,11 @@ class Version:
     fingerprint: str
     examination: str
     tags: Mapping[str, str]
+
+    @property
+    def forgotten(self) -> int:
+        """How many of the students it learnt from were to be forgotten since."""
+        return int(self.tags.get(FORGOTTEN, 0))
 
 
 class Registry:
@@ -79,10 +90,12 @@ class Registry:
         metrics: Mapping[str, float],
         hashes: Mapping[str, str],
         files: Sequence[Path],
+        students: Mapping[str, Sequence[str]],
         made_up: bool,
     ) -> dict[str, Version]:
         """Logs one run with all of the course's models and registers each adapter; returns them by method.
 
+        `students` are the pseudonyms by LEARNT_FROM and EXAMINED_ON, for the day one is to be forgotten.
         The versions are made last, after every file is there: what a killed run has left, `find` passes over.
         """
         from mlflow.entities import Metric, Param
@@ -106,6 +119,7 @@ class Registry:
         )
         for file in files:
             client.log_artifact(run_id, str(file))
+        client.log_dict(run_id, {use: sorted(names) for use, names in students.items()}, STUDENTS)
         # An adapter's card names its base relative to its own folder, so the base travels beside it.
         for method in ("base", *ADAPTERS):
             client.log_artifacts(run_id, str(self.places.model(method)), method)
@@ -122,7 +136,8 @@ class Registry:
 
     def describe(self, version: Version) -> str:
         """In words, for a person."""
-        return f"{self.model} version {version.number} ({version.method.upper()})"
+        learnt = f", which learnt from {version.forgotten} since forgotten" if version.forgotten else ""
+        return f"{self.model} version {version.number} ({version.method.upper()}{learnt})"
 
     def metrics(self, version: Version) -> dict[str, float]:
         """The figures of the version's method, by metric."""
@@ -144,6 +159,28 @@ class Registry:
             if before and before.number != version.number:
                 self.tag(version, "champion_before", str(before.number))
         self.client.set_registered_model_alias(self.model, alias, str(version.number))
+
+    def forget(self, student: str) -> list[Version]:
+        """Marks the versions that learnt from a student (a pseudonym); returns those.
+
+        The student leaves the notes on every run, and the report of a run that examined on them goes.
+        """
+        marked: list[int] = []
+        runs: dict[str, list[Version]] = {}
+        for version in self.versions():
+            runs.setdefault(version.run_id, []).append(version)
+        for versions in runs.values():
+            folder = self.folder(versions[0]).parent
+            notes = json.loads((folder / STUDENTS).read_text(encoding="utf-8"))
+            if student in notes[EXAMINED_ON]:
+                (folder / self.places.report.name).unlink(missing_ok=True)
+            if student in notes[LEARNT_FROM]:
+                for version in versions:
+                    self.tag(version, FORGOTTEN, str(version.forgotten + 1))
+                    marked.append(version.number)
+            kept = {use: [name for name in names if name != student] for use, names in notes.items()}
+            (folder / STUDENTS).write_text(json.dumps(kept), encoding="utf-8")
+        return [version for version in self.versions() if version.number in marked]
 
     def tag(self, version: Version, name: str, value: str) -> None:
         """Writes a tag on a version, over the one that may be there."""

@@ -14,7 +14,7 @@ from flows.examination import examination_of, examine
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.promotion import Standing, decide, standing
-from flows.registry import CHALLENGER, CHAMPION, Registry, Version
+from flows.registry import CHALLENGER, CHAMPION, EXAMINED_ON, LEARNT_FROM, Registry, Version
 from tutee_serializer.places import Places
 
 GATE = "gate"
@@ -41,9 +41,19 @@ def register(
         },
         hashes=pipeline.hashes(),
         files=[pipeline.places.metrics, pipeline.places.report],
+        students=_students(pipeline.places),
         made_up=setup.course.made_up,
     )
     return versions, True
+
+
+def _students(places: Places) -> dict[str, list[str]]:
+    dialogs = pl.read_parquet(places.dialogs, columns=["split", "student"]).unique()
+    is_test = pl.col("split") == "test"
+    return {
+        LEARNT_FROM: dialogs.filter(~is_test)["student"].to_list(),
+        EXAMINED_ON: dialogs.filter(is_test)["student"].to_list(),
+    }
 
 
 def promote(
@@ -119,8 +129,11 @@ def student_folder(places: Places) -> Path:
 def _standing(
     champion: Version | None, setup: Setup, pipeline: Pipeline, registry: Registry
 ) -> Standing | None:
-    """How the champion does on the present test set: as noted when it was registered, or examined anew."""
-    if champion is None:
+    """How the champion does on the present test set: as noted when it was registered, or examined anew.
+
+    None where nothing has to be beaten: no champion, or one that must go because of whom it learnt from.
+    """
+    if champion is None or champion.forgotten:
         return None
     folder = registry.folder(champion)
     if champion.examination == examination_of(setup, pipeline):

@@ -93,3 +93,32 @@ def serve(
     from tutee_serializer.places import Places
 
     serve(student_folder(Places(load(course, logs=False).course.name)), host, port)
+
+
+def forget(
+    student: Annotated[str, typer.Argument(metavar="STUDENT", help="The student's id, as the log has it.")],
+) -> None:
+    """Takes a student out of every table and report, and marks the models that learnt from them."""
+    from pathlib import Path
+
+    from flows.commands.said import count
+    from flows.forgetting import forget
+    from flows.guard import alone
+    from flows.parameters import Parameters
+
+    Parameters.load()
+    with alone(Path("data/.retrain.lock")):
+        done = forget(student)
+    for table, rows in done.rows.items():
+        print(f"forget: {table}: {count(rows, 'rows')} removed")
+    for report in done.reports:
+        print(f"forget: {report}: removed, it may show their programs")
+    for model in done.models:
+        print(f"forget: {model}: marked")
+    if not done.rows:
+        print("forget: no table holds a row of theirs; is that the id as the log writes it?")
+    print(
+        f"forget: {done.pseudonym} is left out of every retrain from now on; the log itself is yours to clean"
+    )
+    for course in done.courses:
+        print(f"next        tutee retrain {course}")

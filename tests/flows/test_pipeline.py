@@ -21,7 +21,8 @@ def test_a_stage_writes_where_places_says(project) -> None:
 
     places = Places("small")
     expected = {
-        *(places.source, places.submissions, places.quarantine, places.account, places.data_docs),
+        *(places.source, places.forgotten_noted, places.submissions, places.quarantine),
+        *(places.account, places.data_docs),
         *(places.verdicts, places.dialogs, places.pairs, places.metrics, places.report),
         *(places.model(method) for method in TRAINED),
         *(places.rollout(method) for method in ("copy", *TRAINED)),

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from flows.errors import FlowsInputError
-from flows.registry import ADAPTERS, CHALLENGER, CHAMPION, Registry, Version
+from flows.registry import ADAPTERS, CHALLENGER, CHAMPION, EXAMINED_ON, LEARNT_FROM, Registry, Version
 from tutee_serializer.card import StudentCard
 from tutee_serializer.places import Places
 
@@ -38,6 +38,7 @@ def register(registry: Registry, fingerprint: str) -> dict[str, Version]:
         metrics={"sft.codebleu": 0.5, "dpo.codebleu": 0.6},
         hashes={"models/small/sft": "abc.dir"},
         files=[registry.places.root / "metrics"],
+        students={LEARNT_FROM: ["ann", "ben"], EXAMINED_ON: ["cem"]},
         made_up=True,
     )
 

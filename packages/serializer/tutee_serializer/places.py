@@ -98,3 +98,8 @@ class Places:
     def forgotten(self) -> Path:
         """Pseudonyms of the students to leave out, one a line, for all courses."""
         return self.root / "data" / "forgotten.txt"
+
+    @property
+    def forgotten_noted(self) -> Path:
+        """`forgotten` as it was when the course was last looked at, by which its tables are out of date."""
+        return self.data / "forgotten.txt"

@@ -86,7 +86,7 @@ def forget(student: str, places: Places) -> Forgotten:
 
     Models that learnt from the student are not changed: whoever keeps them has to mark them.
     """
-    name = pseudonym(student, load_key(places))
+    name = pseudonym(student.strip(), load_key(places))
     forgotten = read_forgotten(places) | {name}
     places.forgotten.write_text("".join(f"{one}\n" for one in sorted(forgotten)), encoding="utf-8")
     data = places.root / "data"
