@@ -3,10 +3,12 @@
 0 done, 1 a gate or check said no, 2 the user's input is wrong, 3 the environment lacks something, 70 a bug.
 """
 
+import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
@@ -21,6 +23,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def allow(
+    weak_sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--allow-weak-sandbox",
+            help="Run student programs though a protection is missing.",
+        ),
+    ] = False,
+) -> None:
+    if weak_sandbox:
+        os.environ["TUTEE_ALLOW_WEAK_SANDBOX"] = "1"
+
+
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Students": (
         students.retrain,

@@ -47,7 +47,7 @@ def examine(folder: Path, setup: Setup, places: Places) -> pl.DataFrame:
         folder, temperature=config.temperature, seed=config.seed, batch=config.batch, progress=True
     )
     assignments, _ = setup.course.load_assignments()
-    with Grader() as grader:
+    with Grader(cache=places.verdict_cache) as grader:
         rollouts = roll_out(
             card.method, student, dialogs, submissions, assignments, grader, config, progress=True
         )

@@ -31,7 +31,8 @@ def forget(student: str, root: Path = Path()) -> Forgotten:
     The log itself, backups and a remote of DVC's are out of reach. What DVC keeps of earlier results goes
     too, of every course: an old table there would bring the student back.
     """
-    taken = privacy.forget(student, Places("", root))
+    everywhere = Places("", root)
+    taken = privacy.forget(student, everywhere)
     courses = sorted({table.relative_to(root / "data").parts[0] for table in taken.removed})
     reports = []
     for course in courses:
@@ -39,6 +40,9 @@ def forget(student: str, root: Path = Path()) -> Forgotten:
         reports += [path for path in (places.report, places.data_docs) if path.exists()]
     for path in reports:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    # A verdict may quote what a program printed.
+    for file in everywhere.verdict_cache.parent.glob(f"{everywhere.verdict_cache.name}*"):
+        file.unlink()
     _drop_copies({*taken.removed, *reports}, root)
     models = []
     if (root / DATABASE).exists():

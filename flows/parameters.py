@@ -11,6 +11,7 @@ from flows.errors import FlowsInputError
 from flows.promotion import Gate
 from tutee_evaluator.metrics import Report
 from tutee_evaluator.rollout import Rollout
+from tutee_grader import Grade
 from tutee_serializer.course import Course, problems_of
 from tutee_serializer.errors import CourseError
 from tutee_serializer.ingest import Ingest
@@ -33,6 +34,7 @@ class Parameters(BaseModel):
     courses: dict[str, str] = Field(min_length=1)
     preset: str
     ingest: Ingest
+    grade: Grade
     serialize: Serialize
     pairs: Pairs
     rollout: Rollout

@@ -73,7 +73,13 @@ def grade(course: CourseArgument) -> None:
         assignments, _ = setup.course.load_assignments()
         # Finished partitions wait here while others are graded, so that a killed run goes on.
         parts = places.data / "grading"
-        verdicts = grade_table(submissions, assignments, parts)
+        verdicts = grade_table(
+            submissions,
+            assignments,
+            parts,
+            cache=places.verdict_cache,
+            cluster=setup.parameters.grade.cluster,
+        )
         verdicts.write_parquet(places.verdicts)
         shutil.rmtree(parts)
         full = verdicts["grade"].eq(100).sum() / max(verdicts.height, 1)

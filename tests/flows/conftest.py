@@ -30,6 +30,7 @@ courses:
   none: courses/none.yaml
 preset: tiny # small
 ingest: {}
+grade: {}
 serialize: {}
 pairs: {}
 rollout: {}

@@ -1,5 +1,6 @@
 """The sandbox itself: what it says of itself, what it refuses, and what it survives."""
 
+import contextlib
 import os
 import select
 import shutil
@@ -13,6 +14,7 @@ import pytest
 
 from tutee_grader import Grader, SandboxError, WeakSandboxError, feedback
 from tutee_grader import grader as grader_module
+from tutee_grader.cache import Cache
 from tutee_grader.doctor import protections
 from tutee_grader.worker import ScratchFolder
 
@@ -41,8 +43,21 @@ def test_a_missing_protection_is_refused_unless_allowed(monkeypatch, calls):
     monkeypatch.setattr(grader_module, "REQUIRED", ("landlock", "moat"))
     with pytest.raises(WeakSandboxError, match="lacks moat"):
         Grader(1, bubblewrap=False)
-    with Grader(1, bubblewrap=False, allow_weak=True) as weak:
+    with (
+        pytest.warns(UserWarning, match="lacks moat"),
+        Grader(1, bubblewrap=False, allow_weak=True) as weak,
+    ):
         assert weak.grade([(calls(("f(1)", "1")), RIGHT)])[0].grade == 100.0
+
+
+def test_what_a_weak_sandbox_says_is_not_kept(monkeypatch, calls, tmp_path):
+    monkeypatch.setattr(grader_module, "REQUIRED", ("landlock", "moat"))
+    monkeypatch.setenv("TUTEE_ALLOW_WEAK_SANDBOX", "1")  # as `tutee --allow-weak-sandbox` does
+    assignment, file = calls(("f(1)", "1")), tmp_path / "verdicts.sqlite"
+    with pytest.warns(UserWarning, match="allowed"), Grader(1, bubblewrap=False, cache=file) as weak:
+        weak.grade([(assignment, RIGHT)])
+    with contextlib.closing(Cache(file)) as cache:
+        assert cache.get(assignment.fingerprint, RIGHT) is None
 
 
 def test_bubblewrap_asked_for_and_absent_is_refused(monkeypatch):
@@ -80,7 +95,7 @@ def test_a_sandbox_that_keeps_failing_is_an_error_of_its_own(calls, monkeypatch)
         raise SandboxError("gone")
 
     with Grader(1, bubblewrap=False) as broken:
-        monkeypatch.setattr(Child, "finish", fail)
+        monkeypatch.setattr(Child, "reaped", fail)
         with pytest.raises(SandboxError, match="3 times in a row"):
             broken.grade([(calls(("f(1)", "1")), RIGHT)])
         monkeypatch.undo()

@@ -106,7 +106,7 @@ def run(course: Course, method: str, config: Rollout, places: Places, progress: 
     engine = _engine(method, config, places, dialogs, progress)
     assignments, _ = course.load_assignments()
     known = _known(submissions, read_table(places.verdicts, "grade"))
-    with Grader() as grader:
+    with Grader(cache=places.verdict_cache) as grader:
         rollouts = roll_out(
             method, engine, dialogs, submissions, assignments, grader, config, known=known, progress=progress
         )

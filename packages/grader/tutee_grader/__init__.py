@@ -12,7 +12,7 @@ from tutee_grader.errors import (
 from tutee_grader.feedback import Level, feedback
 from tutee_grader.grader import Grader
 from tutee_grader.rows import VERDICTS, verdict_from_row
-from tutee_grader.table import grade_table
+from tutee_grader.table import Grade, grade_table
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
 from tutee_grader.version import VERSION
 
@@ -21,6 +21,7 @@ __all__ = [
     "VERDICTS",
     "Assignment",
     "AssignmentError",
+    "Grade",
     "Grader",
     "GraderEnvironmentError",
     "GraderError",

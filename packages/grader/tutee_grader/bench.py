@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import json
 import marshal
 import os
 import random
@@ -13,12 +14,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from tutee_grader.assignment import Assignment, CallTest, ClauseTest, ScriptTest
+from tutee_grader.assignment import Assignment, CallTest, FileTest, ScriptTest, Test
 from tutee_grader.errors import GraderInputError
 from tutee_grader.grader import Grader
 from tutee_grader.instructors import student_modules
@@ -26,6 +28,7 @@ from tutee_grader.verdict import Outcome
 from tutee_grader.worker import INSIDE
 
 Program = tuple[Assignment, str]
+LIMITS = (Outcome.TIMEOUT, Outcome.OUT_OF_MEMORY, Outcome.OUTPUT_LIMIT)
 
 
 def bench_grader(
@@ -36,21 +39,53 @@ def bench_grader(
 
     The ways: this grader with full isolation; the usual way, a fresh Python process for every program (one
     thread per core, tests and program in one interpreter, no isolation); the floor, a bare fork that only
-    executes the program. Figures are medians over the rounds. Programs that time out are counted and timed
-    apart.
+    executes the program. Figures are medians over the rounds. Programs that go over a limit (of time, memory
+    or output), for which the other ways have no end, are counted and timed apart. All of it is done twice:
+    with the tests as they are, and with the same tests in a file of the instructor's (`instructors`).
     """
     workers = workers or len(os.sched_getaffinity(0))
     distinct = list(dict.fromkeys(programs))
     if not distinct:
         raise GraderInputError("no program to grade")
     chosen = random.Random(0).sample(distinct, min(sample, len(distinct)))
+    result = _compare(chosen, workers, rounds)
+    print(_shown(result))
+    told = {assignment: as_instructors(assignment) for assignment, _ in chosen}
+    result["instructors"] = _compare(
+        [(told[assignment], source) for assignment, source in chosen], workers, rounds
+    )
+    print("the same tests, in a file of the instructor's (unittest, or falcon for whole scripts):")
+    print(_shown(result["instructors"]))
+    result = {"bench": "grader", **result}
+    print(json.dumps(result))
+    return result
+
+
+def as_instructors(assignment: Assignment) -> Assignment:
+    """The same tests as an instructor would write them in a file: unittest, or falcon for whole scripts."""
+    if assignment.test_source is not None:
+        return assignment
+    if assignment.form == "stdio":
+        cases = [(test.stdin, test.stdout) for test in assignment.tests if isinstance(test, ScriptTest)]
+        source = _FALCON_FILE.replace("CASES", repr(cases))
+        return replace(assignment, form="falcon", tests=(FileTest("test_passed"),), test_source=source)
+    lines = ["import unittest", "from program import *", "nan, inf = float('nan'), float('inf')"]
+    lines += ["class Test(unittest.TestCase):"]
+    for number, test in enumerate(assignment.tests):
+        body = _python_of(test)
+        lines += [f"    def test_{number:03}(self):", *(f"        {line}" for line in body)]
+    tests = tuple(FileTest(f"Test.test_{number:03}") for number in range(len(assignment.tests)))
+    return replace(assignment, form="unittest", tests=tests, test_source="\n".join(lines) + "\n")
+
+
+def _compare(chosen: Sequence[Program], workers: int, rounds: int) -> dict[str, Any]:
     with Grader(workers) as grader:
         began = time.perf_counter()
         verdicts = grader.grade(chosen)
         all_s = time.perf_counter() - began
-    slow = [any(t.outcome == Outcome.TIMEOUT for t in verdict.tests) for verdict in verdicts]
-    quick = [program for program, is_slow in zip(chosen, slow, strict=True) if not is_slow]
-    graded_100 = [v.grade == 100 for v, is_slow in zip(verdicts, slow, strict=True) if not is_slow]
+    endless = [any(t.outcome in LIMITS for t in verdict.tests) for verdict in verdicts]
+    quick = [program for program, is_endless in zip(chosen, endless, strict=True) if not is_endless]
+    graded_100 = [v.grade == 100 for v, is_endless in zip(verdicts, endless, strict=True) if not is_endless]
     passed_usually: list[bool] = []
     ours, usual, floor = [], [], []
     with Grader(workers) as grader:
@@ -58,12 +93,11 @@ def bench_grader(
             ours.append(_ours(grader, quick))
             floor.append(_floor(quick, workers))
             usual.append(_measured(lambda: passed_usually.__setitem__(slice(None), _usual(quick, workers))))
-    result = {
-        "bench": "grader",
+    result: dict[str, Any] = {
         "programs": len(quick),
         "tests": sum(len(assignment.tests) for assignment, _ in quick),
         "workers": workers,
-        "timeouts": sum(slow),
+        "over_limits": sum(endless),
         "first_pass_s": round(all_s, 2),
         "same_verdict": statistics.mean(a == b for a, b in zip(graded_100, passed_usually, strict=True)),
     }
@@ -74,7 +108,6 @@ def bench_grader(
     result["cpu_ratio"] = round(_median_ratio(usual, ours, 1), 2)
     result["share_of_floor"] = round(_median_ratio(floor, ours, 0), 3)
     result["cpu_share_of_floor"] = round(_median_ratio(floor, ours, 1), 3)
-    print(_shown(result))
     return result
 
 
@@ -84,7 +117,8 @@ def _median_ratio(ones: list[tuple[float, float]], others: list[tuple[float, flo
 
 def _shown(result: dict[str, Any]) -> str:
     apart = (
-        f"{result['timeouts']} that time out are left apart; with them a pass took {result['first_pass_s']} s"
+        f"{result['over_limits']} that go over a limit are left apart; with them a pass took "
+        f"{result['first_pass_s']} s"
     )
     share = f"{result['ratio']:.1f} times the usual way, {100 * result['share_of_floor']:.0f}% of the floor"
     cpu = f"{result['cpu_ratio']:.1f} times and {100 * result['cpu_share_of_floor']:.0f}%"
@@ -195,18 +229,9 @@ def _usual_test(assignment: Assignment) -> str:
             "INSIDE", repr(str(INSIDE))
         )
         return text.replace("MAX_SCORE", repr(assignment.max_score))
-    lines = []
+    lines: list[str] = []
     for test in assignment.tests:
-        if isinstance(test, CallTest):
-            *statements, call = ast.parse(test.call).body
-            lines += [ast.unparse(statement) for statement in statements]
-            lines.append(f"got, want = {ast.unparse(call)}, {test.returns!r}")
-            near = f" or abs(got - want) <= {test.tolerance}" if test.tolerance is not None else ""
-            lines.append(f"assert got == want{near}")
-        elif isinstance(test, ClauseTest):
-            lines.append(f"assert {test.name}")
-        elif isinstance(test, ScriptTest):
-            lines.append(f"run({test.stdin!r}, {test.stdout!r})")
+        lines += _python_of(test)
     head = (
         _RUN_SCRIPT
         if assignment.form == "stdio"
@@ -215,6 +240,32 @@ def _usual_test(assignment: Assignment) -> str:
     return head + "\n".join(lines)
 
 
+def _python_of(test: Test) -> list[str]:
+    """The lines that check one test, beside the student's program."""
+    if isinstance(test, CallTest):
+        *statements, call = ast.parse(test.call).body
+        near = f" or abs(got - want) <= {test.tolerance}" if test.tolerance is not None else ""
+        return [
+            *(ast.unparse(statement) for statement in statements),
+            f"got, want = {ast.unparse(call)}, {test.returns!r}",
+            f"assert got == want{near}",
+        ]
+    if isinstance(test, ScriptTest):
+        return [f"run({test.stdin!r}, {test.stdout!r})"]
+    return [f"assert {test.name}"]
+
+
+_FALCON_FILE = """
+from cs110 import autograder
+def test_passed():
+    for stdin, stdout in CASES:
+        lines = stdin.splitlines()
+        out, error = autograder.run_script('program.py', lines)
+        want = [line.rstrip() for line in stdout.rstrip().split('\\n')]
+        if error or [line.rstrip() for line in out.rstrip().split('\\n')] != want:
+            return 0
+    return 100
+"""
 _RUN_SCRIPT = """
 import contextlib, io, sys
 def run(stdin, stdout):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import warnings
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +19,15 @@ from tutee_grader.pool import Pool
 from tutee_grader.verdict import Status, Verdict
 
 REQUIRED = ("landlock", "seccomp", "limits", "no new privileges", "no capabilities")
+ALLOW_WEAK = "TUTEE_ALLOW_WEAK_SANDBOX"  # set to 1 by `tutee --allow-weak-sandbox`, for all that it starts
 MAX_SOURCE = 1_000_000  # characters of one program
 
 
 class Grader:
     """A pool of sandboxed workers, one per core; a context manager.
 
-    `workers`: how many, by default one per usable core. `allow_weak`: go on where a protection is missing.
+    `workers`: how many, by default one per usable core. `allow_weak`: go on, with a warning, where a
+    protection is missing; the environment variable TUTEE_ALLOW_WEAK_SANDBOX=1 says the same.
     `cache`: a file in which verdicts are kept across runs. `bubblewrap`: put each worker into namespaces of
     its own as well; by default where the program `bwrap` is installed and works, which `protections` then
     says. Raises WeakSandboxError where a protection is missing.
@@ -42,12 +45,19 @@ class Grader:
         self._pool, self.protections = _start(workers or len(os.sched_getaffinity(0)), bubblewrap)
         self._finish = weakref.finalize(self, self._pool.close)  # also where the caller forgets
         missing = [name for name in REQUIRED if not self.protections.get(name)]
-        if missing and not allow_weak:
+        if not missing:
+            return
+        lacks = f"this machine lacks {', '.join(missing)}, so student programs could harm it"
+        if not allow_weak and os.environ.get(ALLOW_WEAK) != "1":
             self.close()
             raise WeakSandboxError(
-                f"this machine lacks {', '.join(missing)}, so student programs could harm it; "
-                "use a kernel with Landlock (5.13 on), or allow a weak sandbox (--allow-weak-sandbox)"
+                f"{lacks}; use a kernel with Landlock (5.13 on), or write `tutee --allow-weak-sandbox ...`"
             )
+        warnings.warn(f"{lacks}; a weak sandbox was allowed", stacklevel=2)
+        if self._cache is not None:
+            # What a program in a weak sandbox came to is not believed by later runs.
+            self._cache.close()
+            self._cache = None
 
     def __enter__(self) -> "Grader":
         return self

@@ -105,10 +105,12 @@ class Run:
     def event(self, descriptor: int, flags: int) -> list[int] | None:
         """The process hung up. The descriptors of its successor, or None when the program is through."""
         child = self._child
-        self._read()
+        lines = child.hear(MAX_ANSWER_BYTES)
         self._poll.unregister(descriptor)
         self.budget.spend(child)
-        status, cpu_s, is_clean = child.finish()
+        child.release()
+        self._take_all(lines)  # judged here while the worker tidies up
+        status, cpu_s, is_clean = child.reaped()
         self.cpu_s += cpu_s
         if not is_clean:
             self._workers.replace("student")
@@ -149,10 +151,13 @@ class Run:
     def _read(self) -> bool:
         """Take in the lines that have come; whether that settled a test."""
         before = len(self.results), self._loaded
-        for line in self._child.hear(MAX_ANSWER_BYTES):
+        self._take_all(self._child.hear(MAX_ANSWER_BYTES))
+        return (len(self.results), self._loaded) != before
+
+    def _take_all(self, lines: list[bytes]) -> None:
+        for line in lines:
             if self._over or not self._take(line):
                 break
-        return (len(self.results), self._loaded) != before
 
     def _take(self, line: bytes) -> bool:
         """Enter one line of the student's process; False where it is not one that can stand there."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
+from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from tutee_grader.assignment import Assignment
@@ -15,6 +16,14 @@ from tutee_grader.rows import VERDICTS, grade_rows
 from tutee_grader.version import VERSION
 
 PARTITION = 2000  # rows
+
+
+class Grade(BaseModel):
+    """Section `grade` of params.yaml. `cluster`: `local`, or the address of a Ray cluster (`ray://host:10001`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cluster: str = "local"
 
 
 def grade_table(

@@ -248,8 +248,16 @@ class Child:
 
     def finish(self) -> tuple[int, float, bool]:
         """Kill and reap it: wait status, CPU seconds, and whether it left the worker clean."""
+        self.release()
+        return self.reaped()
+
+    def release(self) -> None:
+        """Have it killed and reaped; nothing more is heard of it."""
         self.channel.close()
         self.worker.order(b"R")
+
+    def reaped(self) -> tuple[int, float, bool]:
+        """What `finish` returns, once it has been released."""
         try:
             reply = self.worker.control.recv(64)
         except OSError as error:

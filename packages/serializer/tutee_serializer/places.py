@@ -90,6 +90,11 @@ class Places:
         return self.reports / "report.html"
 
     @property
+    def verdict_cache(self) -> Path:
+        """Verdicts by the content of program and assignment, of all courses, kept across runs."""
+        return self.root / "data" / "verdicts.sqlite"
+
+    @property
     def key(self) -> Path:
         """The key of the pseudonyms, one for all courses: a student keeps one pseudonym."""
         return self.root / "data" / "pseudonym.key"

@@ -40,7 +40,7 @@ def train_dapo(preset: Preset, places: Places, assignments: Mapping[str, Assignm
     random.Random(preset.dapo.seed).shuffle(prompts)
     adapted = load_adapter(model, places.model("sft"), seed=preset.dapo.seed)
     room, format = preset.dialog.max_new_tokens, preset.dialog.format
-    with Grader() as grader, whole(places.model("dapo")) as folder:
+    with Grader(cache=places.verdict_cache) as grader, whole(places.model("dapo")) as folder:
 
         def score(contents: list[str], lengths: list[int], targets: list[Target]) -> list[float]:
             return rewards(contents, lengths, targets, assignments, grader, format, room)

@@ -15,12 +15,13 @@ import time
 import types
 
 # What the zygote has loaded, so that both fork the same interpreter.
-import zygote  # noqa: F401
+import zygote
 
 
 def main() -> None:
     programs = marshal.loads(sys.stdin.buffer.read())
     silent = io.StringIO()
+    zygote.warm_up()
     gc.freeze()
     wall_s, cpu_s = time.perf_counter(), _cpu_s()
     for form, source, inputs in programs:
