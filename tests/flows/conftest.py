@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +110,11 @@ def make_project(folder: Path) -> Project:
         shutil.copytree(REPOSITORY / inner, folder / inner, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "params.yaml").write_text(PARAMETERS)
     return Project(folder)
+
+
+@pytest.fixture(scope="module")
+def make() -> Callable[[Path], Project]:
+    return make_project
 
 
 @pytest.fixture

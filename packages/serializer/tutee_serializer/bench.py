@@ -1,5 +1,6 @@
 """Times logs to dialogs on a generated class, and beside the usual way of making dialogs."""
 
+import json
 import resource
 import tempfile
 import time
@@ -60,6 +61,7 @@ def bench_serializer(rows: int = 1_000_000, sample: int = 20_000) -> dict[str, A
         "ratio": round(usual_s / ours_s, 1),
     }
     print(_shown(result, tenth))
+    print(json.dumps(result))
     return result
 
 
@@ -123,7 +125,7 @@ def _tokenizer(codes: pl.Series) -> Any:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     except ImportError as error:
         raise SerializerEnvironmentError(
-            "the bench tokenizes: pip install tokenizers transformers"
+            "the bench tokenizes: pip install 'tutee-serializer[bench]'"
         ) from error
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -66,7 +66,8 @@ def _inputs(course: Course) -> Iterator[str]:
 
 def _below(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
+        inside = path.relative_to(folder).parts
+        if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in inside):
             yield str(path)
 
 

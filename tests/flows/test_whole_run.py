@@ -1,0 +1,131 @@
+"""`tutee retrain` with nothing left out, on a model of a few thousand weights. Everyone here is made up."""
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+NAME, ADDRESS, PHONE = "Tuulikki Merivaara", "tuulikki.m@kurssi.example", "+358 40 123 4567"
+COURSE = """\
+name: small
+made_up: true
+logs: {path: log.csv, kinds: {hand-in: submission, note: message}}
+columns:
+  {student: who, assignment: assignment, code: code, semester: semester, timestamp: at, kind: kind,
+   feedback: text, author: author}
+assignments: {path: assignments}
+semesters: {train: [one], test: [two]}
+"""
+PROGRAMS = (
+    f"# Author: {NAME}\ndef double(n):\n    return n\n",
+    f"# {{who}}\ndef double(n):\n    print('{ADDRESS}')\n    return n + 2\n",
+    f"# Author: {NAME}, {PHONE}\ndef double(n):\n    return n * 2\n",
+)
+NOTE = f"Call {PHONE} or write to {ADDRESS}, {{who}}. What is double(3)?"
+FEW = {
+    "model": {"hidden_size": 32, "layers": 1, "heads": 1, "kv_heads": 1, "head_size": 32, "mlp_size": 64},
+    "tokenizer": {"vocabulary": 512},
+    "base": {"tokens": 8000},
+    "sft": {"steps": 1},
+    "dpo": {"steps": 1},
+    "dapo": {"steps": 1, "candidates": 4},
+}
+
+
+def students() -> list[str]:
+    return [f"mara-{semester}-{number}" for semester in ("one", "two") for number in range(6)]
+
+
+def log() -> pl.DataFrame:
+    rows = []
+    for who in students():
+        semester = who.split("-")[1]
+        common = {"who": who, "assignment": "double", "semester": semester, "author": "tutor"}
+        for hour, program in enumerate(PROGRAMS, 9):
+            at = f"2024-05-06T{hour:02}:00:00Z"
+            rows.append({**common, "at": at, "kind": "hand-in", "code": program.format(who=who), "text": ""})
+        rows.append(
+            {**common, "at": "2024-05-06T09:30:00Z", "kind": "note", "code": "", "text": NOTE.format(who=who)}
+        )
+        rows.append({**common, "at": "yesterday", "kind": "hand-in", "code": NOTE, "text": who})
+    return pl.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory, make):
+    """The project after its first run, and what that run said."""
+    project = make(tmp_path_factory.mktemp("whole"))
+    folder = project.add_course("small").parent
+    (folder / "course.yaml").write_text(COURSE)
+    log().write_csv(folder / "log.csv")
+    preset = yaml.safe_load((project.folder / "presets/tiny.yaml").read_text())
+    for section, values in FEW.items():
+        preset[section] |= values
+    (project.folder / "presets/few.yaml").write_text(yaml.safe_dump(preset))
+    project.edit("params.yaml", "preset: tiny", "preset: few")
+    project.edit("params.yaml", "ingest: {}", "ingest: {max_quarantined: 0.5}")
+    project.edit("params.yaml", "gate: {}", "gate: {min_coverage: 0}")
+    run = project.tutee("retrain", "small", timeout=400)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return project, run.stdout + run.stderr
+
+
+def written(path: Path) -> str:
+    """All that a file says, tables and databases unpacked."""
+    content = path.read_bytes()
+    if content[:4] == b"PAR1":
+        return str(pl.read_parquet(path).rows())
+    if content[:6] == b"SQLite":
+        with closing(sqlite3.connect(path)) as database:
+            return "\n".join(database.iterdump())
+    return content.decode("latin-1")
+
+
+def test_nothing_that_names_a_student_leaves_the_log(first) -> None:
+    project, said = first
+    left = [project.folder / name for name in ("data", "models", "reports", "mlruns", "bentos", ".dvc")]
+    files = [path for folder in left for path in folder.rglob("*") if path.is_file()]
+    files = [path for path in files if not path.name.endswith(("-wal", "-shm"))]  # a dump holds them
+    texts = {str(path): written(path) for path in [*files, project.folder / "mlflow.db"]} | {"said": said}
+    kinds = (
+        "dialogs.parquet",
+        "model.safetensors",
+        "tokenizer.json",
+        "report.html",
+        "prefect.db",
+        "mlflow.db",
+    )
+    assert all(any(path.endswith(kind) for path in texts) for kind in kinds)
+    secrets = re.compile(
+        "|".join(map(re.escape, [*NAME.split(), ADDRESS, PHONE, *students()])), re.IGNORECASE
+    )
+    assert {path: found[0] for path, text in texts.items() if (found := secrets.search(text))} == {}
+
+
+def test_what_was_masked_stays_in_its_place(first) -> None:
+    project, _ = first
+    dialogs = pl.read_parquet(project.folder / "data/small/dialogs.parquet")
+    said = str(dialogs["messages"].to_list())
+    assert "<name-" in said
+    assert re.search(r"Call <phone-\w+> or write to <e-mail-\w+>", said)
+    assert "What is double(3)?" in said
+
+
+def test_the_account_of_the_rows_adds_up(first) -> None:
+    _, said = first
+    assert "60 rows -> 48 kept + 12 quarantined + 0 left out by named filters" in said
+
+
+def test_the_second_run_has_nothing_to_do(first) -> None:
+    project, _ = first
+    run = project.tutee("retrain", "small", timeout=120)
+    assert run.returncode == 0, run.stderr
+    stages = [line for line in run.stdout.splitlines() if ": up to date" in line]
+    assert len(stages) == 16
+    assert "registered before" in run.stdout
