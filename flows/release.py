@@ -94,7 +94,7 @@ def promote(
 def pack(setup: Setup, registry: Registry) -> str:
     """Packs the champion with all that serving it takes, and builds its Bento; says what it made.
 
-    What is there already, of the same version and the same assignments, is left as it is.
+    What is there already, of the same version, assignments and code, is left as it is.
     """
     champion = registry.aliased(CHAMPION)
     if champion is None:
@@ -102,9 +102,10 @@ def pack(setup: Setup, registry: Registry) -> str:
     root = registry.places.root
     # BentoML's own files stay in this folder too.
     os.environ["BENTOML_HOME"] = str((root / BENTOS).resolve())
-    from serving.bundle import build_bento, pack
+    from serving.bundle import build_bento, code_hash, pack
 
-    contents = f"{champion.number} {hashlib.sha256(registry.places.inputs.read_bytes()).hexdigest()}"
+    inputs = hashlib.sha256(registry.places.inputs.read_bytes()).hexdigest()
+    contents = f"{champion.number} {inputs} {code_hash()}"
     note = student_folder(registry.places) / "packed.json"
     if note.exists():
         packed = json.loads(note.read_text(encoding="utf-8"))

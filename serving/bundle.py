@@ -1,5 +1,6 @@
 """The folder a service reads (a student with its base, and its assignments), and a Bento made of it."""
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -154,6 +155,17 @@ def build_bento(folder: Path, bento_store: Path | None = None) -> BuiltBento:
             **({} if bento_store is None else {"_bento_store": BentoStore(bento_store)}),
         )
     return BuiltBento(str(bento.tag), Path(bento.path), bento.file_size)
+
+
+def code_hash() -> str:
+    """Changes with any file of ours that a Bento holds."""
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        source = Path(str(files(package)))
+        for path in sorted(path for path in source.rglob("*") if path.is_file()):
+            if "__pycache__" not in path.parts:
+                digest.update(f"{package}/{path.relative_to(source)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def requirements() -> list[str]:

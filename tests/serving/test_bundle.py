@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.resources import files
 
 import pytest
 
+from serving import bundle
 from serving.bundle import Bundle, build_bento, pack, requirements
 from serving.errors import ServingInputError
 from tutee_serializer.card import StudentCard
@@ -112,3 +114,13 @@ print(json.dumps([[module.__file__ for module in modules], bundle.about.model, s
     files, model, assignments = json.loads(done.stdout.splitlines()[-1])
     assert all(file.startswith(str(bento.folder)) for file in files)
     assert (model, assignments) == ("tutee-toy-sft-v7", ["double", "echo"])
+
+
+def test_a_bento_is_known_by_the_code_in_it(tmp_path, monkeypatch):
+    copies = {name: shutil.copytree(str(files(name)), tmp_path / name) for name in bundle.PACKAGES}
+    monkeypatch.setattr(bundle, "files", copies.__getitem__)
+    before = bundle.code_hash()
+    assert bundle.code_hash() == before
+    page = copies["serving"] / "page/index.html"
+    page.write_text(page.read_text() + " ")
+    assert bundle.code_hash() != before

@@ -122,12 +122,14 @@ class Pool:
         station.job = job
         station.began = time.monotonic()
         kind = Trial if job.assignment.test_source is not None else Run
-        job.run = kind(job.assignment, job.source)
+        run = kind(job.assignment, job.source)
+        job.run = None  # there is nothing to abandon before it has begun
         try:
-            for descriptor in job.run.begin(station, poll):
-                busy[descriptor] = station
+            descriptors = run.begin(station, poll)
         except SandboxError:
             return False
+        job.run = run
+        busy |= dict.fromkeys(descriptors, station)
         return True
 
     def _event(

@@ -120,9 +120,7 @@ class Run:
 
     def abandon(self) -> None:
         """The sandbox failed under it."""
-        child: Child | None = getattr(self, "_child", None)  # none where it failed before the program began
-        if child is not None:
-            child.channel.close()
+        self._child.channel.close()
 
     def look(self, now: float) -> None:
         """A quiet moment: take in what there is, and end the process when it is over a limit."""

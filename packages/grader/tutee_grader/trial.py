@@ -63,8 +63,7 @@ class Trial:
         return self._descriptors()
 
     def abandon(self) -> None:
-        judge: Child | None = getattr(self, "_judge", None)  # none where it failed before the trial began
-        for child in (judge, self._student):
+        for child in (self._judge, self._student):
             if child is not None:
                 child.channel.close()
 
