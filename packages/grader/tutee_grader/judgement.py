@@ -24,7 +24,11 @@ _PATH = re.compile(rf"(?:(?:/\w+)+/tutee-scratch-\w+|/scratch|{re.escape(sys.bas
 
 def clean(text: str, limit: int = MAX_SHOWN) -> str:
     """Text of a student's process as a student may read it: one line, no address, no path of this machine."""
-    text = _PATH.sub(".", _ADDRESS.sub("", " ".join(text.split())))
+    text = " ".join(text.split())
+    if "0x" in text:
+        text = _ADDRESS.sub("", text)
+    if "/" in text:
+        text = _PATH.sub(".", text)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
@@ -50,7 +54,7 @@ def _ordered(value: Any) -> str:
 def parse(line: bytes) -> list[Any] | None:
     """One line of the student's process; None where it is not one of the lines it should write."""
     try:
-        message = json.loads(line)
+        message = json.loads(line.decode("ascii"))
     except (ValueError, RecursionError):
         return None
     if type(message) is list and message and type(message[0]) is str:

@@ -110,7 +110,8 @@ def run_tests(code: types.CodeType, names: list[str]) -> tuple[None, list[list[A
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         for kind in dict.fromkeys(name.split(".")[0] for name in names if "." in name):
             recorder = _Recorder()
-            suite = unittest.defaultTestLoader.loadTestsFromTestCase(namespace[kind])
+            methods = sorted(name.split(".")[1] for name in names if name.startswith(f"{kind}."))
+            suite = unittest.TestSuite(namespace[kind](method) for method in methods)
             suite.run(recorder)
             for name, result in recorder.found.items():
                 results[f"{kind}.{name}"] = result
