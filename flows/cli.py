@@ -36,7 +36,9 @@ def allow(
     ] = False,
 ) -> None:
     if weak_sandbox:
-        os.environ["TUTEE_ALLOW_WEAK_SANDBOX"] = "1"
+        from tutee_grader.grader import ALLOW_WEAK
+
+        os.environ[ALLOW_WEAK] = "1"
 
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {

@@ -35,9 +35,6 @@ class Trial:
         self._asked = 0.0  # when the question now open was put; 0 while the judge is thinking
         self._began = time.monotonic()
         self._killed_for: Outcome | None = None
-        self._ended: Outcome | None = (
-            None  # how the student's process ended, if it ended before the judge was done
-        )
         self._refused = ""
         self._answer: list[object] | None = None
 

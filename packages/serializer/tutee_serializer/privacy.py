@@ -73,6 +73,11 @@ def read_forgotten(places: Places) -> set[str]:
     return set(places.forgotten.read_text(encoding="utf-8").split())
 
 
+def write_forgotten(forgotten: set[str], path: Path) -> None:
+    """Writes pseudonyms so that `read_forgotten` understands them, the same ones always as the same bytes."""
+    path.write_text("".join(f"{name}\n" for name in sorted(forgotten)), encoding="utf-8")
+
+
 @dataclass(frozen=True)
 class Forgotten:
     """Who was forgotten, and how many rows of which table went."""
@@ -87,8 +92,7 @@ def forget(student: str, places: Places) -> Forgotten:
     Models that learnt from the student are not changed: whoever keeps them has to mark them.
     """
     name = pseudonym(student.strip(), load_key(places))
-    forgotten = read_forgotten(places) | {name}
-    places.forgotten.write_text("".join(f"{one}\n" for one in sorted(forgotten)), encoding="utf-8")
+    write_forgotten(read_forgotten(places) | {name}, places.forgotten)
     data = places.root / "data"
     removed = {}
     for course in sorted(path for path in data.iterdir() if path.is_dir()):

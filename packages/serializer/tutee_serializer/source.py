@@ -15,7 +15,7 @@ from tutee_serializer.course import Course, Simulator
 from tutee_serializer.errors import SerializerError
 from tutee_serializer.falcon import HUB, write_assignments
 from tutee_serializer.places import Places
-from tutee_serializer.privacy import read_forgotten
+from tutee_serializer.privacy import read_forgotten, write_forgotten
 from tutee_serializer.text import find
 
 
@@ -34,8 +34,7 @@ def collect(course: Course, places: Places) -> Collected:
     log, has changed. Raises LogError where there is no log, SerializerError where the simulator fails.
     """
     places.source.mkdir(parents=True, exist_ok=True)
-    forgotten = sorted(read_forgotten(places))
-    places.forgotten_noted.write_text("".join(f"{name}\n" for name in forgotten), encoding="utf-8")
+    write_forgotten(read_forgotten(places), places.forgotten_noted)
     if course.logs.format == "falcon":
         write_assignments(course)
     files = _hashes(_inputs(course), course.folder)
