@@ -117,7 +117,7 @@ _FORGING = (
     Attack("report from a signal handler", 'import signal, os, time\ndef work(*_): os.write(3, b\'["v",[true]]\\n\')\nsignal.signal(signal.SIGALRM, work)\nsignal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)\ndef answer(*_):\n    time.sleep(0.05)\n    return 0'),
     Attack("report while being traced", "import sys\ndef trace(frame, event, argument):\n    frame.f_locals.update(value=True)\n    return trace\nsys.settrace(trace)\ndef answer(*_): return 0"),
     Attack("a value that never ends", "def answer(*_):\n    value = []\n    value.append(value)\n    return value", outcome=Outcome.OUTPUT_LIMIT),
-    Attack("a value far too large", "def answer(*_): return 'x' * 50_000_000", outcome=Outcome.OUTPUT_LIMIT),
+    Attack("a value far too large", "def answer(*_): return 'x' * 5_000_000", outcome=Outcome.OUTPUT_LIMIT),
     Attack("a value nested far too deep", "def answer(*_):\n    value = 0\n    for _ in range(100_000): value = [value]\n    return value", outcome=Outcome.OUTPUT_LIMIT),
     Attack("a set made to be slow", "def answer(*_): return {k * (2**61 - 1) for k in range(3000)}"),
     Attack("a number too long to print", "def answer(*_): return 10 ** 100_000", outcome=Outcome.FAILED),
