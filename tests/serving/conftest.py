@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -161,19 +162,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file:
     return destination
 
 
-@pytest.fixture(scope="session")
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="session")
-def service(bundle: Path, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen]:
+@contextmanager
+def running(bundle: Path, folder: Path) -> Iterator[subprocess.Popen]:
     """The real service, as `tutee serve` starts it: `serving.run.serve` in a process of its own."""
     from serving.run import end, wait
 
-    log = tmp_path_factory.mktemp("service") / "log"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = folder / "log"
     code = f"import pathlib, serving.run as run; run.serve(pathlib.Path({str(bundle)!r}), port={port})"
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -182,12 +179,30 @@ def service(bundle: Path, port: int, tmp_path_factory: pytest.TempPathFactory) -
             stderr=subprocess.STDOUT,
             env={**os.environ, "TUTEE_SECRET": "a secret of the service"},
         )
-    process.log = log
+    process.log, process.port = log, port
     try:
         wait(process, f"http://127.0.0.1:{port}", seconds=240)
         yield process
     finally:
         end(process)
+
+
+@pytest.fixture(scope="session")
+def service(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen]:
+    with running(bundle, tmp_path_factory.mktemp("service")) as process:
+        yield process
+
+
+@pytest.fixture
+def own_service(bundle: Path, tmp_path: Path) -> Iterator[subprocess.Popen]:
+    """For a test that ends it: the others share theirs, in whichever order they run."""
+    with running(bundle, tmp_path) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def port(service: subprocess.Popen) -> int:
+    return service.port
 
 
 @pytest.fixture(scope="session")

@@ -333,13 +333,12 @@ def test_a_folder_without_a_student_is_refused_before_anything_starts(tmp_path):
     assert caught.value.exit_code == 2
 
 
-def test_ctrl_c_ends_it_and_all_it_started(client, service, port):
-    """Last in this file: the service is gone afterwards."""
-    family = psutil.Process(service.pid).children(recursive=True)
-    service.send_signal(signal.SIGINT)
-    assert service.wait(30) == 0
+def test_ctrl_c_ends_it_and_all_it_started(own_service):
+    family = psutil.Process(own_service.pid).children(recursive=True)
+    own_service.send_signal(signal.SIGINT)
+    assert own_service.wait(30) == 0
     assert psutil.wait_procs(family, timeout=10)[1] == []
-    check_port("127.0.0.1", port)
-    log = service.log.read_text()
-    assert f"{MODEL} is ready at http://127.0.0.1:{port}" in log
+    check_port("127.0.0.1", own_service.port)
+    log = own_service.log.read_text()
+    assert f"{MODEL} is ready at http://127.0.0.1:{own_service.port}" in log
     assert "Traceback" not in log.split("serve: ending")[-1]
