@@ -25,7 +25,7 @@ from tutee_grader.errors import GraderInputError
 from tutee_grader.grader import Grader
 from tutee_grader.instructors import student_modules
 from tutee_grader.verdict import Outcome
-from tutee_grader.worker import INSIDE
+from tutee_grader.worker import ENVIRONMENT, INSIDE
 
 Program = tuple[Assignment, str]
 LIMITS = (Outcome.TIMEOUT, Outcome.OUT_OF_MEMORY, Outcome.OUTPUT_LIMIT)
@@ -193,7 +193,8 @@ def _floor(programs: Sequence[Program], workers: int) -> tuple[float, float]:
                 ]
             )
         )
-        processes.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, env={"PYTHONPATH": str(INSIDE)}))
+        environment = ENVIRONMENT | {"PYTHONPATH": str(INSIDE)}
+        processes.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment))
     with ThreadPoolExecutor(workers) as threads:
         outputs = threads.map(lambda process, share: process.communicate(share)[0], processes, shares)
         times = [tuple(map(float, output.split())) for output in outputs]

@@ -3,6 +3,7 @@
 It runs in the thread that calls `Grader.grade`, without threads, signal handlers or an event loop of its own.
 """
 
+import os
 import select
 import time
 from collections import deque
@@ -35,17 +36,22 @@ class Job:
 class Station:
     """A place for one program at a time: a worker for students and, once one is needed, one for judges."""
 
-    def __init__(self, bubblewrap: str | None) -> None:
+    def __init__(self, bubblewrap: str | None, core: int | None) -> None:
         self._bubblewrap = bubblewrap
-        self._workers: dict[Role, Worker] = {"student": Worker("student", bubblewrap)}
+        self._core = core
+        self._workers: dict[Role, Worker] = {}
+        self._start("student")
         self.job: Job | None = None
         self.began = 0.0
 
     def worker(self, role: Role) -> Worker:
         """The worker of this role, started now if it is the first time."""
         if role not in self._workers:
-            self._workers[role] = Worker(role, self._bubblewrap)
-            self._workers[role].wait_until_ready()
+            self._start(role).wait_until_ready()
+        return self._workers[role]
+
+    def _start(self, role: Role) -> Worker:
+        self._workers[role] = Worker(role, self._bubblewrap, self._core)
         return self._workers[role]
 
     def workers(self) -> list[Worker]:
@@ -66,11 +72,23 @@ class Station:
             self.replace(role)
 
 
+def _cores(workers: int) -> list[int | None]:
+    """The core that each station keeps to, where there is one for every core of this machine.
+
+    A child that starts on another core than its parent's, or moves, pays for every page anew; and a judge
+    and the program it asks take turns, so on one core neither waits for the other to be woken.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if workers < len(cores):
+        return [None] * workers
+    return [cores[index % len(cores)] for index in range(workers)]
+
+
 class Pool:
     """Workers, one per core, and the loop that keeps them busy."""
 
     def __init__(self, workers: int, bubblewrap: str | None) -> None:
-        self.stations = [Station(bubblewrap) for _ in range(workers)]
+        self.stations = [Station(bubblewrap, core) for core in _cores(workers)]
         try:
             self.protections, *_ = [station.wait_until_ready() for station in self.stations]
         except BaseException:
@@ -88,6 +106,7 @@ class Pool:
         idle = list(self.stations)
         busy: dict[int, Station] = {}  # by the descriptors that are waited for
         poll = select.epoll()
+        looked = time.monotonic()
         try:
             while True:
                 while idle and (job := again.popleft() if again else next(waiting, None)) is not None:
@@ -107,9 +126,11 @@ class Pool:
                         yield done
                     if station.job is None:
                         idle.append(station)
-                if not events:
+                # By the clock, not in quiet moments only: others' events must not keep a program alive.
+                if time.monotonic() - looked >= TICK_S:
+                    looked = time.monotonic()
                     for station in set(busy.values()):
-                        if not self._look(station):
+                        if not self._look(station, busy):
                             self._failed(station, busy, again)
                             idle.append(station)
         finally:
@@ -153,15 +174,16 @@ class Pool:
         return None
 
     @staticmethod
-    def _look(station: Station) -> bool:
+    def _look(station: Station, busy: dict[int, Station]) -> bool:
         now = time.monotonic()
         assert station.job is not None and station.job.run is not None
         if now - station.began < TICK_S:
             return True
         try:
-            station.job.run.look(now)
+            descriptors = station.job.run.look(now)
         except SandboxError:
             return False
+        busy |= dict.fromkeys(descriptors, station)
         return True
 
     @staticmethod

@@ -10,13 +10,13 @@ from typing import Protocol
 
 from tutee_grader import judgement
 from tutee_grader.assignment import Assignment, CallTest, ClauseTest, ScriptTest
+from tutee_grader.inside.zygote_messages import MAX_ANSWER_BYTES
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
 from tutee_grader.worker import Child, Role, Worker
 
 STARVED_FACTOR = 10  # on a busy machine, a program may take this many times its limit of wall time
 SHORT_S = 0.1  # too short to ask how much of it was spent waiting for a core
 INTERPRETER_BYTES = 96 << 20  # address space of the interpreter itself
-MAX_ANSWER_BYTES = 16 << 20
 
 
 class Workers(Protocol):
@@ -122,14 +122,15 @@ class Run:
         """The sandbox failed under it."""
         self._child.channel.close()
 
-    def look(self, now: float) -> None:
-        """A quiet moment: take in what there is, and end the process when it is over a limit."""
+    def look(self, now: float) -> list[int]:
+        """Take in what there is, and end the process when it is over a limit; the descriptors to wait for."""
         if self._read():
             self._test_began = now
         if len(self._child.buffer) > MAX_ANSWER_BYTES or self._child.worker.scratch_is_full():
             self._kill(Outcome.OUTPUT_LIMIT)
         elif self.budget.is_over(self._child, now, self._test_began):
             self._kill(Outcome.TIMEOUT)
+        return [self._child.channel.fileno()]
 
     def verdict(self) -> Verdict:
         """What came of it."""

@@ -1,11 +1,10 @@
 """One program graded by an instructor's own test code, in a judge's process that never meets the student's.
 
-The judge asks, the student's process answers, and this side carries each line across: the two share no
-memory, no file and no descriptor. What crosses is JSON text, checked by the judge's reader
-(inside/values.py).
+The judge asks and the student's process answers, on one channel between them; they share nothing else, no
+memory and no file. What crosses is JSON text, checked by the judge's reader (inside/values.py). This side
+starts and ends the processes and keeps their time.
 """
 
-import json
 import marshal
 import math
 import select
@@ -13,14 +12,17 @@ import time
 
 from tutee_grader import judgement
 from tutee_grader.assignment import Assignment, Test
+from tutee_grader.inside.zygote_messages import MAX_ANSWER_BYTES
 from tutee_grader.instructors import compile_tests, student_modules
-from tutee_grader.run import INTERPRETER_BYTES, MAX_ANSWER_BYTES, Budget, Workers
+from tutee_grader.run import INTERPRETER_BYTES, Budget, Workers
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
 from tutee_grader.worker import Child
 
 JUDGE_SECONDS = 10.0  # CPU time of the instructor's code for one program
 JUDGE_MEMORY = 1 << 30
 MAX_MESSAGE = 300
+PATIENCE_S = 0.02  # a question that takes longer is one whose time is watched
+_NO_TESTS = marshal.dumps([])
 
 
 class Trial:
@@ -32,14 +34,14 @@ class Trial:
         self.budget = Budget(assignment.limits.seconds)
         self.cpu_s = 0.0
         self._student: Child | None = None
-        self._asked = 0.0  # when the question now open was put; 0 while the judge is thinking
+        self._asked = 0.0  # when the question now open was found slow; 0 where there is none
         self._began = time.monotonic()
         self._killed_for: Outcome | None = None
         self._refused = ""
         self._answer: list[object] | None = None
 
     def begin(self, workers: Workers, poll: select.epoll) -> list[int]:
-        """Start the judge. The student's process starts with the judge's first question."""
+        """Start the judge and the student's process."""
         self._workers = workers
         self._poll = poll
         source = self.assignment.test_source or ""
@@ -56,7 +58,9 @@ class Trial:
             )
         )
         self._judge = Child(workers.worker("judge"), request)
-        self._poll.register(self._judge.channel.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
+        # What it writes can wait in the channel until it hangs up, or until this side looks.
+        self._poll.register(self._judge.channel.fileno(), select.EPOLLRDHUP)
+        self._start_student()
         return self._descriptors()
 
     def abandon(self) -> None:
@@ -69,34 +73,35 @@ class Trial:
         return [child.channel.fileno() for child in children]
 
     def event(self, descriptor: int, flags: int) -> list[int] | None:
-        """Carry across what came, or take note that a process hung up; None when the judge is through."""
+        """Take note that a process hung up or that the judge wants another; None when it is through."""
+        self._listen()
         if self._student is not None and descriptor == self._student.channel.fileno():
-            self._from_student(bool(flags & (select.EPOLLRDHUP | select.EPOLLHUP)))
-            return self._descriptors()
-        for line in self._judge.hear(MAX_ANSWER_BYTES):
-            if line.startswith(b"q"):
-                self._question(line[1:])
-            elif line.startswith(b"d"):
-                self._answer = judgement.parse(line[1:])
-        if flags & (select.EPOLLRDHUP | select.EPOLLHUP):
+            self._bury_student()
+        elif descriptor == self._judge.channel.fileno() and flags & (select.EPOLLRDHUP | select.EPOLLHUP):
             self._close()
             return None
         return self._descriptors()
 
-    def _question(self, question: bytes) -> None:
-        if self._student is None:
-            if self._refused:
-                self._tell_judge(["gone", "does not compile"])
-                return
-            if self.budget.is_spent:
-                self._tell_judge(["gone", str(Outcome.TIMEOUT)])
-                return
-            self._start_student()
-        assert self._student is not None
-        self._asked = time.monotonic()
-        self._student.tell(question)  # if it is gone, its hanging up is the next event
+    def _listen(self) -> None:
+        """Take in what the judge wrote."""
+        for line in self._judge.hear(MAX_ANSWER_BYTES):
+            if line == b"s":
+                self._asked = time.monotonic()
+            elif line == b"f":
+                self._asked = 0.0
+            elif line == b"r":
+                self._start_student()
+            elif line == b"o" and self._student is not None:
+                self._kill(self._student, Outcome.OUTPUT_LIMIT)
+            elif line.startswith(b"d"):
+                self._answer = judgement.parse(line[1:])
+            elif (message := judgement.parse(line)) is not None and message[0] == "n":
+                self._refused = judgement.refusal(message)
 
     def _start_student(self) -> None:
+        if self.budget.is_spent:
+            self._judge.tell(str(Outcome.TIMEOUT).encode())
+            return
         limits = self.assignment.limits
         request = (
             "serve",
@@ -105,25 +110,12 @@ class Trial:
             math.ceil(self.budget.left_s) + 1,
             limits.output_kb << 10,
             False,
-            marshal.dumps([]),
+            _NO_TESTS,
         )
         self._killed_for = None
         self._student = Child(self._workers.worker("student"), marshal.dumps(request))
-        self._poll.register(self._student.channel.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
-
-    def _from_student(self, hung_up: bool) -> None:
-        assert self._student is not None
-        for line in self._student.hear(MAX_ANSWER_BYTES):
-            message = judgement.parse(line)
-            if message is not None and message[0] == "c":
-                continue
-            if message is not None and message[0] == "n":
-                self._refused = judgement.refusal(message)
-            elif self._asked:  # an answer without a question is nobody's
-                self._asked = 0.0
-                self._judge.tell(line)
-        if hung_up:
-            self._bury_student()
+        self._poll.register(self._student.channel.fileno(), select.EPOLLRDHUP)
+        self._student.lend(self._judge, PATIENCE_S)
 
     def _bury_student(self) -> None:
         child, self._student = self._student, None
@@ -134,14 +126,13 @@ class Trial:
         self.cpu_s += cpu_s
         if not is_clean:
             self._workers.replace("student")
-        if self._asked:
-            self._asked = 0.0
+        self._asked = 0.0
+        if self._answer is None:
             ended = self._killed_for or judgement.outcome_of(status)
             self.budget.hangs += ended is Outcome.TIMEOUT
-            self._tell_judge(["gone", "does not compile" if self._refused else str(ended)])
-
-    def _tell_judge(self, message: list[str]) -> None:
-        self._judge.tell(json.dumps(message).encode())
+            self._judge.tell(str(ended).encode())
+            # It may ask for another one.
+            self._poll.modify(self._judge.channel.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
 
     def _close(self) -> None:
         if self._student is not None:
@@ -151,17 +142,18 @@ class Trial:
         if not is_clean:
             self._workers.replace("judge")
 
-    def look(self, now: float) -> None:
-        """End the student's process when it is over a limit, and a judge that never comes to an end."""
+    def look(self, now: float) -> list[int]:
+        """End the student's process when it is over a limit, and a judge that never comes to an end; the
+        descriptors to wait for."""
+        self._listen()
         child = self._student
         if child is not None and child.worker.scratch_is_full():
             self._kill(child, Outcome.OUTPUT_LIMIT)
         elif child is not None and self._asked and self.budget.is_over(child, now, self._asked):
             self._kill(child, Outcome.TIMEOUT)
-        elif child is not None and len(child.buffer) > MAX_ANSWER_BYTES:
-            self._kill(child, Outcome.OUTPUT_LIMIT)
         elif now - self._began > 10 * (JUDGE_SECONDS + self.budget.seconds):
             self._judge.kill()
+        return self._descriptors()
 
     def _kill(self, child: Child, reason: Outcome) -> None:
         self._killed_for = self._killed_for or reason

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ ENVIRONMENT = {
     "PYTHONUTF8": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
     "MALLOC_ARENA_MAX": "1",
+    "LD_BIND_NOW": "1",  # or every child looks up the library functions that it calls
     "LANG": "C.UTF-8",
 }
 
@@ -38,12 +40,13 @@ Role = Literal["student", "judge"]
 class Worker:
     """Starts a zygote by executing a fresh small interpreter, never by forking this process, however large.
 
-    `bubblewrap` is the program's path, or None to do without.
+    `bubblewrap` is the program's path, or None to do without; `core` the one core to run on, or None for any.
     """
 
-    def __init__(self, role: Role, bubblewrap: str | None) -> None:
+    def __init__(self, role: Role, bubblewrap: str | None, core: int | None = None) -> None:
         self.role = role
         self.bubblewrap = bubblewrap
+        self.core = core
         self.scratch = None if bubblewrap else ScratchFolder()
         self.control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ready: deque[socket.socket] = deque()
@@ -60,11 +63,11 @@ class Worker:
             )
 
     def _command(self, control: int) -> list[str]:
-        python = os.path.realpath(sys.executable)
-        options = ["-s", "-S", "-P", "-W", "ignore"]
+        python = [os.path.realpath(sys.executable), "-s", "-S", "-P", "-W", "ignore"]
+        core = [] if self.core is None else [str(self.core)]
         if self.scratch is not None:
-            return [python, *options, str(INSIDE / "zygote.py"), str(control), self.scratch.path, self.role]
-        zygote = [python, *options, "/inside/zygote.py", str(control), "/scratch", self.role]
+            return [*python, str(INSIDE / "zygote.py"), str(control), self.scratch.path, self.role, *core]
+        zygote = [*python, "/inside/zygote.py", str(control), "/scratch", self.role, *core]
         return [str(self.bubblewrap), *_bubblewrap_options(), "--", *zygote]
 
     def wait_until_ready(self) -> None:
@@ -214,6 +217,19 @@ class Child:
         except OSError:
             return False
         self.channel.setblocking(False)
+        return True
+
+    def lend(self, other: "Child", patience_s: float) -> bool:
+        """Let `other` speak with it alone from here on; it hears of every wait longer than `patience_s`."""
+        patience = struct.pack("ll", *divmod(int(patience_s * 1_000_000), 1_000_000))
+        self.channel.setblocking(True)
+        self.channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+        self.channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [self.channel.fileno()]))]
+        try:
+            other.channel.sendmsg([bytes(4)], rights)
+        except OSError:
+            return False
         return True
 
     def hear(self, most: int) -> list[bytes]:

@@ -65,14 +65,16 @@ class Answering:
 
     def serve(self) -> None:
         while True:
-            question = json.loads(channels.receive(self._channel))
-            try:
-                line = self._answer(*question)
-            except ValueTooLargeError:
-                line = '["o"]'
-            except BaseException as error:
-                line = '["o"]' if self._out.full else self._raised(error)
-            channels.write(self._channel, line)
+            channels.write(self._channel, self.reply(channels.receive(self._channel)))
+
+    def reply(self, question: bytes) -> str:
+        """The answer to one question, as it goes over the channel."""
+        try:
+            return self._answer(*json.loads(question))
+        except ValueTooLargeError:
+            return '["o"]'
+        except BaseException as error:
+            return '["o"]' if self._out.full else self._raised(error)
 
     def _raised(self, error: BaseException) -> str:
         bases = [type_name(kind) for kind in type(error).__mro__[1:-1]]

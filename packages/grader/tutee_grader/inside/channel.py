@@ -1,6 +1,11 @@
 """The channel of a sandboxed process: it reads framed messages and writes lines."""
 
+import _socket
 import os
+import struct
+
+DESCRIPTOR = struct.Struct("i")
+_SPACE = _socket.CMSG_SPACE(DESCRIPTOR.size)
 
 
 class ProgramEndedError(Exception):
@@ -13,6 +18,15 @@ _read, _write = os.read, os.write  # student code may replace them
 def receive(channel: int) -> bytes:
     """The next message: its length in four bytes, then itself. Ends the process when the caller hangs up."""
     return _exactly(channel, int.from_bytes(_exactly(channel, 4), "little"))
+
+
+def receive_with_descriptor(channel: "_socket.socket") -> tuple[bytes, int]:
+    """The next message, and the descriptor that came with it; -1 where there is none."""
+    size, ancillary, _, _ = channel.recvmsg(4, _SPACE)
+    if not size:
+        os._exit(0)
+    (descriptor,) = DESCRIPTOR.unpack(ancillary[0][2]) if ancillary else (-1,)
+    return _exactly(channel.fileno(), int.from_bytes(size, "little")), descriptor
 
 
 def _exactly(channel: int, size: int) -> bytes:
@@ -28,6 +42,10 @@ def _exactly(channel: int, size: int) -> bytes:
 
 def write(channel: int, line: str) -> None:
     """Write one line."""
-    data = line.encode("ascii") + b"\n"
+    write_all(channel, line.encode("ascii") + b"\n")
+
+
+def write_all(channel: int, data: bytes) -> None:
+    """Write all of it. Raises OSError where the other end has hung up."""
     while data:
         data = data[_write(channel, data) :]

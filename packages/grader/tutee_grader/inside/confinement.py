@@ -185,6 +185,7 @@ _SPECIAL = {
     "aarch64": {"openat": 56, "ioctl": 29, "clone": 220, "prlimit64": 261, "clone3": 435, "openat2": 437,
                 "sched_getaffinity": 123},
 }  # fmt: skip
+_RECVMSG = {"x86_64": 47, "aarch64": 212}
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _KILL, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
@@ -196,9 +197,10 @@ _TCGETS, _TIOCGWINSZ, _FIONREAD, _FIONCLEX, _FIOCLEX = 0x5401, 0x5413, 0x541B, 0
 _Instruction = tuple[int, int, int, int]  # operation, jump if true, jump if false, operand
 
 
-def seccomp_program() -> bytes:
+def seccomp_program(receives: bool = False) -> bytes:
     """The filter as machine instructions, to be built once and installed in every student's process.
 
+    `receives`: descriptors may come over a channel, as a judge's do.
     Raises OSError on an architecture whose call numbers are not known here.
     """
     if MACHINE not in _ALLOWED:
@@ -207,6 +209,8 @@ def seccomp_program() -> bytes:
     allow = [(_RETURN, 0, 0, _ALLOW)]
     refuse = [(_RETURN, 0, 0, _ERRNO | errno.EPERM)]
     answers = dict.fromkeys(_ALLOWED[MACHINE].values(), allow)
+    if receives:
+        answers[_RECVMSG[MACHINE]] = allow
     # A new thread is welcome, a new process is not.
     answers[special["clone"]] = [*_argument(0), (_ANY_BIT, 0, 1, _CLONE_THREAD), *allow, *refuse]
     for name in ("prlimit64", "sched_getaffinity"):  # of this process, not of another
@@ -265,8 +269,8 @@ def _search(ranges: "list[tuple[int, list[_Instruction]]]") -> "list[_Instructio
 class SeccompFilter:
     """A filter ready to be installed: installing it is one system call."""
 
-    def __init__(self) -> None:
-        program = seccomp_program()
+    def __init__(self, receives: bool = False) -> None:
+        program = seccomp_program(receives)
         self._instructions = ctypes.create_string_buffer(program, len(program))
         # struct sock_fprog: a count, padding, a pointer
         self._program = ctypes.create_string_buffer(

@@ -5,7 +5,6 @@
 Prints the wall and the CPU seconds that it took, its own start left out.
 """
 
-import gc
 import io
 import marshal
 import os
@@ -14,15 +13,16 @@ import sys
 import time
 import types
 
-# What the zygote has loaded, so that both fork the same interpreter.
+# What the zygote has loaded and done, so that both fork the same interpreter.
+import rehearsal
 import zygote
 
 
 def main() -> None:
     programs = marshal.loads(sys.stdin.buffer.read())
     silent = io.StringIO()
-    zygote.warm_up()
-    gc.freeze()
+    rehearsal.rehearse(None)
+    zygote.settle()
     wall_s, cpu_s = time.perf_counter(), _cpu_s()
     for form, source, inputs in programs:
         child = os.fork()

@@ -3,10 +3,10 @@ the program.
 
 It is forked anew for every program and is confined like a student's process. The student's program is not
 here: its module, functions and objects are stand-ins (`Remote`) that ask the student's process, and get
-plain values back. Each question is one line, `q` and JSON; the last line is `d` and `["done", share,
-[[name, outcome, message], ...]]`.
+plain values back. The last line to the caller is `d` and `["done", share, [[name, outcome, message], ...]]`.
 """
 
+import _socket
 import builtins
 import io
 import json
@@ -14,20 +14,112 @@ import marshal
 import os
 import sys
 import types
-from typing import Any
+from typing import Any, NoReturn
 
 import channel as channels
 import confinement
 import instructor
 from channel import ProgramEndedError
 from values import decode, encode, quote
+from zygote_messages import MAX_ANSWER_BYTES
+
+CHUNK_BYTES = 16384  # of one reading; a larger one would be mapped anew each time
+
+
+class Student:
+    """The student's process, on a channel that the caller hands out and that the judge speaks on alone.
+
+    Lines to the caller about it: `s`, a question is not answered at once, so its time must be watched; `f`,
+    that one is answered; `o`, it writes without end; `r`, another process, please; and the process's own
+    line that says why the program does not compile.
+    """
+
+    def __init__(self, caller: "_socket.socket") -> None:
+        self._caller = caller
+        self._channel = -1
+        self._buffer = bytearray()
+        self._is_first = True  # which the caller starts unasked
+        self._is_slow = False
+        self._is_refused = False
+
+    def tell(self, text: str) -> None:
+        """Send a message. Raises ProgramEndedError where there is nobody to read it."""
+        if self._channel < 0:
+            self._meet()
+        data = text.encode()
+        data = len(data).to_bytes(4, "little") + data
+        while data:
+            try:
+                data = data[os.write(self._channel, data) :]
+            except BlockingIOError:
+                self._report_slow()
+            except OSError:
+                self._bury()
+
+    def line(self) -> bytes:
+        """The next line. Raises ProgramEndedError where the process ends instead."""
+        buffer, searched = self._buffer, 0
+        while (end := buffer.find(b"\n", searched)) < 0:
+            searched = len(buffer)
+            try:
+                data = os.read(self._channel, CHUNK_BYTES)
+            except BlockingIOError:
+                self._report_slow()
+                continue
+            except OSError:
+                data = b""
+            buffer += data
+            if not data:
+                self._bury()
+            if len(buffer) > MAX_ANSWER_BYTES:
+                self._report("o")
+                self._bury()
+        line = bytes(buffer[:end])
+        del buffer[: end + 1]
+        if self._is_slow:
+            self._is_slow = False
+            self._report("f")
+        return line
+
+    def _meet(self) -> None:
+        """Take the channel of a process and hear whether the program compiles."""
+        if self._is_refused:
+            raise ProgramEndedError("does not compile")
+        if not self._is_first:
+            self._report("r")
+        self._is_first = False
+        message, self._channel = channels.receive_with_descriptor(self._caller)
+        if self._channel < 0:
+            raise ProgramEndedError(message.decode())
+        line = self.line()
+        if not line.startswith(b'["c"'):
+            self._is_refused = True
+            self._report(line.decode())
+            self._bury()
+
+    def _bury(self) -> NoReturn:
+        """The process has ended, or is about to: the caller says why."""
+        os.close(self._channel)
+        self._channel = -1
+        self._buffer.clear()
+        self._is_slow = False
+        message, _ = channels.receive_with_descriptor(self._caller)
+        raise ProgramEndedError("does not compile" if self._is_refused else message.decode())
+
+    def _report_slow(self) -> None:
+        if not self._is_slow:
+            self._is_slow = True
+            self._report("s")
+
+    def _report(self, line: str) -> None:
+        channels.write(self._caller.fileno(), line)
 
 
 class Asker:
     """Puts questions to the student's process."""
 
-    def __init__(self, channel: int) -> None:
-        self._channel = channel
+    def __init__(self, student: Student) -> None:
+        self._student = student
         self._exceptions: dict[str, type] = {}
         self.calls = 0  # since the program was loaded
         self.processes = 0  # of the program that have ended; objects of an earlier one are gone with it
@@ -35,21 +127,22 @@ class Asker:
     def ask(self, question: str) -> Any:
         """The answer's value. Raises what the student's code raised, or ProgramEndedError."""
         self.calls += 1
-        channels.write(self._channel, "q" + question)
-        while True:
-            answer = json.loads(channels.receive(self._channel))
-            tag = answer[0]
-            if tag == "i":  # the program calls input(); a test may have replaced it by something of its own
-                channels.write(self._channel, "q" + self._input(answer[1]))
-                continue
-            if tag == "gone":
-                self.processes += 1
-                raise ProgramEndedError(str(answer[1]))
-            if tag == "o":
-                raise ProgramEndedError("output limit")
-            if tag == "e":
-                raise self._raised(*answer[1:])
-            return answer[1:]
+        try:
+            self._student.tell(question)
+            while True:
+                answer = json.loads(self._student.line())
+                if answer[0] != "i":
+                    break
+                # The program calls input(); a test may have replaced it by something of its own.
+                self._student.tell(self._input(answer[1]))
+        except ProgramEndedError:
+            self.processes += 1
+            raise
+        if answer[0] == "o":
+            raise ProgramEndedError("output limit")
+        if answer[0] == "e":
+            raise self._raised(*answer[1:])
+        return answer[1:]
 
     def value(self, question: str) -> Any:
         """The answer as a value, with stand-ins for what is not plain."""
@@ -258,13 +351,14 @@ class Program(types.ModuleType):
 
 def serve(channel: int, seccomp: "confinement.SeccompFilter | None") -> None:
     """Confine this process, then serve the one request that will come."""
+    caller = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, channel)
     confinement.die_with_parent()
     if seccomp is not None:
         seccomp.install()
     form, tests, modules, names, memory_bytes, cpu_s, max_score = marshal.loads(channels.receive(channel))
     confinement.limit_program(memory_bytes, cpu_s)
     sys.stdin = io.StringIO("")
-    asker = Asker(channel)
+    asker = Asker(Student(caller))
     sys.modules.update(dict.fromkeys(modules, Program("program", asker)))
     code = marshal.loads(tests)
     if form == "falcon":

@@ -70,11 +70,11 @@ def serve(channel: int, seccomp: "confinement.SeccompFilter | None") -> None:
             return
         answer('["c"]')
         if form == "stdio":
-            _run_scripts(code, inputs, output_bytes, answer)
+            run_scripts(code, inputs, output_bytes, answer)
         elif form == "serve":
             answering.Answering(code, output_bytes, channel).serve()
         else:
-            _run_calls(code, inputs, output_bytes, answer)
+            run_calls(code, inputs, output_bytes, answer)
     finally:
         os._exit(0)
 
@@ -101,7 +101,12 @@ class Streams:
         )
 
 
-_made_ahead = [Streams()]  # in the zygote, which spares every child the making of its first
+_made_ahead: list[Streams] = []
+
+
+def make_ahead() -> None:
+    """In the zygote: spares every child the making of its first streams."""
+    _made_ahead[:] = [Streams()]
 
 
 def redirect(stdin: bytes, output_bytes: int) -> Output:
@@ -115,7 +120,7 @@ def redirect(stdin: bytes, output_bytes: int) -> Output:
     return streams.out
 
 
-def _run_calls(code: types.CodeType, tests: list, output_bytes: int, answer: Callable[[str], None]) -> None:
+def run_calls(code: types.CodeType, tests: list, output_bytes: int, answer: Callable[[str], None]) -> None:
     out = redirect(b"", output_bytes)
     module = types.ModuleType("program")
     sys.modules["program"] = module
@@ -149,7 +154,7 @@ def _run_calls(code: types.CodeType, tests: list, output_bytes: int, answer: Cal
         answer(line)
 
 
-def _run_scripts(
+def run_scripts(
     code: types.CodeType, inputs: list[bytes], output_bytes: int, answer: Callable[[str], None]
 ) -> None:
     for stdin in inputs:

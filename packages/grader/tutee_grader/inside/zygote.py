@@ -1,6 +1,6 @@
 """The warm interpreter: started once in the sandbox, it forks a fresh student's process for every program.
 
-    python -s -S -P zygote.py CONTROL_FD SCRATCH student|judge
+    python -s -S -P zygote.py CONTROL_FD SCRATCH student|judge [CORE]
 
 It never sees a program: each child reads its program from a channel of its own, so the memory that the next
 child inherits holds nothing of the one before. Control messages, one datagram each:
@@ -15,7 +15,6 @@ import builtins
 import gc
 import json
 import os
-import struct
 import sys
 import types
 from collections.abc import Callable
@@ -31,16 +30,15 @@ import copy  # noqa: F401
 import functools  # noqa: F401
 import itertools  # noqa: F401
 import math  # noqa: F401
-import random
 import re  # noqa: F401
 import string  # noqa: F401
 import time  # noqa: F401
 
 import confinement
+import rehearsal
 import student
+from channel import DESCRIPTOR
 from zygote_messages import REAPED
-
-DESCRIPTOR = struct.Struct("i")
 
 
 def role_module(role: str) -> types.ModuleType:
@@ -65,7 +63,6 @@ def prepare() -> None:
     builtins.exit = builtins.quit = leave  # type: ignore[assignment]
     sys.modules["turtle"] = Turtle("turtle")
     sys.argv = ["program.py"]
-    random.seed(student.SEED)
     sys.path = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
 
 
@@ -76,11 +73,6 @@ class Turtle(types.ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         return lambda *arguments, **options: self
-
-
-def warm_up() -> None:
-    """Compiles something, so that no child is the first to: what it sets up for good takes a millisecond."""
-    compile("def warm(up):\n    return [up]\n", "warm", "exec")
 
 
 def confine(scratch: str) -> dict[str, object]:
@@ -167,6 +159,16 @@ def clean(folder: str) -> bool:
         return False
 
 
+def settle() -> None:
+    """The last act before the first fork: what is there stays where it is."""
+    gc.collect()
+    _kept.extend(rehearsal.fill_holes())
+    gc.freeze()
+
+
+_kept: list[object] = []
+
+
 def serve(control: "_socket.socket", scratch: str, serve_child: Callable[[int], None]) -> None:
     """Fork and reap at the caller's word, until it hangs up."""
     children: list[int] = []
@@ -214,20 +216,21 @@ def main() -> None:
     control = _socket.socket(fileno=int(sys.argv[1]))
     scratch = sys.argv[2]
     role = role_module(sys.argv[3])
+    if sys.argv[4:]:
+        os.sched_setaffinity(0, {int(sys.argv[4])})
     prepare()
     active = confine(scratch)
     seccomp = None
     try:
-        seccomp = confinement.SeccompFilter()
+        seccomp = confinement.SeccompFilter(receives=role is not student)
         active["seccomp"] = check_seccomp(seccomp)
     except OSError as error:
         active["seccomp"] = False
         active["seccomp error"] = str(error)
     control.send(b"H" + json.dumps(active).encode())
     os.dup2(1, 2)  # from here on nothing may write to the caller's terminal
-    warm_up()
-    gc.collect()
-    gc.freeze()
+    rehearsal.rehearse(None if role is student else role)
+    settle()
     serve(control, scratch, lambda channel: role.serve(channel, seccomp))
 
 
