@@ -1,6 +1,7 @@
 """The sandbox itself: what it says of itself, what it refuses, and what it survives."""
 
 import contextlib
+import json
 import os
 import select
 import shutil
@@ -16,7 +17,7 @@ from tutee_grader import Grader, SandboxError, WeakSandboxError, feedback
 from tutee_grader import grader as grader_module
 from tutee_grader.cache import Cache
 from tutee_grader.doctor import protections
-from tutee_grader.worker import ScratchFolder
+from tutee_grader.worker import INSIDE, ScratchFolder
 
 RIGHT = "def f(n): return n"
 
@@ -133,6 +134,76 @@ def test_an_interrupted_call_leaves_a_grader_that_works(calls):
         with pytest.raises(KeyboardInterrupt):
             list(made._pool.grade(programs()))
         assert made.grade([(assignment, RIGHT)])[0].grade == 100.0
+
+
+def test_a_program_that_sleeps_is_ended_though_others_keep_the_grader_busy(calls):
+    assignment = calls(("f(1)", "1"), limits="{seconds: 0.3}")
+    most, given = 8000, 0
+
+    def programs():
+        nonlocal given
+        yield 0, assignment, "import time\ntime.sleep(1000)"
+        while given < most:
+            given += 1
+            yield given, assignment, f"{RIGHT}  # {given}"
+
+    with Grader(2, bubblewrap=False) as made:
+        verdict = next(verdict for index, verdict in made._pool.grade(programs()) if index == 0)
+        assert [test.outcome for test in verdict.tests] == ["timeout"]
+        assert given < most
+
+
+def test_a_grader_with_a_worker_for_every_core_keeps_each_to_its_own():
+    cores = os.sched_getaffinity(0)
+    with Grader(len(cores), bubblewrap=False) as made:
+        assert {frozenset(os.sched_getaffinity(group)) for group in made.process_groups()} == {
+            frozenset({core}) for core in cores
+        }
+    if len(cores) > 1:
+        with Grader(1, bubblewrap=False) as made:
+            assert [os.sched_getaffinity(group) for group in made.process_groups()] == [cores]
+
+
+REHEARSAL = r"""
+import builtins, io, json, random, re, os, subprocess, sys
+import judge, rehearsal, student
+role = judge if sys.argv[1] == "judge" else None
+def seen():
+    names = ("__main__", "program", "tests", "cs110", "cs110.autograder")
+    streams = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
+    modules = [id(sys.modules.get(name)) for name in names]
+    return [*modules, *(id(getattr(sys, name)) for name in streams), id(builtins.input), os.listdir(".")]
+before = seen()
+rehearsal.rehearse(role)
+after = seen()
+drawn = random.random()
+random.seed(student.SEED)
+read, write = os.pipe()
+os.dup2(write, 2)
+def free():
+    sys._debugmallocstats()
+    report = os.read(read, 1 << 16).decode()
+    return int(re.search(r"bytes in available blocks += +([\d,]+)", report)[1].replace(",", ""))
+holes = free()
+kept = rehearsal.fill_holes()
+print(json.dumps([before == after, drawn == random.random(), holes, free()]))
+"""
+
+
+@pytest.mark.parametrize("role", ["student", "judge"])
+def test_a_rehearsal_leaves_no_trace_and_no_holes(role, tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-s", "-S", "-P", "-c", REHEARSAL, role],
+        env={"PYTHONPATH": str(INSIDE)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    is_as_before, draws_alike, holes_before, holes_after = json.loads(run.stdout)
+    assert is_as_before
+    assert draws_alike
+    assert holes_after < holes_before / 4
 
 
 def test_closing_leaves_no_process_and_no_folder():

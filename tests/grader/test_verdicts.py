@@ -294,6 +294,23 @@ def test_after_a_hang_a_judge_goes_on_with_a_fresh_process(any_grader, write):
     assert outcomes(any_grader.grade([(assignment, program)])[0]) == ["passed", "timeout", "passed"]
 
 
+def test_a_judge_that_thinks_after_a_slow_answer_does_not_use_up_its_time(any_grader, write):
+    source = (
+        "import time\nfrom prog import f\ndef test():\n    f(1)\n    time.sleep(0.6)\n    assert f(2) == 2\n"
+    )
+    limits = Limits(seconds=1)
+    assignment = replace(Assignment.load(write(**{"test.py": source}), tests="unittest"), limits=limits)
+    program = "import time\ndef f(n):\n    if n == 1: time.sleep(0.7)\n    return n\n"
+    assert outcomes(any_grader.grade([(assignment, program)])[0]) == ["passed"]
+
+
+def test_many_quick_answers_to_a_judge_share_the_time_of_the_program(any_grader, write):
+    source = "from prog import f\ndef test_a():\n    for n in range(10**6): f(n)\n"
+    limits = Limits(seconds=0.2)
+    assignment = replace(Assignment.load(write(**{"test.py": source}), tests="unittest"), limits=limits)
+    assert outcomes(any_grader.grade([(assignment, "def f(n): return n\n")])[0]) == ["timeout"]
+
+
 @pytest.mark.parametrize(
     ("body", "outcome"),
     [

@@ -149,7 +149,7 @@ class Trial:
         child = self._student
         if child is not None and child.worker.scratch_is_full():
             self._kill(child, Outcome.OUTPUT_LIMIT)
-        elif child is not None and self._asked and self.budget.is_over(child, now, self._asked):
+        elif child is not None and self.budget.is_over(child, now, self._asked or now):
             self._kill(child, Outcome.TIMEOUT)
         elif now - self._began > 10 * (JUDGE_SECONDS + self.budget.seconds):
             self._judge.kill()

@@ -24,6 +24,7 @@ INSIDE = Path(__file__).parent / "inside"
 SCRATCH_BYTES = 16 << 20
 START_TIMEOUT_S = 20.0
 REPLY_TIMEOUT_S = 20.0
+CHUNK_BYTES = 65536  # of one reading; a larger one would be mapped anew each time
 READY = 2  # children forked ahead: one at work, one waiting
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
@@ -237,7 +238,7 @@ class Child:
         buffer = self.buffer
         while len(buffer) <= most:
             try:
-                data = self.channel.recv(262144)
+                data = self.channel.recv(CHUNK_BYTES)
             except OSError:  # nothing there, or the other end was reset
                 break
             if not data:

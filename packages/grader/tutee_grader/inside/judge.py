@@ -48,38 +48,46 @@ class Student:
             self._meet()
         data = text.encode()
         data = len(data).to_bytes(4, "little") + data
-        while data:
+        while True:
             try:
                 data = data[os.write(self._channel, data) :]
             except BlockingIOError:
-                self._report_slow()
+                pass
             except OSError:
                 self._bury()
+            if not data:
+                return
+            self._report_slow()
 
     def line(self) -> bytes:
         """The next line. Raises ProgramEndedError where the process ends instead."""
-        buffer, searched = self._buffer, 0
+        buffer, searched, is_late = self._buffer, 0, False
         while (end := buffer.find(b"\n", searched)) < 0:
             searched = len(buffer)
-            try:
-                data = os.read(self._channel, CHUNK_BYTES)
-            except BlockingIOError:
-                self._report_slow()
-                continue
-            except OSError:
-                data = b""
-            buffer += data
-            if not data:
-                self._bury()
-            if len(buffer) > MAX_ANSWER_BYTES:
+            if searched > MAX_ANSWER_BYTES:
                 self._report("o")
                 self._bury()
+            if is_late:
+                self._report_slow()
+            is_late = True
+            buffer += self._read()
         line = bytes(buffer[:end])
         del buffer[: end + 1]
         if self._is_slow:
             self._is_slow = False
             self._report("f")
         return line
+
+    def _read(self) -> bytes:
+        try:
+            data = os.read(self._channel, CHUNK_BYTES)
+        except BlockingIOError:  # the patience that the caller set on the channel is over
+            return b""
+        except OSError:
+            data = b""
+        if not data:
+            self._bury()
+        return data
 
     def _meet(self) -> None:
         """Take the channel of a process and hear whether the program compiles."""

@@ -173,6 +173,11 @@ def _be_a_judge(judge: types.ModuleType) -> None:
 
 def fill_holes() -> list[object]:
     """Small objects in every free block of the memory that Python has cut up so far; to be kept."""
+    return [_block(size) for size, free in _free_blocks() for _ in range(free)]
+
+
+def _free_blocks() -> list[tuple[int, int]]:
+    """Sizes in bytes, and how many blocks of each are free, as Python's allocator reports them."""
     reader, writer = os.pipe()
     errors = os.dup(2)
     os.dup2(writer, 2)
@@ -188,8 +193,7 @@ def fill_holes() -> list[object]:
     os.close(reader)
     rows = [line.split() for line in report.decode().splitlines()]
     # class, size, pools, blocks in use, free blocks
-    sizes = [map(int, row) for row in rows if len(row) == 5 and all(cell.isdigit() for cell in row)]
-    return [_block(size) for _, size, _, _, free in sizes for _ in range(free)]
+    return [(int(row[1]), int(row[4])) for row in rows if len(row) == 5 and all(map(str.isdigit, row))]
 
 
 def _block(size: int) -> object:

@@ -136,6 +136,8 @@ def _refused(attempt: object) -> bool:
 
 def clean(folder: str) -> bool:
     """Empty the folder, however deep: step by step down and up again, without recursion or long paths."""
+    if not os.listdir(folder):
+        return True
     os.chdir(folder)
     levels = [os.listdir(".")]
     path: list[str] = []
