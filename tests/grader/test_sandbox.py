@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,7 +16,6 @@ import pytest
 
 from tutee_grader import Grader, SandboxError, WeakSandboxError, feedback
 from tutee_grader import grader as grader_module
-from tutee_grader.cache import Cache
 from tutee_grader.doctor import protections
 from tutee_grader.worker import INSIDE, ScratchFolder
 
@@ -57,8 +57,19 @@ def test_what_a_weak_sandbox_says_is_not_kept(monkeypatch, calls, tmp_path):
     assignment, file = calls(("f(1)", "1")), tmp_path / "verdicts.sqlite"
     with pytest.warns(UserWarning, match="allowed"), Grader(1, bubblewrap=False, cache=file) as weak:
         weak.grade([(assignment, RIGHT)])
-    with contextlib.closing(Cache(file)) as cache:
-        assert cache.get(assignment.fingerprint, RIGHT) is None
+    assert not file.exists()
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+def test_what_one_mode_of_the_sandbox_says_is_not_passed_off_as_the_others(calls, tmp_path):
+    assignment, file = calls(("f(1)", "1")), tmp_path / "verdicts.sqlite"
+    grades = []
+    for bubblewrap in (False, False, True):
+        with Grader(1, bubblewrap=bubblewrap, cache=file) as made:
+            grades.append(made.grade([(assignment, RIGHT)])[0].grade)
+        with contextlib.closing(sqlite3.connect(file)) as database, database:
+            database.execute("UPDATE verdicts SET verdict = replace(verdict, '[100.0,', '[7.0,')")
+    assert grades == [100.0, 7.0, 100.0]
 
 
 def test_bubblewrap_asked_for_and_absent_is_refused(monkeypatch):

@@ -1,4 +1,5 @@
-"""Verdicts kept across runs, found by the content of program and assignment and the grader's version."""
+"""Verdicts kept across runs, found by the content of program and assignment, the grader's version and the
+protections it was graded under."""
 
 import hashlib
 import json
@@ -11,9 +12,10 @@ from tutee_grader.version import VERSION
 
 
 class Cache:
-    """A SQLite file; several processes may use it at once."""
+    """A SQLite file, which several processes may use at once; `protections` are those of its grader."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, protections: str) -> None:
+        self._version = f"{VERSION} {platform.python_version()} {protections} "
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode=WAL")
@@ -27,18 +29,16 @@ class Cache:
 
     def get(self, fingerprint: str, program: str) -> Verdict | None:
         row = self._database.execute(
-            "SELECT verdict FROM verdicts WHERE key = ?", (_key(fingerprint, program),)
+            "SELECT verdict FROM verdicts WHERE key = ?", (self._key(fingerprint, program),)
         ).fetchone()
         return verdict_from_text(row[0]) if row else None
 
     def put(self, fingerprint: str, program: str, verdict: Verdict) -> None:
-        row = (_key(fingerprint, program), verdict_to_text(verdict))
+        row = (self._key(fingerprint, program), verdict_to_text(verdict))
         self._database.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", row)
 
-
-def _key(fingerprint: str, program: str) -> bytes:
-    version = f"{VERSION} {platform.python_version()} {fingerprint} "
-    return hashlib.sha256(version.encode() + program.encode()).digest()
+    def _key(self, fingerprint: str, program: str) -> bytes:
+        return hashlib.sha256(f"{self._version}{fingerprint} {program}".encode()).digest()
 
 
 def verdict_to_text(verdict: Verdict) -> str:

@@ -1,5 +1,6 @@
 """The grader: programs in, verdicts out, in the order asked."""
 
+import json
 import os
 import shutil
 import threading
@@ -41,11 +42,13 @@ class Grader:
         bubblewrap: bool | None = None,
     ) -> None:
         self._lock = threading.Lock()
-        self._cache = Cache(Path(cache)) if cache is not None else None
+        self._cache: Cache | None = None
         self._pool, self.protections = _start(workers or len(os.sched_getaffinity(0)), bubblewrap)
         self._finish = weakref.finalize(self, self._pool.close)  # also where the caller forgets
         missing = [name for name in REQUIRED if not self.protections.get(name)]
         if not missing:
+            # What a program in a weak sandbox came to would not be believed by later runs.
+            self._cache = Cache(Path(cache), self.protections_text) if cache is not None else None
             return
         lacks = f"this machine lacks {', '.join(missing)}, so student programs could harm it"
         if not allow_weak and os.environ.get(ALLOW_WEAK) != "1":
@@ -54,10 +57,11 @@ class Grader:
                 f"{lacks}; use a kernel with Landlock (5.13 on), or write `tutee --allow-weak-sandbox ...`"
             )
         warnings.warn(f"{lacks}; a weak sandbox was allowed", stacklevel=2)
-        if self._cache is not None:
-            # What a program in a weak sandbox came to is not believed by later runs.
-            self._cache.close()
-            self._cache = None
+
+    @property
+    def protections_text(self) -> str:
+        """The protections in force as JSON, as a table of verdicts names them."""
+        return json.dumps(self.protections, sort_keys=True)
 
     def __enter__(self) -> "Grader":
         return self

@@ -1,6 +1,5 @@
 """Verdicts as the rows of a table."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,9 +26,8 @@ VERDICTS = pl.Schema(_COLUMNS)
 def grade_rows(grader: Grader, rows: pl.DataFrame, assignments: Mapping[str, Assignment]) -> pl.DataFrame:
     """The VERDICTS of a few rows."""
     pairs = [(assignments[name], code) for name, code in rows.select("assignment", "code").iter_rows()]
-    protections = json.dumps(grader.protections, sort_keys=True)
     records = [
-        verdict_row(submission_id, verdict, protections)
+        verdict_row(submission_id, verdict, grader.protections_text)
         for submission_id, verdict in zip(rows["submission_id"], grader.grade(pairs), strict=True)
     ]
     return pl.DataFrame(records, schema=VERDICTS)
