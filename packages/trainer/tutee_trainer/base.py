@@ -144,69 +144,98 @@ def _train(
     """Trains until `config.tokens`, or until the held-out loss no longer falls; keeps the best weights."""
     import torch
 
+    optimizers = _optimizers(model, config)
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    rates = [group["lr"] for group in groups]
+    watch = _Watch(model, held, config, pad)
+    seen = steps = 0
+    losses: list[float] = []
+    with tqdm(total=config.tokens, desc="base", unit="token", unit_scale=True, disable=None) as bar:
+        for batch in _batches(stream, config.batch_tokens):
+            done = seen / config.tokens
+            scale = min(1.0, (done + 0.001) / config.warmup) * max(0.05, 1 - done)
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate * scale
+            loss, mine = _loss(model, batch, pad)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            size = len(batch) * max(len(ids) for ids, _ in batch)
+            seen, steps = seen + size, steps + 1
+            losses.append(mine)
+            bar.update(size)
+            if seen >= config.tokens * (len(watch.history) + 1) / config.evaluations:
+                bar.set_postfix(watch.look(seen, steps, losses))
+                losses = []
+                if seen >= config.tokens or watch.is_enough:
+                    break
+    watch.restore()
+    return {
+        "steps": steps,
+        "tokens": seen,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "validation_loss": watch.best,
+        "history": watch.history,
+        "config": config.model_dump(),
+    }
+
+
+def _optimizers(model: PreTrainedModel, config: Base) -> list[torch.optim.Optimizer]:
+    import torch
+
     from tutee_trainer.muon import Muon
 
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     # Muon (Jordan et al. 2024) for the layers' matrices reaches AdamW's loss in a third of the steps here.
-    optimizers = [
+    return [
         Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay),
         torch.optim.AdamW(rest, lr=config.embedding_learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-    rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
-    started, cpu = time.perf_counter(), time.process_time()
-    history: list[dict[str, float]] = []
-    best, best_weights, worse = float("inf"), None, 0
-    seen = steps = 0
-    losses: list[float] = []
-    bar = tqdm(total=config.tokens, desc="base", unit="token", unit_scale=True, disable=None)
-    for batch in _batches(stream, config.batch_tokens):
-        done = seen / config.tokens
-        scale = min(1.0, (done + 0.001) / config.warmup) * max(0.05, 1 - done)
-        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate * scale
-        loss, mine = _loss(model, batch, pad)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        size = len(batch) * max(len(ids) for ids, _ in batch)
-        seen, steps = seen + size, steps + 1
-        losses.append(mine)
-        bar.update(size)
-        if seen >= config.tokens * (len(history) + 1) / config.evaluations:
-            value = _held_out(model, held, config.batch_tokens, pad)
-            history.append(
-                {
-                    "tokens": seen,
-                    "steps": steps,
-                    "loss": round(sum(losses) / len(losses), 4),
-                    "validation_loss": round(value, 4),
-                    "seconds": round(time.perf_counter() - started, 1),
-                    "cpu_seconds": round(time.process_time() - cpu, 1),
-                }
-            )
-            bar.set_postfix(loss=f"{history[-1]['loss']:.3f}", validation=f"{value:.3f}")
-            losses = []
-            worse = 0 if value < best else worse + 1
-            if value < best:
-                best = value
-                best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-            if seen >= config.tokens or worse >= config.patience:
-                break
-    bar.close()
-    if best_weights is not None:
-        model.load_state_dict(best_weights)
-    return {
-        "steps": steps,
-        "tokens": seen,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "validation_loss": best,
-        "history": history,
-        "config": config.model_dump(),
-    }
+
+
+class _Watch:
+    """Looks at the loss of held-out dialogs now and then, and keeps the weights that had the lowest."""
+
+    def __init__(self, model: PreTrainedModel, held: list[Example], config: Base, pad: int) -> None:
+        self._model, self._held, self._config, self._pad = model, held, config, pad
+        self._started, self._cpu = time.perf_counter(), time.process_time()
+        self._weights: dict[str, torch.Tensor] | None = None
+        self._worse = 0
+        self.best = float("inf")
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the loss has not fallen for as many looks as are allowed."""
+        return self._worse >= self._config.patience
+
+    def look(self, tokens: int, steps: int, losses: list[float]) -> dict[str, str]:
+        """Adds a line to the history; returns the losses as a progress bar shows them."""
+        value = _held_out(self._model, self._held, self._config.batch_tokens, self._pad)
+        loss = sum(losses) / len(losses)
+        self.history.append(
+            {
+                "tokens": tokens,
+                "steps": steps,
+                "loss": round(loss, 4),
+                "validation_loss": round(value, 4),
+                "seconds": round(time.perf_counter() - self._started, 1),
+                "cpu_seconds": round(time.process_time() - self._cpu, 1),
+            }
+        )
+        self._worse = 0 if value < self.best else self._worse + 1
+        if value < self.best:
+            self.best = value
+            self._weights = {name: tensor.clone() for name, tensor in self._model.state_dict().items()}
+        return {"loss": f"{loss:.3f}", "validation": f"{value:.3f}"}
+
+    def restore(self) -> None:
+        """Gives the model the best weights back."""
+        if self._weights is not None:
+            self._model.load_state_dict(self._weights)
 
 
 def _tensors(batch: Sequence[Example], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
