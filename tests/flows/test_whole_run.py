@@ -1,11 +1,15 @@
 """`tutee retrain` with nothing left out, on a model of a few thousand weights. Everyone here is made up."""
 
+import contextlib
 import re
 import sqlite3
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 import yaml
 
@@ -57,10 +61,34 @@ def log() -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+class Killer(threading.Thread):
+    """Kills the first process of a stage that it sees at work in a folder, as a lack of memory would."""
+
+    def __init__(self, stage: str, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self.stage, self.folder = stage, folder
+        self.killed: list[list[str]] = []
+
+    def run(self) -> None:
+        while not self.killed:
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error):
+                    command = process.cmdline()
+                    if self.stage in command and Path(process.cwd()) == self.folder:
+                        process.kill()
+                        self.killed.append(command)
+            time.sleep(0.02)
+
+
 @pytest.fixture(scope="module")
-def first(tmp_path_factory, make):
-    """The project after its first run, and what that run said."""
-    project = make(tmp_path_factory.mktemp("whole"))
+def killer(tmp_path_factory) -> Killer:
+    return Killer("pairs", tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def first(killer, make):
+    """The project after its first run, in which one stage was killed once, and what that run said."""
+    project = make(killer.folder)
     folder = project.add_course("small").parent
     (folder / "course.yaml").write_text(COURSE)
     log().write_csv(folder / "log.csv")
@@ -71,6 +99,7 @@ def first(tmp_path_factory, make):
     project.edit("params.yaml", "preset: tiny", "preset: few")
     project.edit("params.yaml", "ingest: {}", "ingest: {max_quarantined: 0.5}")
     project.edit("params.yaml", "gate: {}", "gate: {min_coverage: 0}")
+    killer.start()
     run = project.tutee("retrain", "small", timeout=400)
     assert run.returncode == 0, run.stdout + run.stderr
     return project, run.stdout + run.stderr
@@ -85,6 +114,11 @@ def written(path: Path) -> str:
         with closing(sqlite3.connect(path)) as database:
             return "\n".join(database.iterdump())
     return content.decode("latin-1")
+
+
+def test_a_stage_that_is_killed_from_outside_is_tried_again(first, killer) -> None:
+    assert len(killer.killed) == 1
+    assert killer.killed[0][-2:] == ["pairs", "small"]
 
 
 def test_nothing_that_names_a_student_leaves_the_log(first) -> None:
