@@ -1,3 +1,7 @@
+import ast
+from contextlib import suppress
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -96,6 +100,17 @@ EDITS = [
     ("number)", "number"),
     ("sep=result", "sep=number"),
     ("sep=", "result="),
+    ("'odd', sep=result", "*numbers, sep=result"),
+    ("'odd', sep=result", "sep=result, *numbers"),
+    ("*numbers, sep=result", "sep=result, *numbers"),
+    ("    result = 0", '    """It\'s\n    a "sum\'s" """  # don\'t\n    result = 0'),
+    ("don't", "won't"),
+    ("\n", "\r\n"),
+    ("return result", "return None"),
+    ("return None", "return"),
+    ("0", "0or 1"),
+    ("% 2:", "% 2 == (number):"),
+    ("(number)", "number"),
 ]
 FULL = LOOP.replace(
     "    return",
@@ -118,6 +133,63 @@ def test_telling_programs_apart_without_parsing_never_errs(first, second):
         after = after.replace(old, new)
     trees = normalise(before), normalise(after)
     assert same_tree(before, after) == (before == after if None in trees else trees[0] == trees[1])
+
+
+# Pairs that a reader of lines and tokens, without a parser, is easily wrong about.
+CORNERS = [
+    ("x = 1 # a", "x = 1 # \x00"),
+    ("# a\rx = 1", "# a\rx = 2"),
+    ("x = 1 # a\r\n", "x = 1\r\n"),
+    ("x = 'a\\\nb'\ny", "x = 'a\\\r\nb'\r\ny"),
+    (f"x = 0x{'f' * 9000}", f"x = 0x{'f' * 9000} # b"),
+    ('def f():\n """\n it\'s """ # don\'t', 'def f():\n """\n it\'s """ # won\'t'),
+    ("x = 'a\\\nit\"s' # don\"t", "x = 'a\\\nit\"s' # won\"t"),
+    ('x = """ a "b"\n c""" # d"s', 'x = """ a "b"\n c""" # e"s'),
+    ('def f():\n """Add\n a, b"""', 'def f():\n """A\\\ndd\n a, b"""'),
+    ("x = 1 \\\n\ny = 2", "x = 1 \\\ny = 2"),
+    ("print(end='', *x)", "print(*x, end='')"),
+    ("print(x or'a')", "print(x or 'a')"),
+    ("x = r'a'", "x = 'a'"),
+    ("x = b'a'", "x = 'a'"),
+    ("x = 0xfor y", "x = 0xf or y"),
+    ("def f(): return", "def f(): return None"),
+    ("def f(): pass", "def f() -> None: pass"),
+    ("x[1:2]", "x[1:2:None]"),
+    ("x[1:2]", "x[1:2:]"),
+    ("x = ...", "x = Ellipsis"),
+    ("x = 1e999", "x = inf"),
+    ("{**x}", "{None: x}"),
+    ("x = range(y)", "x = len(y)"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")
+@pytest.mark.parametrize(("first", "second"), CORNERS)
+def test_corners_of_the_language_are_told_apart_as_the_parser_tells_them(first, second):
+    trees = []
+    for code in (first, second):
+        with suppress(SyntaxError, ValueError):
+            trees.append(ast.dump(ast.parse(code)))
+    same = len(trees) == 2 and trees[0] == trees[1]
+    assert same_tree(first, second) == same_tree(second, first) == same
+    if len(trees) == 2:
+        assert (normalise(first) == normalise(second)) == same
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("if x == 1: x()\nx = 2", "if (y) == 1: y()\ny = 2", True),
+        ("len = 3\nprint(len (x))", "max = 3\nprint(max (x))", True),
+        ("def f():\n def g(): pass\n g()", "def f():\n def h(): pass\n h()", True),
+        ("def f():\n def  g(): pass\n g()", "def f():\n def \\\n h(): pass\n h()", True),
+        ("for x in y: x()", "for z in y: z()", True),
+        ("x = len(y)\nx()", "z = max(y)\nz()", False),
+        ("f(x=1)\nx = 2", "f(y=1)\ny = 2", False),
+    ],
+)
+def test_a_program_under_other_names_is_the_same_where_the_names_are_its_own(first, second, same):
+    assert same_tree(first, second) == same_tree(second, first) == same
 
 
 def test_two_texts_that_do_not_parse_are_the_same_only_when_equal():

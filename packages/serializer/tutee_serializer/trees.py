@@ -64,7 +64,7 @@ def _write(tree: ast.Module) -> str:
             if item.ctx.__class__ is not ast.Load:
                 bound.add(item.id)
         elif kind is ast.Constant:
-            out.append(repr(item.value))
+            out.append(f"={item.value!r}")  # a part left out is None, and a name may be Ellipsis
         elif kind is list:
             out.append(f"[{len(item)}]")
             stack.extend(reversed(item))
@@ -109,20 +109,32 @@ def _members(scope: ast.Module | ast.ClassDef) -> set[str]:
     return members
 
 
+# What looks ahead in the patterns below says again how a match begins: other places are passed over faster.
 # What a parser would not see: strings and comments. A string in group 1 or 2 is its own content.
 _QUIET = re.compile(
-    r'''[rbuRBU]{1,2}(?="|')|"""(?:\\.|[^\\])*?"""|\'{3}(?:\\.|[^\\])*?\'{3}'''
-    r"""|"([^"\\\n]*)"|'([^'\\\n]*)'|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\#[^\n]*""",
+    r'''(?=[rbuRBU"\'#])(?:(?<!\w)[rbuRBU]{1,2}(?="|')|"""(?:\\.|[^\\])*?"""|\'{3}(?:\\.|[^\\])*?\'{3}'''
+    r"""|"(?!"")([^"\\\n]*)"|'(?!'')([^'\\\n]*)'"""
+    r"""|"(?!"")(?:\\.|[^"\\\n])*"|'(?!'')(?:\\.|[^'\\\n])*'|\#[^\n]*)""",
     re.DOTALL,
 )
-_NUMBER = r"0[xXoObB]\w+|(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9_]+)?[jJ]?"
-_TOKEN = re.compile(rf"{_NUMBER}|\.?\w+|[-+*/%<>=!&|^~@\[\]{{}}]")
-_VARIABLE = re.compile(r"(?<![.\w])[^\W\d]\w*(?!\w|\s*=)")
+_NUMBER = (
+    r"0[xX][0-9a-fA-F_]+|0[oObB][0-9_]+"
+    r"|(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9_]+)?[jJ]?"
+)
+_TOKEN = re.compile(rf"(?=[^\s(),:;])(?:{_NUMBER}|\.?\w+|[-+*/%<>=!&|^~@\[\]{{}}])")
+# Where Python binds a name, no bracket opens behind it, unless it is a function's or a class's.
+_BINDABLE = re.compile(r"\b(?:def|class)[\s\\]+(\w+)|\b([A-Za-z_]\w*)\b(?![ \t]*\()")
 _ELIF = re.compile(r"\belif\b")  # the same tree as `else:` and an `if` inside
 _LONG = re.compile(r"\"{3}|'{3}|\\")  # what lets a string or a statement span lines
 _PLAIN = re.compile(r"0|[1-9][0-9]*")
-# f-strings hold code; a blank after a dot may part an attribute; other letters have several spellings.
-_HARD = re.compile(r"""\.[\s\\]|(?<!\w)(?:[fFtT][rR]?|[rR][fFtT])["']""")
+_HUGE = re.compile(r"0[xXoObB]\w{500}")  # Python may parse it and then refuse to write it in decimal
+# f-strings hold code; a blank after a dot may part an attribute; a starred argument has one place in the
+# tree, before keywords or behind them; a carriage return ends a line alone or with a newline, which a
+# backslash then takes away together; nothing parses with a NUL.
+_HARD = re.compile(
+    r"""(?=[.fFtTrR,\n\r\\\0])(?:\.[\s\\]|(?<!\w)(?:[fFtT][rR]?|[rR][fFtT])["']|[,\n]\s*\*"""
+    r"""|\\\r|\r[^\n]|\0)"""
+)
 _cached = lru_cache(maxsize=10_000)(normalise)
 
 
@@ -134,17 +146,21 @@ def same_tree(a: str, b: str) -> bool:
     """
     if a == b:
         return True
-    ours, theirs = _changed_lines(a, b)
-    if not (_is_hard(ours) or _is_hard(theirs)):
+    start, ours, theirs = _changed_lines(a, b)
+    if not (_is_hard(ours) or _is_hard(theirs) or any(map(_is_open, (a[:start], ours, theirs)))):
         if _surely_differ(a, b, ours, theirs):
             return False
-        if _code_lines(ours) == _code_lines(theirs) and not _LONG.search(a) and not _LONG.search(b):
+        if _code_lines(ours) == _code_lines(theirs) and not _LONG.search(ours + theirs):
             return _parses(a)
-    tree = _cached(a)
-    return tree is not None and tree == _cached(b)
+    # What lacks something is the likelier not to parse, and then the tree of the other is not needed.
+    short, long = sorted((a, b), key=len)
+    tree = _cached(short)
+    return tree is not None and tree == _cached(long)
 
 
 def _parses(code: str) -> bool:
+    if _HUGE.search(code):
+        return normalise(code) is not None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -172,7 +188,7 @@ def _surely_differ(a: str, b: str, ours: str, theirs: str) -> bool:
         return True
     if strings is not None and other_strings is not None and strings != other_strings:
         return True
-    renamed = False
+    renamed = set()
     for one, other in zip(tokens, other_tokens, strict=True):
         if one == other:
             continue
@@ -183,15 +199,32 @@ def _surely_differ(a: str, b: str, ours: str, theirs: str) -> bool:
         elif keyword.iskeyword(one) or keyword.iskeyword(other):
             return True
         else:
-            renamed = True
-    return renamed and not (_is_hard(a) or _is_hard(b) or "import" in a or _is_renaming(a, b))
+            renamed.add((one, other))
+    if not renamed or _is_hard(a) or _is_hard(b) or "import" in a:
+        return False
+    if any(f"{one}(" in ours or f"{other}(" in theirs for one, other in renamed):
+        before, after = zip(*renamed, strict=True)
+        if not (_may_be_bound(a).issuperset(before) and _may_be_bound(b).issuperset(after)):
+            return True
+    return not _is_renaming(a, b)
 
 
 def _is_hard(code: str) -> bool:
-    return not code.isascii() or _HARD.search(code) is not None
+    if not code.isascii():  # other letters have several spellings
+        return True
+    marked = "." in code or "*" in code or "'" in code or '"' in code or "\r" in code or "\0" in code
+    return marked and _HARD.search(code) is not None
 
 
-def _changed_lines(a: str, b: str) -> tuple[str, str]:
+def _is_open(code: str) -> bool:
+    """Whether a string, or by a backslash a line, may go on behind these lines."""
+    if "\\" not in code and '"""' not in code and "'''" not in code:
+        return False
+    return _is_hard(code) or any(mark in _QUIET.sub("", code) for mark in "\"'\\")
+
+
+def _changed_lines(a: str, b: str) -> tuple[int, str, str]:
+    """Where the lines begin that differ, and those lines of each program."""
     old, new = a.split("\n"), b.split("\n")
     start, end = 0, 0
     shorter = min(len(old), len(new))
@@ -199,7 +232,8 @@ def _changed_lines(a: str, b: str) -> tuple[str, str]:
         start += 1
     while end < shorter - start and old[-1 - end] == new[-1 - end]:
         end += 1
-    return "\n".join(old[start : len(old) - end]), "\n".join(new[start : len(new) - end])
+    before = sum(map(len, old[:start])) + start
+    return before, "\n".join(old[start : len(old) - end]), "\n".join(new[start : len(new) - end])
 
 
 def _tokens(code: str) -> tuple[list[str], str | None]:
@@ -207,16 +241,30 @@ def _tokens(code: str) -> tuple[list[str], str | None]:
     strings: str | None = ""
     if '"' in code or "'" in code or "#" in code:
         for match in _QUIET.finditer(code):
-            if match[0][0] == "#":
+            if match[0][0] in "#rbuRBU":
                 continue
             content = match[1] if match[1] is not None else match[2]
             strings = None if content is None or strings is None else strings + content
         code = _QUIET.sub(" ", code)
-    return _TOKEN.findall(_ELIF.sub("else if", code)), strings
+    if "elif" in code:
+        code = _ELIF.sub("else if", code)
+    return _TOKEN.findall(code), strings
+
+
+def _may_be_bound(code: str) -> set[str]:
+    """All names but those that are only called, which none of a program's own is."""
+    return {name for names in _BINDABLE.findall(code) for name in names}
 
 
 def _is_renaming(a: str, b: str) -> bool:
     """Whether the variables of `b` may be those of `a` under other names, one for one."""
-    ours, theirs = (_VARIABLE.findall(_ELIF.sub("else if", _QUIET.sub(" ", code))) for code in (a, b))
-    names = set(zip(ours, theirs, strict=False))
-    return len(ours) == len(theirs) and len(names) == len(set(ours)) == len(set(theirs))
+    ours, theirs = _tokens(a)[0], _tokens(b)[0]
+    if len(ours) != len(theirs):
+        return False
+    names = {
+        (one, other)
+        # Before an equals sign may stand the name of an argument, which is not renamed.
+        for one, other, after in zip(ours, theirs, [*ours[1:], ""], strict=True)
+        if after != "=" and one.isidentifier()
+    }
+    return len(names) == len({one for one, _ in names}) == len({other for _, other in names})
