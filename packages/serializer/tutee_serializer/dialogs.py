@@ -59,12 +59,14 @@ def serialize(
 def _write(rows: pl.DataFrame, format: Format) -> pl.DataFrame:
     """Adds each student turn (`written`), and whether it opens or closes work on its assignment."""
     piece = ["dialog", "assignment"]
-    previous = rows.select(pl.col("code").shift(1).over(piece)).to_series()
-    pairs = zip(previous.to_list(), rows["code"].to_list(), strict=True)
-    shown = tqdm(pairs, "writing turns", rows.height, disable=None, leave=False)
+    codes = rows["code"].to_list()
+    opens = rows.select(opens=pl.int_range(pl.len()).over(piece) == 0)["opens"]
+    steps = zip(opens.to_list(), ["", *codes], codes, strict=False)
+    shown = tqdm(steps, "writing turns", rows.height, disable=None, leave=False)
+    written = [write_turn(format, None if first else before, code) for first, before, code in shown]
     return rows.with_columns(
-        pl.Series("written", [write_turn(format, before, code) for before, code in shown], pl.String),
-        opens=pl.int_range(pl.len()).over(piece) == 0,
+        opens,
+        pl.Series("written", written, pl.String),
         closes=pl.int_range(pl.len()).reverse().over(piece) == 0,
         last=pl.col("turn") == pl.col("turn").max().over("dialog"),
     )

@@ -120,10 +120,11 @@ def select(graded: pl.DataFrame, course: Course, config: Serialize) -> tuple[pl.
 
 def _changed(rows: pl.DataFrame) -> pl.Series:
     """Whether each submission is the first of its trajectory or has another tree than the one before."""
-    before = rows.select(pl.col("code").shift(1).over(TRAJECTORY)).to_series()
-    pairs = zip(before.to_list(), rows["code"].to_list(), strict=True)
+    codes = rows["code"].to_list()
+    first = rows.select(pl.int_range(pl.len()).over(TRAJECTORY) == 0).to_series().to_list()
+    pairs = zip(first, ["", *codes], codes, strict=False)
     shown = tqdm(pairs, "comparing attempts", rows.height, disable=None, leave=False)
-    return pl.Series([old is None or not same_tree(old, new) for old, new in shown], dtype=pl.Boolean)
+    return pl.Series([starts or not same_tree(old, new) for starts, old, new in shown], dtype=pl.Boolean)
 
 
 def _join_messages(rows: pl.DataFrame) -> pl.DataFrame:
