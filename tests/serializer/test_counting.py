@@ -51,12 +51,16 @@ def gpt2(pre_tokenizer=None):
     return tokenizer
 
 
-def _of_another_pattern():
-    # Signs take the newlines behind them, as in the tokenizers of later models.
-    words = pre_tokenizers.Split(Regex(r"[^\s\w]+\n*|\w+|\s+"), "isolated")
+def _of_pattern(pattern):
+    words = pre_tokenizers.Split(Regex(pattern), "isolated")
     return gpt2(
         pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     )
+
+
+def _of_another_pattern():
+    # Signs take the newlines behind them, as in the tokenizers of later models.
+    return _of_pattern(r"[^\s\w]+\n*|\w+|\s+")
 
 
 def _without_pattern():
@@ -119,12 +123,14 @@ def _whole(tokenizer, texts):
 
 
 GPT2 = gpt2()
+TINY = _of_pattern(counting.WORDS)
 
 
+@pytest.mark.parametrize("tokenizer", [GPT2, TINY], ids=["gpt2", "tiny"])
 @settings(max_examples=300, deadline=None)
-@given(TEXTS)
-def test_lines_counted_apart_come_to_what_whole_texts_come_to(texts):
-    assert count_tokens(GPT2, pl.Series(texts, dtype=pl.String)).to_list() == _whole(GPT2, texts)
+@given(texts=TEXTS)
+def test_lines_counted_apart_come_to_what_whole_texts_come_to(tokenizer, texts):
+    assert count_tokens(tokenizer, pl.Series(texts, dtype=pl.String)).to_list() == _whole(tokenizer, texts)
 
 
 @pytest.mark.parametrize("make", OTHERS)
@@ -140,12 +146,13 @@ def test_what_a_post_processor_adds_to_each_text_is_not_counted():
     assert count_tokens(tokenizer, pl.Series([PROGRAM])).to_list() == _whole(tokenizer, [PROGRAM])
 
 
-def test_a_line_that_texts_share_is_encoded_once(monkeypatch):
+@pytest.mark.parametrize("tokenizer", [GPT2, TINY], ids=["gpt2", "tiny"])
+def test_a_line_that_texts_share_is_encoded_once(monkeypatch, tokenizer):
     seen = []
     encode = counting._encode
     monkeypatch.setattr(
         counting, "_encode", lambda tokenizer, texts: seen.extend(texts) or encode(tokenizer, texts)
     )
-    count_tokens(GPT2, pl.Series([PROGRAM, PROGRAM + "print(f(3))\n", PROGRAM]))
+    count_tokens(tokenizer, pl.Series([PROGRAM, PROGRAM + "print(f(3))\n", PROGRAM]))
     assert len(seen) == len(set(seen))
     assert sum(map(len, seen)) < 1.5 * len(PROGRAM)

@@ -6,9 +6,12 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tutee_serializer import counting
 from tutee_serializer.formats import read_turn, write_turn
-from tutee_trainer.conversations import Conversation, pieces
+from tutee_trainer.conversations import Conversation, counter, pieces
+from tutee_trainer.model import train_tokenizer
 from tutee_trainer.practice import Practice, bound_names, rename
+from tutee_trainer.preset import Preset
 
 
 def words(content: str) -> int:
@@ -33,6 +36,22 @@ def test_each_turn_stands_in_one_piece_that_fits(
     assert set(kept) <= set(turns)
     if budget >= 100:  # room for the longest turn with all that goes with it
         assert kept == turns
+
+
+def test_turns_counted_together_count_as_they_do_alone(
+    conversation: Callable[..., Conversation], preset: Preset
+) -> None:
+    dialog = conversation([("def f(n):\n    return n\n", 0.0), ("def f(n):\n    return  n + 1\n\n", 100.0)])
+    tokenizer = train_tokenizer(preset, [message["content"] for message in dialog.messages])
+    assert counting._cuts_at_lines(tokenizer.backend_tokenizer)
+    count = counter(tokenizer, [dialog])
+    for message in dialog.messages:
+        turn = f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n"
+        markup = "<|im_start|>{}\n<|im_end|>\n"
+        longer = len(tokenizer(markup.format("assistant")).input_ids) - len(
+            tokenizer(markup.format(message["role"])).input_ids
+        )
+        assert count(message["content"]) == len(tokenizer(turn).input_ids) + longer
 
 
 def test_turns_give_back_the_programs(conversation: Callable[..., Conversation]) -> None:

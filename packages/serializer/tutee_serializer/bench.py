@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from tutee_serializer.counting import count_tokens
+from tutee_serializer.counting import WORDS, count_tokens
 from tutee_serializer.course import Course
 from tutee_serializer.dialogs import serialize
 from tutee_serializer.errors import SerializerEnvironmentError, SerializerError
@@ -36,10 +36,10 @@ def bench_serializer(rows: int = 1_000_000, sample: int = 20_000) -> dict[str, A
     dialogs and the token count of each of their prefixes, our way and the usual way. Prints and returns it.
 
     Grading is left out: verdicts come from the generated scores. Every measurement is a process of its
-    own. Ours tokenizes each distinct line once, which is exact for the tokenizer that the bench trains
-    and not for every other (see `counting`). The usual way (pandas, a group per student and assignment,
-    each prefix rendered and tokenized again) is given our syntax trees and our turns, and must come to
-    the same counts.
+    own. The tokenizer is one like the tiny preset's, for which ours has to tokenize each distinct line only
+    once; for others it is each distinct turn (see `counting`). The usual way (pandas, a group per student
+    and assignment, each prefix rendered and tokenized again) is given our syntax trees and our turns, and
+    must come to the same counts.
     """
     tenth = _apart(_logs_to_dialogs, max(rows // 10, 1))
     whole = _apart(_logs_to_dialogs, rows)
@@ -125,13 +125,15 @@ def _sample(folder: Path, rows: int) -> Path:
 
 def _tokenizer(codes: pl.Series) -> Any:
     try:
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     except ImportError as error:
         raise SerializerEnvironmentError(
             "the bench tokenizes: pip install 'tutee-serializer[bench]'"
         ) from error
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = pre_tokenizers.Split(Regex(WORDS), "isolated")
+    as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, as_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=2048,

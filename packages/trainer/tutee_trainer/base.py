@@ -56,9 +56,9 @@ def train_base(preset: Preset, places: Places) -> Trained:
     texts = (message["content"] for dialog in learnt[levels[0]] for message in dialog.messages)
     tokenizer = train_tokenizer(preset, texts)
     model = new_model(preset, tokenizer)
-    examples = _Examples(tokenizer, preset, preset.base)
-    stream = examples.stream(learnt[levels[0]], learnt["none"])
     drawn = random.Random(preset.base.seed).sample(held, min(HELD, len(held)))
+    examples = _Examples(tokenizer, preset, preset.base, [*learnt[levels[0]], *learnt["none"], *drawn])
+    stream = examples.stream(learnt[levels[0]], learnt["none"])
     training = _train(model, stream, examples.of(drawn), preset.base, tokenizer.pad_token_id)
     training["dialogs"] = len(learnt[levels[0]])
     with whole(base) as folder:
@@ -80,10 +80,16 @@ def train_base(preset: Preset, places: Places) -> Trained:
 class _Examples:
     """Turns dialogs into examples: the student's tokens weigh 1, the others `prompt_weight`."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, preset: Preset, config: Base) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        preset: Preset,
+        config: Base,
+        dialogs: Sequence[Conversation],
+    ) -> None:
         self._tokenizer, self._config = tokenizer, config
         self._longest = preset.dialog.max_length
-        self._count = counter(tokenizer)
+        self._count = counter(tokenizer, dialogs)
 
     def of(self, dialogs: Sequence[Conversation]) -> list[Example]:
         return [

@@ -1,13 +1,13 @@
 """Dialogs as training reads them: messages, and the programs inside the student's turns."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from tutee_serializer.counting import count_tokens
 from tutee_serializer.formats import TASK, read_turn
 from tutee_serializer.truncation import truncate
 from tutee_trainer.errors import TrainerInputError
@@ -81,13 +81,21 @@ def read_dialogs(path: Path, format: str, feedback: str, split: str) -> list[Con
     ]
 
 
-def counter(tokenizer: Any) -> Callable[[str], int]:
-    """Counts the tokens of a turn with this content, the chat template's markup included."""
-    header = len(tokenizer.encode("<|im_start|>assistant\n<|im_end|>\n", add_special_tokens=False))
+def counter(tokenizer: Any, dialogs: Iterable[Conversation] = ()) -> Callable[[str], int]:
+    """Counts the tokens of a turn with this content, the chat template's markup included.
 
-    @cache
+    Those of `dialogs` are counted now, all together; others when they are asked for.
+    """
+    markup = "<|im_start|>assistant\n<|im_end|>\n"
+    contents = {message["content"] for dialog in dialogs for message in dialog.messages}
+    texts = pl.Series([markup, *contents], dtype=pl.String)
+    header, *sizes = count_tokens(tokenizer.backend_tokenizer, texts)
+    counted = dict(zip(contents, sizes, strict=True))
+
     def count(content: str) -> int:
-        return header + len(tokenizer.encode(content, add_special_tokens=False))
+        if content not in counted:
+            counted[content] = len(tokenizer.encode(content, add_special_tokens=False))
+        return int(header + counted[content])
 
     return count
 

@@ -36,7 +36,7 @@ def train_dapo(preset: Preset, places: Places, assignments: Mapping[str, Assignm
         raise TrainerInputError(f"{places.model('sft')}: missing; run `tutee train sft` first")
     hush()
     model, tokenizer = load_base(preset, places.model("base"))
-    prompts = _prompts(preset, places, assignments, counter(tokenizer))
+    prompts = _prompts(preset, places, assignments, tokenizer)
     random.Random(preset.dapo.seed).shuffle(prompts)
     adapted = load_adapter(model, places.model("sft"), seed=preset.dapo.seed)
     room, format = preset.dialog.max_new_tokens, preset.dialog.format
@@ -83,13 +83,15 @@ def train_dapo(preset: Preset, places: Places, assignments: Mapping[str, Assignm
 
 
 def _prompts(
-    preset: Preset, places: Places, assignments: Mapping[str, Assignment], count: Any
+    preset: Preset, places: Places, assignments: Mapping[str, Assignment], tokenizer: Any
 ) -> list[Prompt]:
     """What training students were shown before each turn but the first, and what they then did."""
     format = preset.dialog.format
     names = {task_turn(format, assignment.task): name for name, assignment in assignments.items()}
+    dialogs = read_dialogs(places.dialogs, format, preset.dialog.feedback, "train")
+    count = counter(tokenizer, dialogs)
     prompts = []
-    for dialog in read_dialogs(places.dialogs, format, preset.dialog.feedback, "train"):
+    for dialog in dialogs:
         for turn in dialog.turns():
             name = names.get(dialog.messages[turn.task]["content"])
             if name is None or turn.previous is None:

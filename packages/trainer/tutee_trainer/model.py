@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutee_serializer.card import StudentCard
+from tutee_serializer.counting import WORDS
 from tutee_serializer.formats import markers
 from tutee_trainer.errors import TrainerEnvironmentError, TrainerError, TrainerInputError
 from tutee_trainer.preset import Preset, PretrainedModel, TinyModel
@@ -20,10 +21,7 @@ TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 
 def train_tokenizer(preset: Preset, texts: Iterable[str]) -> PreTrainedTokenizerBase:
-    """A byte-level BPE tokenizer of `texts` that holds the format's markers as single tokens.
-
-    A newline and the blanks after it make one token, so that an indented line costs no more than another.
-    """
+    """A byte-level BPE tokenizer of `texts` that holds the format's markers as single tokens."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -38,10 +36,9 @@ def train_tokenizer(preset: Preset, texts: Iterable[str]) -> PreTrainedTokenizer
             f"markers of format {preset.dialog.format} alone need {least}"
         )
     tokenizer = Tokenizer(models.BPE())
-    words = Regex(r"\n *| ?[A-Za-z_]+|[0-9]| +(?=\S)| ?[^\sA-Za-z_0-9]+|\s+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(words, "isolated"),
+            pre_tokenizers.Split(Regex(WORDS), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

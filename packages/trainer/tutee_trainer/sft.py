@@ -24,7 +24,7 @@ def train_sft(preset: Preset, places: Places, method: Literal["sft", "para"] = "
     dialogs = read_dialogs(places.dialogs, preset.dialog.format, feedback, "train")
     hush()
     model, tokenizer = load_base(preset, places.model("base"))
-    count = counter(tokenizer)
+    count = counter(tokenizer, dialogs)
     rows = [
         {"messages": piece} for dialog in dialogs for piece in pieces(dialog, preset.dialog.max_length, count)
     ]
