@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -182,6 +183,10 @@ def running(bundle: Path, folder: Path) -> Iterator[subprocess.Popen]:
     process.log, process.port = log, port
     try:
         wait(process, f"http://127.0.0.1:{port}", seconds=240)
+        deadline = time.monotonic() + 60
+        while "is ready at" not in log.read_text():  # it notices a moment later itself
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
         yield process
     finally:
         end(process)
