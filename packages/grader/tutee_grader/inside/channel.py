@@ -30,14 +30,13 @@ def receive_with_descriptor(channel: "_socket.socket") -> tuple[bytes, int]:
 
 
 def _exactly(channel: int, size: int) -> bytes:
-    parts = []
-    while size:
-        data = _read(channel, size)
-        if not data:
+    data = _read(channel, size)
+    while len(data) < size:
+        more = _read(channel, size - len(data))
+        if not more:
             os._exit(0)
-        parts.append(data)
-        size -= len(data)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        data += more
+    return data
 
 
 def write(channel: int, line: str) -> None:

@@ -123,7 +123,6 @@ def rehearse(judge: types.ModuleType | None) -> None:
         else:
             sys.modules[name] = module
     random.seed(student.SEED)
-    student.make_ahead()
 
 
 _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")

@@ -88,17 +88,19 @@ def silent_input(prompt: object = "") -> str:
 
 
 class Streams:
-    """Standard input, output and error of one run of a program."""
+    """Standard input, output and error of one run of a program, in their places in `sys`."""
 
     def __init__(self) -> None:
         self.stdin = io.BytesIO()
         self.out = Output()
         self.errors = Output()
-        self.text = (
+        text = (
             io.TextIOWrapper(self.stdin, "utf-8"),
             io.TextIOWrapper(self.out, "utf-8", "replace"),
             io.TextIOWrapper(self.errors, "utf-8", "replace"),
         )
+        sys.stdin, sys.stdout, sys.stderr = text
+        sys.__stdin__, sys.__stdout__, sys.__stderr__ = text  # type: ignore[misc]
 
 
 _made_ahead: list[Streams] = []
@@ -112,11 +114,10 @@ def make_ahead() -> None:
 def redirect(stdin: bytes, output_bytes: int) -> Output:
     """Fresh standard streams with this input; returns what will be printed."""
     streams = _made_ahead.pop() if _made_ahead else Streams()
-    streams.stdin.write(stdin)
-    streams.stdin.seek(0)
+    if stdin:
+        streams.stdin.write(stdin)
+        streams.stdin.seek(0)
     streams.out.limit = streams.errors.limit = output_bytes
-    sys.stdin, sys.stdout, sys.stderr = streams.text
-    sys.__stdin__, sys.__stdout__, sys.__stderr__ = streams.text  # type: ignore[misc]
     return streams.out
 
 
