@@ -9,6 +9,8 @@ around the call) is evaluated here, outside, over the plain values that came bac
 import ast
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 _NAMES = {
@@ -82,17 +84,27 @@ class Clause:
     def holds(self, values: list[Any]) -> bool:
         """Whether the clause is true of what the calls returned. Raises what the expression raises."""
         names = {f"_{index}": value for index, value in enumerate(values)}
-        return bool(eval(self.expression, {"__builtins__": {}}, _NAMES | names))
+        return bool(eval(_compiled(self.expression), {"__builtins__": {}}, _NAMES | names))
 
     def expected(self) -> str | None:
         """The literal a lone call is compared with, as text; None where the clause is of another shape."""
-        node = ast.parse(self.expression, mode="eval").body
-        if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq | ast.Is):
-            sides = [node.left, node.comparators[0]]
-            rest = [side for side in sides if not (isinstance(side, ast.Name) and side.id == "_0")]
-            if len(rest) == 1:
-                return ast.unparse(rest[0])
-        return None
+        return _expected(self.expression)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(expression: str) -> CodeType:
+    return compile(expression, "<clause>", "eval", dont_inherit=True)
+
+
+@lru_cache(maxsize=4096)
+def _expected(expression: str) -> str | None:
+    node = ast.parse(expression, mode="eval").body
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq | ast.Is):
+        sides = [node.left, node.comparators[0]]
+        rest = [side for side in sides if not (isinstance(side, ast.Name) and side.id == "_0")]
+        if len(rest) == 1:
+            return ast.unparse(rest[0])
+    return None
 
 
 def read_clauses(source: str) -> list[Clause]:
