@@ -15,7 +15,8 @@ from collections.abc import Iterable
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 # Called by every new process: without errno and conversions by type it is several times as fast.
-_prctl = ctypes.PyDLL(None).prctl
+_prctl, _setrlimit = ctypes.PyDLL(None).prctl, ctypes.PyDLL(None).setrlimit
+_soft_and_hard = (ctypes.c_ulong * 2)()  # struct rlimit
 
 MACHINE = os.uname().machine
 
@@ -117,7 +118,7 @@ def die_with_parent() -> None:
 
 def _done(result: int) -> None:
     if result != 0:
-        raise OSError("a prctl call was refused")
+        raise OSError("a call that confines this process was refused")
 
 
 # --- Limits ---------------------------------------------------------------------------------------------------------
@@ -136,8 +137,9 @@ def limit_process() -> None:
 
 def limit_program(memory_bytes: int, cpu_s: int) -> None:
     """Address space and CPU time of one program."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+    for limit, value in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CPU, cpu_s)):
+        _soft_and_hard[:] = [value, value]
+        _done(_setrlimit(limit, _soft_and_hard))
 
 
 # --- seccomp --------------------------------------------------------------------------------------------------------
