@@ -1,6 +1,7 @@
 """The gate between a trained adapter and the service."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,8 +14,9 @@ class Gate(BaseModel):
 
     The best of `candidates` by score is the challenger. The score is coverage times the mean of `likeness`,
     so that a step the student never took counts as one that is nothing like the real one. A challenger
-    becomes champion where its coverage reaches `min_coverage` and its score exceeds, by more than
-    `min_gain`, that of BASE and that of the champion, all on the same test set.
+    becomes champion where its coverage reaches `min_coverage`, its score is not below BASE's by more than
+    chance (below the score of the lower ends of BASE's 95% intervals), and it exceeds the champion's by
+    more than `min_gain`, all on the same test set.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,10 +55,12 @@ class Decision:
         )
 
 
-def standing(metrics: pl.DataFrame, method: str, gate: Gate) -> Standing:
+def standing(
+    metrics: pl.DataFrame, method: str, gate: Gate, column: Literal["value", "low"] = "value"
+) -> Standing:
     """A method's figures, from METRICS; a figure that is not defined counts as 0."""
     overall = metrics.filter((pl.col("method") == method) & (pl.col("stratum") == "overall"))
-    values = {name: value or 0.0 for name, value in overall.select("metric", "value").iter_rows()}
+    values = {name: value or 0.0 for name, value in overall.select("metric", column).iter_rows()}
     coverage = values.get("coverage", 0.0)
     likeness = sum(values.get(name, 0.0) for name in gate.likeness) / len(gate.likeness)
     return Standing(method, coverage, coverage * likeness)
@@ -71,20 +75,19 @@ def decide(metrics: pl.DataFrame, gate: Gate, champion: Standing | None) -> Deci
     challenger = max(
         (standing(metrics, method, gate) for method in gate.candidates), key=lambda one: one.score
     )
-    base = standing(metrics, BASE, gate)
+    base = standing(metrics, BASE, gate).score
+    least = standing(metrics, BASE, gate, "low").score
     against = []
     if challenger.coverage < gate.min_coverage:
         against.append(f"coverage {challenger.coverage:.3f} is below min_coverage {gate.min_coverage}")
-    if challenger.score <= base.score + gate.min_gain:
-        against.append(_no_better(challenger, base.score, "BASE", gate))
+    if challenger.score < least:
+        against.append(f"score {challenger.score:.3f} is below BASE's interval, which begins at {least:.3f}")
     if champion and challenger.score <= champion.score + gate.min_gain:
-        against.append(_no_better(challenger, champion.score, "the champion", gate))
-    compared = f"BASE {base.score:.3f}, " + (
+        margin = f" + min_gain {gate.min_gain}" if gate.min_gain else ""
+        against.append(
+            f"score {challenger.score:.3f} does not exceed the champion's {champion.score:.3f}{margin}"
+        )
+    compared = f"BASE {base:.3f}, " + (
         f"champion {champion.score:.3f}" if champion else "no champion to beat"
     )
     return Decision(challenger, tuple(against), compared)
-
-
-def _no_better(challenger: Standing, score: float, whose: str, gate: Gate) -> str:
-    margin = f" + min_gain {gate.min_gain}" if gate.min_gain else ""
-    return f"score {challenger.score:.3f} does not exceed {whose}'s {score:.3f}{margin}"
