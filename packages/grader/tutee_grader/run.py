@@ -84,19 +84,13 @@ class Run:
         return self._start()
 
     def _start(self) -> list[int]:
-        limits = self.assignment.limits
-        request = (
-            "stdio" if self.assignment.form == "stdio" else "calls",
-            self.source,
-            INTERPRETER_BYTES + (limits.memory_mb << 20),
-            math.ceil(self.budget.left_s) + 1,
-            limits.output_kb << 10,
-            not self.assignment.leniency.hide_prompts,
-            _inputs(self.assignment, len(self.results)),
-        )
+        form = "stdio" if self.assignment.form == "stdio" else "calls"
+        prompts = not self.assignment.leniency.hide_prompts
+        inputs = _inputs(self.assignment, len(self.results))
+        request = student_request(form, self.assignment, self.source, self.budget, prompts, inputs)
         self._loaded = False
         self._killed_for = None
-        self._child = Child(self._workers.worker("student"), marshal.dumps(request))
+        self._child = Child(self._workers.worker("student"), request)
         self._test_began = self._child.began
         # Its lines can wait in the channel until it hangs up, which saves a wake-up for each.
         self._poll.register(self._child.channel.fileno(), select.EPOLLRDHUP)
@@ -202,6 +196,24 @@ class Run:
         while_loading = self.assignment.form != "stdio" and not self._loaded
         self.results.append(judgement.ended(test, outcome, "your program" if while_loading else None))
         self._over = while_loading or len(self.results) == len(self.assignment.tests)
+
+
+def student_request(
+    form: str, assignment: Assignment, source: str, budget: Budget, prompts: bool, inputs: bytes
+) -> bytes:
+    """What a student's process is sent: a program, its limits, and what it is to be run on."""
+    limits = assignment.limits
+    return marshal.dumps(
+        (
+            form,
+            source,
+            INTERPRETER_BYTES + (limits.memory_mb << 20),
+            math.ceil(budget.left_s) + 1,
+            limits.output_kb << 10,
+            prompts,
+            inputs,
+        )
+    )
 
 
 @lru_cache(maxsize=256)

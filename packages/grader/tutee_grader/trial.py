@@ -14,7 +14,7 @@ from tutee_grader import judgement
 from tutee_grader.assignment import Assignment, Test
 from tutee_grader.inside.zygote_messages import MAX_ANSWER_BYTES
 from tutee_grader.instructors import compile_tests, student_modules
-from tutee_grader.run import INTERPRETER_BYTES, Budget, Workers
+from tutee_grader.run import Budget, Workers, student_request
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
 from tutee_grader.worker import Child
 
@@ -102,18 +102,9 @@ class Trial:
         if self.budget.is_spent:
             self._judge.tell(str(Outcome.TIMEOUT).encode())
             return
-        limits = self.assignment.limits
-        request = (
-            "serve",
-            self.source,
-            INTERPRETER_BYTES + (limits.memory_mb << 20),
-            math.ceil(self.budget.left_s) + 1,
-            limits.output_kb << 10,
-            False,
-            _NO_TESTS,
-        )
+        request = student_request("serve", self.assignment, self.source, self.budget, False, _NO_TESTS)
         self._killed_for = None
-        self._student = Child(self._workers.worker("student"), marshal.dumps(request))
+        self._student = Child(self._workers.worker("student"), request)
         self._poll.register(self._student.channel.fileno(), select.EPOLLRDHUP)
         self._student.lend(self._judge, PATIENCE_S)
 

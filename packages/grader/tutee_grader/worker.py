@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tutee_grader.errors import GraderEnvironmentError, SandboxError
-from tutee_grader.inside.zygote_messages import REAPED
+from tutee_grader.inside.zygote_messages import CHUNK_BYTES, REAPED, frame
 
 INSIDE = Path(__file__).parent / "inside"
 SCRATCH_BYTES = 16 << 20
 START_TIMEOUT_S = 20.0
 REPLY_TIMEOUT_S = 20.0
-CHUNK_BYTES = 65536  # of one reading; a larger one would be mapped anew each time
 READY = 2  # children forked ahead: one at work, one waiting
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
@@ -214,7 +213,7 @@ class Child:
         """Send one framed message; whether it could be sent."""
         self.channel.settimeout(REPLY_TIMEOUT_S)
         try:
-            self.channel.sendall(len(message).to_bytes(4, "little") + message)
+            self.channel.sendall(frame(message))
         except OSError:
             return False
         self.channel.setblocking(False)
@@ -228,7 +227,7 @@ class Child:
         self.channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [self.channel.fileno()]))]
         try:
-            other.channel.sendmsg([bytes(4)], rights)
+            other.channel.sendmsg([frame(b"")], rights)
         except OSError:
             return False
         return True

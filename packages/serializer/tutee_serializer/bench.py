@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from tutee_serializer.counting import WORDS, count_tokens
+from tutee_serializer.counting import count_tokens, line_words
 from tutee_serializer.course import Course
 from tutee_serializer.dialogs import serialize
 from tutee_serializer.errors import SerializerEnvironmentError, SerializerError
@@ -125,15 +125,13 @@ def _sample(folder: Path, rows: int) -> Path:
 
 def _tokenizer(codes: pl.Series) -> Any:
     try:
-        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     except ImportError as error:
         raise SerializerEnvironmentError(
             "the bench tokenizes: pip install 'tutee-serializer[bench]'"
         ) from error
     tokenizer = Tokenizer(models.BPE())
-    words = pre_tokenizers.Split(Regex(WORDS), "isolated")
-    as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, as_bytes])
+    tokenizer.pre_tokenizer = line_words()
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=2048,

@@ -11,6 +11,14 @@ WORDS = r"\n *| ?[A-Za-z_]+|[0-9]| +(?=\S)| ?[^\sA-Za-z_0-9]+|\s+"
 _CUT = "\0"
 
 
+def line_words() -> Any:
+    """The pre-tokenizer of the library `tokenizers` that splits a text into WORDS, and these into bytes."""
+    from tokenizers import Regex, pre_tokenizers
+
+    words = pre_tokenizers.Split(Regex(WORDS), "isolated")
+    return pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
 def count_tokens(tokenizer: Any, texts: pl.Series) -> pl.Series:
     """The number of tokens of each text, as `tokenizer` (of the library `tokenizers`) encodes it without
     adding special tokens.

@@ -12,7 +12,7 @@ from tutee_serializer.course import Course
 from tutee_serializer.errors import SerializerInputError
 from tutee_serializer.formats import Format, escape, feedback_turn, system_turn, task_turn, write_turn
 from tutee_serializer.schemas import DIALOGS
-from tutee_serializer.selection import TRAJECTORY, Account, Serialize, select
+from tutee_serializer.selection import TRAJECTORY, Account, Serialize, select, steps
 
 _ROLE = pl.Enum(["system", "user", "assistant"])
 
@@ -39,9 +39,9 @@ def serialize(
     ).with_columns(grade=gradable)
     rows, account = select(graded, course, config)
     if rows.is_empty():
-        steps = ", ".join(f"{step}: {count}" for step, count in account.dropped.items() if count)
+        left_out = ", ".join(f"{step}: {count}" for step, count in account.dropped.items() if count)
         raise SerializerInputError(
-            f"{course.file}: not one dialog is left of {account.rows_in} submissions ({steps}); "
+            f"{course.file}: not one dialog is left of {account.rows_in} submissions ({left_out}); "
             "loosen the rules in section `serialize` of params.yaml, or bring a longer log"
         )
     rows = _write(rows, format)
@@ -59,14 +59,10 @@ def serialize(
 def _write(rows: pl.DataFrame, format: Format) -> pl.DataFrame:
     """Adds each student turn (`written`), and whether it opens or closes work on its assignment."""
     piece = ["dialog", "assignment"]
-    codes = rows["code"].to_list()
-    opens = rows.select(opens=pl.int_range(pl.len()).over(piece) == 0)["opens"]
-    steps = zip(opens.to_list(), ["", *codes], codes, strict=False)
-    shown = tqdm(steps, "writing turns", rows.height, disable=None, leave=False)
-    written = [write_turn(format, None if first else before, code) for first, before, code in shown]
+    shown = tqdm(steps(rows, piece), "writing turns", rows.height, disable=None, leave=False)
     return rows.with_columns(
-        opens,
-        pl.Series("written", written, pl.String),
+        pl.Series("written", [write_turn(format, before, code) for before, code in shown], pl.String),
+        opens=pl.int_range(pl.len()).over(piece) == 0,
         closes=pl.int_range(pl.len()).reverse().over(piece) == 0,
         last=pl.col("turn") == pl.col("turn").max().over("dialog"),
     )

@@ -5,6 +5,7 @@ and that counts what it drops.
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Self
 
@@ -120,11 +121,17 @@ def select(graded: pl.DataFrame, course: Course, config: Serialize) -> tuple[pl.
 
 def _changed(rows: pl.DataFrame) -> pl.Series:
     """Whether each submission is the first of its trajectory or has another tree than the one before."""
-    codes = rows["code"].to_list()
-    first = rows.select(pl.int_range(pl.len()).over(TRAJECTORY) == 0).to_series().to_list()
-    pairs = zip(first, ["", *codes], codes, strict=False)
-    shown = tqdm(pairs, "comparing attempts", rows.height, disable=None, leave=False)
-    return pl.Series([starts or not same_tree(old, new) for starts, old, new in shown], dtype=pl.Boolean)
+    shown = tqdm(steps(rows, TRAJECTORY), "comparing attempts", rows.height, disable=None, leave=False)
+    return pl.Series([old is None or not same_tree(old, new) for old, new in shown], dtype=pl.Boolean)
+
+
+def steps(rows: pl.DataFrame, of: list[str]) -> Iterator[tuple[str | None, str]]:
+    """Each program with the one before it, None for the first of each `of`, whose rows stand together."""
+    before = None
+    is_first = rows.select(pl.int_range(pl.len()).over(of) == 0).to_series()
+    for first, code in zip(is_first.to_list(), rows["code"].to_list(), strict=True):
+        yield None if first else before, code
+        before = code
 
 
 def _join_messages(rows: pl.DataFrame) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutee_serializer.card import StudentCard
-from tutee_serializer.counting import WORDS
+from tutee_serializer.counting import line_words
 from tutee_serializer.formats import markers
 from tutee_trainer.errors import TrainerEnvironmentError, TrainerError, TrainerInputError
 from tutee_trainer.preset import Preset, PretrainedModel, TinyModel
@@ -22,7 +22,7 @@ TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 def train_tokenizer(preset: Preset, texts: Iterable[str]) -> PreTrainedTokenizerBase:
     """A byte-level BPE tokenizer of `texts` that holds the format's markers as single tokens."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     if preset.tokenizer is None:
@@ -36,12 +36,7 @@ def train_tokenizer(preset: Preset, texts: Iterable[str]) -> PreTrainedTokenizer
             f"markers of format {preset.dialog.format} alone need {least}"
         )
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(WORDS), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = line_words()
     tokenizer.decoder = decoders.ByteLevel()
     # Markers take their place in the vocabulary after the merges, and stand apart while merges are learnt.
     tokenizer.add_special_tokens([PAD, START, END])

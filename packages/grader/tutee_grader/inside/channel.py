@@ -41,10 +41,6 @@ def _exactly(channel: int, size: int) -> bytes:
 
 def write(channel: int, line: str) -> None:
     """Write one line."""
-    write_all(channel, line.encode("ascii") + b"\n")
-
-
-def write_all(channel: int, data: bytes) -> None:
-    """Write all of it. Raises OSError where the other end has hung up."""
+    data = line.encode("ascii") + b"\n"
     while data:
         data = data[_write(channel, data) :]

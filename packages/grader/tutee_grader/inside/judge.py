@@ -21,9 +21,7 @@ import confinement
 import instructor
 from channel import ProgramEndedError
 from values import decode, encode, quote
-from zygote_messages import MAX_ANSWER_BYTES
-
-CHUNK_BYTES = 16384  # of one reading; a larger one would be mapped anew each time
+from zygote_messages import CHUNK_BYTES, MAX_ANSWER_BYTES, frame
 
 
 class Student:
@@ -46,8 +44,7 @@ class Student:
         """Send a message. Raises ProgramEndedError where there is nobody to read it."""
         if self._channel < 0:
             self._meet()
-        data = text.encode()
-        data = len(data).to_bytes(4, "little") + data
+        data = frame(text.encode())
         while True:
             try:
                 data = data[os.write(self._channel, data) :]

@@ -104,10 +104,14 @@ def test_passed():
 """
 
 
+_STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
+_MODULES = ("__main__", "program", "tests", "cs110", "cs110.autograder")
+
+
 def rehearse(judge: types.ModuleType | None) -> None:
     """Go through the work of a student's process or, given its module, of a judge, and leave no trace."""
     streams = [(name, getattr(sys, name)) for name in _STREAMS]
-    modules = {name: sys.modules.get(name) for name in ("__main__", "program", "tests", "cs110", _CS110)}
+    modules = {name: sys.modules.get(name) for name in _MODULES}
     read = builtins.input
     for _ in range(TIMES):
         if judge is None:
@@ -123,10 +127,6 @@ def rehearse(judge: types.ModuleType | None) -> None:
         else:
             sys.modules[name] = module
     random.seed(student.SEED)
-
-
-_STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
-_CS110 = "cs110.autograder"
 
 
 def _compiled(source: str) -> types.CodeType:

@@ -40,6 +40,9 @@ import student
 from channel import DESCRIPTOR
 from zygote_messages import REAPED
 
+# The streams that Python opened: to drop them, as every child would, takes an eighth of its time.
+_kept: list[object] = [sys.stdin, sys.stdout, sys.stderr]
+
 
 def role_module(role: str) -> types.ModuleType:
     """The module that serves this role, loaded with what it will need."""
@@ -164,13 +167,8 @@ def clean(folder: str) -> bool:
 def settle() -> None:
     """The last act before the first fork: what is there stays where it is."""
     gc.collect()
-    # The streams that Python opened: to drop them, as every child would, takes an eighth of its time.
-    _kept.extend((sys.stdin, sys.stdout, sys.stderr))
     _kept.extend(rehearsal.fill_holes())
     gc.freeze()
-
-
-_kept: list[object] = []
 
 
 def serve(control: "_socket.socket", scratch: str, serve_child: Callable[[int], None]) -> None:
