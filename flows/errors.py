@@ -2,34 +2,18 @@
 
 import errno
 
-
-class FlowsError(Exception):
-    """Something this room cannot do; the message says what, where, and the way out."""
-
-    exit_code = 1
+from tutee_grader.errors import TuteeError
 
 
-class RefusedError(FlowsError):
+class RefusedError(TuteeError):
     """A challenger that may not become champion; the message says why."""
 
 
-class CheckError(FlowsError):
+class CheckError(TuteeError):
     """A check of the user's own files that failed; the message says which and why."""
 
 
-class FlowsInputError(FlowsError):
-    """The user's input is wrong: params.yaml, a course, an argument."""
-
-    exit_code = 2
-
-
-class FlowsEnvironmentError(FlowsError):
-    """The environment lacks something: room on the disk, a folder that can be written, a free lock."""
-
-    exit_code = 3
-
-
-class StageError(FlowsError):
+class StageError(TuteeError):
     """A stage of the pipeline ended with an error, which it has printed itself."""
 
     def __init__(self, stage: str, exit_code: int) -> None:

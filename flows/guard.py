@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.errors import FlowsEnvironmentError
+from tutee_grader.errors import UnavailableError
 
 VARIABLE = "TUTEE_RETRAIN"
 
@@ -17,7 +17,7 @@ VARIABLE = "TUTEE_RETRAIN"
 def alone(file: Path) -> Iterator[None]:
     """Holds `file` locked, so that no other retrain works in this folder meanwhile.
 
-    The kernel frees the lock when this process ends, however it ends. Raises FlowsEnvironmentError where
+    The kernel frees the lock when this process ends, however it ends. Raises UnavailableError where
     another process holds it.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def _lock(descriptor: int, file: Path) -> None:
             if time.monotonic() < patience:
                 time.sleep(0.1)
                 continue
-            raise FlowsEnvironmentError(
+            raise UnavailableError(
                 f"{file}: another retrain (process {file.read_text()}) is at work here; wait for its end"
             ) from None
         else:

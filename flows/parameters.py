@@ -5,61 +5,59 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from flows.errors import FlowsInputError
-from flows.promotion import Gate
-from tutee_evaluator.metrics import Report
-from tutee_evaluator.rollout import Rollout
-from tutee_grader import Grade
-from tutee_serializer.course import Course, problems_of
+from flows.promotion import GateConfig
+from tutee_evaluator.metrics import ReportConfig
+from tutee_evaluator.rollout import RolloutConfig
+from tutee_grader import GradeConfig
+from tutee_grader.config import Section, describe_errors
+from tutee_grader.errors import InputError
+from tutee_serializer.course import Course
 from tutee_serializer.errors import CourseError
-from tutee_serializer.ingest import Ingest
-from tutee_serializer.selection import Serialize
-from tutee_trainer.errors import PresetError
-from tutee_trainer.pairs import Pairs
-from tutee_trainer.preset import FOLDER, Preset
+from tutee_serializer.ingest import IngestConfig
+from tutee_serializer.selection import SerializeConfig
+from tutee_trainer.pairs import PairsConfig
+from tutee_trainer.preset import FOLDER, Preset, PresetError
 
 FILE = Path("params.yaml")
 
 
-class Parameters(BaseModel):
+class Parameters(Section):
     """The whole of params.yaml. `courses` maps a course's name to its file.
 
     Every section must be there, if only as `report: {}`: dvc.yaml says that stages depend on them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     courses: dict[str, str] = Field(min_length=1)
     preset: str
-    ingest: Ingest
-    grade: Grade
-    serialize: Serialize
-    pairs: Pairs
-    rollout: Rollout
-    report: Report
-    gate: Gate
+    ingest: IngestConfig
+    grade: GradeConfig
+    serialize: SerializeConfig
+    pairs: PairsConfig
+    rollout: RolloutConfig
+    report: ReportConfig
+    gate: GateConfig
 
     @classmethod
     def load(cls, file: Path = FILE) -> "Parameters":
-        """Reads params.yaml; raises FlowsInputError with every problem at once."""
+        """Reads params.yaml; raises InputError with every problem at once."""
         try:
             values = yaml.safe_load(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise FlowsInputError(
+            raise InputError(
                 f"{file}: missing in {Path.cwd()}; run `tutee` in the folder that holds dvc.yaml too"
             ) from None
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise FlowsInputError(f"{file}: cannot be read as YAML: {error}") from error
+            raise InputError(f"{file}: cannot be read as YAML: {error}") from error
         if not isinstance(values, dict):
-            raise FlowsInputError(f"{file}: holds no `courses:` and `preset:`")
+            raise InputError(f"{file}: holds no `courses:` and `preset:`")
         # A section that is there with nothing in it (`report:`) has its defaults.
         sections = {name: {} if value is None else value for name, value in values.items()}
         try:
             return cls.model_validate(sections)
         except ValidationError as error:
-            raise FlowsInputError("\n".join(f"{file}: {problem}" for problem in problems_of(error))) from None
+            raise InputError("\n".join(f"{file}: {problem}" for problem in describe_errors(error))) from None
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
     """Everything a stage of `course` (a name in params.yaml, or a course file) is told by files.
 
     `preset` takes the place of the one in params.yaml. `logs=False` leaves unchecked whether the log is
-    there. Raises FlowsInputError with every problem of all the files at once.
+    there. Raises InputError with every problem of all the files at once.
     """
     problems: list[str] = []
     parameters: Parameters | None = None
@@ -83,7 +81,7 @@ def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
     chosen: Preset | None = None
     try:
         parameters = Parameters.load()
-    except FlowsInputError as error:
+    except InputError as error:
         problems.append(str(error))
     courses = parameters.courses if parameters else _courses()
     try:
@@ -101,7 +99,7 @@ def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
         except PresetError as error:
             problems.append(str(error))
     if problems or not (parameters and found and chosen):
-        raise FlowsInputError("\n".join(problems))
+        raise InputError("\n".join(problems))
     return Setup(found, parameters, chosen)
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.errors import FlowsEnvironmentError, FlowsInputError, StageError
+from flows.errors import StageError
+from tutee_grader.errors import InputError, UnavailableError
 from tutee_serializer.places import Places
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Pipeline:
     def of(cls, places: Places) -> "Pipeline":
         """Reads dvc.yaml below `places.root`.
 
-        Raises FlowsInputError where the pipeline is broken or makes no report for the course.
+        Raises InputError where the pipeline is broken or makes no report for the course.
         """
         from dvc.exceptions import DvcException, OutputNotFoundError
         from dvc.repo import Repo
@@ -46,11 +47,11 @@ class Pipeline:
             final = [out.stage for out in repo.find_outs_by_path(str(places.report))]
             order = plan_repro(repo.index.graph, final)
         except OutputNotFoundError:
-            raise FlowsInputError(
+            raise InputError(
                 f"dvc.yaml: no stage writes {places.report}; is {places.course} listed in params.yaml?"
             ) from None
         except DvcException as error:
-            raise FlowsInputError(f"dvc.yaml, params.yaml or the preset: {error}") from error
+            raise InputError(f"dvc.yaml, params.yaml or the preset: {error}") from error
         return cls(repo, places, tuple(stage.addressing for stage in order))
 
     def run(self, stage: str) -> bool:
@@ -64,7 +65,7 @@ class Pipeline:
         try:
             return bool(self.repo.reproduce(stage, single_item=True))
         except LockError as error:
-            raise FlowsEnvironmentError(f"{stage}: another dvc command is at work here: {error}") from error
+            raise UnavailableError(f"{stage}: another dvc command is at work here: {error}") from error
         except ReproductionError as error:
             code = _exit_code(error)
             if code is None:

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tutee_grader.config import Section
 
 BASE = "base"
 
 
-class Gate(BaseModel):
+class GateConfig(Section):
     """Section `gate` of params.yaml.
 
     The best of `candidates` by score is the challenger. The score is coverage times the mean of `likeness`,
@@ -18,8 +20,6 @@ class Gate(BaseModel):
     chance (below the score of the lower ends of BASE's 95% intervals), and it exceeds the champion's by
     more than `min_gain`, all on the same test set.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     candidates: tuple[str, ...] = Field(default=("sft", "dpo", "dapo"), min_length=1)
     likeness: tuple[str, ...] = Field(default=("grade_proximity", "codebleu"), min_length=1)
@@ -56,7 +56,7 @@ class Decision:
 
 
 def standing(
-    metrics: pl.DataFrame, method: str, gate: Gate, column: Literal["value", "low"] = "value"
+    metrics: pl.DataFrame, method: str, gate: GateConfig, column: Literal["value", "low"] = "value"
 ) -> Standing:
     """A method's figures, from METRICS; a figure that is not defined counts as 0."""
     overall = metrics.filter((pl.col("method") == method) & (pl.col("stratum") == "overall"))
@@ -66,7 +66,7 @@ def standing(
     return Standing(method, coverage, coverage * likeness)
 
 
-def decide(metrics: pl.DataFrame, gate: Gate, champion: Standing | None) -> Decision:
+def decide(metrics: pl.DataFrame, gate: GateConfig, champion: Standing | None) -> Decision:
     """Picks the challenger and says whether it may become champion.
 
     `champion` is the present champion's standing on the test set that `metrics` speak of; None where

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.errors import FlowsInputError
+from tutee_grader.errors import InputError
 from tutee_serializer.places import Places
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Registry:
         hashes: Mapping[str, str],
         files: Sequence[Path],
         students: Mapping[str, Sequence[str]],
-        made_up: bool,
+        synthetic: bool,
     ) -> dict[str, Version]:
         """Logs one run with all of the course's models and registers each adapter; returns them by method.
 
@@ -106,7 +106,7 @@ class Registry:
         experiment_id = (
             experiment.experiment_id if experiment else client.create_experiment(self.model, where)
         )
-        tags = {"course": self.places.course, "made_up": str(made_up).lower()}
+        tags = {"course": self.places.course, "synthetic": str(synthetic).lower()}
         run = client.create_run(
             experiment_id, tags={**tags, **{f"dvc.{path}": hash for path, hash in hashes.items()}}
         )
@@ -189,22 +189,22 @@ class Registry:
     def roll_back(self) -> tuple[Version, Version]:
         """Gives the alias champion to the champion before; returns the old one and the new one.
 
-        Raises FlowsInputError where there is no champion, or none before it.
+        Raises InputError where there is no champion, or none before it.
         """
         champion = self.champion()
         before = champion.tags.get("champion_before")
         if before is None:
-            raise FlowsInputError(
+            raise InputError(
                 f"{self.model}: version {champion.number} is the first champion; there is none to go back to"
             )
         self.client.set_registered_model_alias(self.model, CHAMPION, before)
         return champion, self.champion()
 
     def champion(self) -> Version:
-        """The champion; raises FlowsInputError where there is none yet."""
+        """The champion; raises InputError where there is none yet."""
         champion = self.aliased(CHAMPION)
         if champion is None:
-            raise FlowsInputError(
+            raise InputError(
                 f"{self.model}: no version is champion yet; `tutee retrain {self.places.course}` makes one"
             )
         return champion

@@ -9,12 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from flows.errors import FlowsInputError, RefusedError
+from flows.errors import RefusedError
 from flows.examination import examination_of, examine
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.promotion import Standing, decide, standing
 from flows.registry import CHALLENGER, CHAMPION, EXAMINED_ON, LEARNT_FROM, Registry, Version
+from tutee_grader.errors import InputError
 from tutee_serializer.places import Places
 
 GATE = "gate"
@@ -42,7 +43,7 @@ def register(
         hashes=pipeline.hashes(),
         files=[pipeline.places.metrics, pipeline.places.report],
         students=_students(pipeline.places),
-        made_up=setup.course.made_up,
+        synthetic=setup.course.synthetic,
     )
     return versions, True
 
@@ -62,11 +63,11 @@ def promote(
     """Puts the best of the present results to the gate, and makes it champion where it passes.
 
     Returns what the gate said, and whether it was asked now: the same results are put to it once, or
-    `again`. Raises FlowsInputError where the present results are not registered.
+    `again`. Raises InputError where the present results are not registered.
     """
     versions = registry.find(pipeline.fingerprint())
     if not versions:
-        raise FlowsInputError(
+        raise InputError(
             f"{registry.model}: the present results are not registered; "
             f"run `tutee retrain {setup.course.name}`"
         )

@@ -101,8 +101,8 @@ def _pack(setup: Setup, registry: Registry) -> None:
 def _ending(setup: Setup, places: Places, registry: Registry) -> str:
     course = setup.course
     lines = [f"report      {places.report}"]
-    if course.made_up:
-        lines.append("students    made up: no student in this course is real")
+    if course.synthetic:
+        lines.append("students    synthetic: no student in this course is real")
     champion = registry.aliased(CHAMPION)
     if champion is None:
         return "\n".join([*lines, "next        see in the report why the gate let no student through"])

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from flows.errors import FlowsEnvironmentError
+from tutee_grader.errors import UnavailableError
 
 # What a run writes into, next to params.yaml.
 FOLDERS = ("data", "models", "reports", "mlruns", "bentos", ".dvc")
@@ -13,7 +13,7 @@ NEEDED = 300_000_000  # bytes
 
 
 def check(root: Path = Path()) -> None:
-    """Raises FlowsEnvironmentError, which names each folder that cannot be written, or a full disk."""
+    """Raises UnavailableError, which names each folder that cannot be written, or a full disk."""
     problems = []
     for name in FOLDERS:
         folder = root / name
@@ -32,4 +32,4 @@ def check(root: Path = Path()) -> None:
             f"{NEEDED / 1e6:.0f}; free some room, then run again"
         )
     if problems:
-        raise FlowsEnvironmentError("\n".join(problems))
+        raise UnavailableError("\n".join(problems))

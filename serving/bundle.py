@@ -12,8 +12,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from serving.errors import ServingInputError
 from tutee_grader import Assignment
+from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.course import Course
 
@@ -38,7 +38,7 @@ class About:
     """
 
     course: str
-    made_up: bool
+    synthetic: bool
     method: str
     version: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
@@ -63,16 +63,16 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: Path) -> "Bundle":
-        """Reads a folder that `pack` made; raises ServingInputError where it is none."""
+        """Reads a folder that `pack` made; raises InputError where it is none."""
         file = folder / FILE
         try:
             about = About(**json.loads(file.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            raise ServingInputError(
+            raise InputError(
                 f"{file}: missing, so {folder} holds no student to serve; `make retrain` makes one"
             ) from None
         except (ValueError, TypeError) as error:
-            raise ServingInputError(f"{file}: cannot be read ({error}); pack the student again") from error
+            raise InputError(f"{file}: cannot be read ({error}); pack the student again") from error
         return cls(folder, about)
 
     def assignments(self) -> dict[str, Assignment]:
@@ -85,13 +85,13 @@ def pack(adapter: Path, course: Course, destination: Path, about: dict[str, Any]
     """Writes the folder that a service reads, replacing one that is there.
 
     `about` may hold `version` and `metrics`; the rest is known from the course and the student's card.
-    The base is copied along, so that the folder needs nothing outside it. Raises ServingInputError where
+    The base is copied along, so that the folder needs nothing outside it. Raises InputError where
     the base is nowhere on this machine.
     """
     card = StudentCard.load(adapter)
     described = About(
         course=course.name,
-        made_up=course.made_up,
+        synthetic=course.synthetic,
         method=card.method,
         tests=course.assignments.tests,
         **about,
@@ -193,6 +193,6 @@ def _base(card: StudentCard, folder: Path) -> Path:
     try:
         return Path(snapshot_download(card.base, local_files_only=True))
     except (LocalEntryNotFoundError, ValueError) as error:
-        raise ServingInputError(
+        raise InputError(
             f"{folder}: its base model {card.base!r} is neither a folder nor downloaded on this machine"
         ) from error

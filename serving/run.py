@@ -14,7 +14,7 @@ import httpx
 import psutil
 
 from serving.bundle import QUIET, Bundle
-from serving.errors import ServingEnvironmentError
+from tutee_grader.errors import UnavailableError
 
 SERVICE = "serving.service:ArtificialStudent"
 READY_S = 180
@@ -23,7 +23,7 @@ READY_S = 180
 def serve(folder: Path, host: str = "127.0.0.1", port: int = 3000) -> None:
     """Serves the student in `folder` until Ctrl-C or SIGTERM.
 
-    Raises ServingInputError where the folder holds no student, and ServingEnvironmentError where the port
+    Raises InputError where the folder holds no student, and UnavailableError where the port
     is taken or the service does not come up.
     """
     about = Bundle.load(folder).about
@@ -45,7 +45,7 @@ def serve(folder: Path, host: str = "127.0.0.1", port: int = 3000) -> None:
         end(service)
         for one, handler in before.items():
             signal.signal(one, handler)
-    raise ServingEnvironmentError(
+    raise UnavailableError(
         f"the service ended by itself with exit code {service.returncode}; its last lines above say why"
     )
 
@@ -63,14 +63,14 @@ def start(folder: Path, host: str, port: int) -> "subprocess.Popen[bytes]":
 
 
 def wait(service: "subprocess.Popen[bytes]", address: str, seconds: float = READY_S) -> None:
-    """Returns when the service answers; raises ServingEnvironmentError when it ends or takes too long."""
+    """Returns when the service answers; raises UnavailableError when it ends or takes too long."""
     deadline = time.monotonic() + seconds
     seen: set[int] = set()
     while time.monotonic() < deadline:
         now = workers(service)
         # BentoML starts a worker that failed anew, for ever.
         if service.poll() is not None or seen - now:
-            raise ServingEnvironmentError("the service could not start; its last lines above say why")
+            raise UnavailableError("the service could not start; its last lines above say why")
         seen |= now
         try:
             # A proxy that the environment names is not for this machine's own address.
@@ -78,7 +78,7 @@ def wait(service: "subprocess.Popen[bytes]", address: str, seconds: float = READ
             return
         except httpx.HTTPError:
             time.sleep(0.2)
-    raise ServingEnvironmentError(f"the service was not ready after {seconds:.0f} s")
+    raise UnavailableError(f"the service was not ready after {seconds:.0f} s")
 
 
 def workers(service: "subprocess.Popen[bytes]") -> set[int]:
@@ -104,13 +104,13 @@ def end(service: "subprocess.Popen[bytes]", seconds: float = 20) -> None:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises ServingEnvironmentError where nothing can listen there."""
+    """Raises UnavailableError where nothing can listen there."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-            raise ServingEnvironmentError(
+            raise UnavailableError(
                 f"port {port} of {host} {reason}; choose another one, as in `tutee serve --port {port + 1}`"
             ) from error

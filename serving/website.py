@@ -39,7 +39,7 @@ async def about(_: Request) -> JSONResponse:
         {
             "model": room.about.model,
             "course": room.about.course,
-            "made_up": room.about.made_up,
+            "synthetic": room.about.synthetic,
             "method": room.about.method,
             "version": room.about.version,
             "metrics": room.about.metrics,

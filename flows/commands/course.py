@@ -7,7 +7,8 @@ import typer
 
 from flows.commands.said import count, line
 from flows.commands.stages import CourseArgument
-from flows.errors import CheckError, FlowsInputError
+from flows.errors import CheckError
+from tutee_grader.errors import InputError
 
 
 def validate(course: CourseArgument) -> None:
@@ -29,7 +30,7 @@ def validate(course: CourseArgument) -> None:
     ]
     print(
         f"course      {setup.course.file}: {setup.course.name}"
-        + (" (made up)" if setup.course.made_up else "")
+        + (" (synthetic)" if setup.course.synthetic else "")
     )
     print(f"parameters  {', '.join(sorted(setup.parameters.model_dump()))}: fine")
     print(f"preset      {setup.preset.name}: fine")
@@ -57,7 +58,7 @@ def import_(
     from tutee_serializer.source import collect
 
     if not dry_run:
-        raise FlowsInputError("import only shows: write `tutee import --dry-run`, or `tutee ingest`")
+        raise InputError("import only shows: write `tutee import --dry-run`, or `tutee ingest`")
     setup = load(course)
     places = Places(setup.course.name)
     if setup.course.simulator:
@@ -70,7 +71,7 @@ def regrade(course: CourseArgument) -> None:
     import polars as pl
 
     from flows.parameters import load
-    from tutee_evaluator.rollout import read_table
+    from tutee_grader.files import read_table
     from tutee_serializer.places import Places
     from tutee_serializer.regrade import regrade
 
@@ -89,7 +90,7 @@ def simulate(
     out: Annotated[Path, typer.Option(help="The CSV file to write.")],
     seed: Annotated[int | None, typer.Option(help="In place of the course file's.")] = None,
 ) -> None:
-    """Writes the log of a course's made-up class to a file of your choice."""
+    """Writes the log of a course's synthetic class to a file of your choice."""
     import shutil
     import tempfile
 
@@ -99,14 +100,14 @@ def simulate(
 
     made = load(course).course
     if made.simulator is None:
-        raise FlowsInputError(f"{made.file}: `simulator` is missing, so there is no class to simulate")
+        raise InputError(f"{made.file}: `simulator` is missing, so there is no class to simulate")
     if seed is not None:
         made = made.model_copy(update={"simulator": made.simulator.model_copy(update={"seed": seed})})
     with line("simulate") as said, tempfile.TemporaryDirectory() as folder:
         places = Places(made.name, Path(folder))
         collect(made, places)
         shutil.copyfile(places.simulated, out)
-        said.text = f"{made.file} -> {out}, the log of a made-up class"
+        said.text = f"{made.file} -> {out}, the log of a synthetic class"
 
 
 def export(
@@ -115,7 +116,7 @@ def export(
 ) -> None:
     """Writes a course's submissions, under pseudonyms, as a ProgSnap2 data set."""
     from flows.parameters import load
-    from tutee_evaluator.rollout import read_table
+    from tutee_grader.files import read_table
     from tutee_serializer.places import Places
     from tutee_serializer.progsnap import export_progsnap
 

@@ -58,8 +58,8 @@ def bench(
         bench_serializer(rows)
         return
     from flows.parameters import load
-    from tutee_evaluator.rollout import read_table
     from tutee_grader.bench import bench_grader
+    from tutee_grader.files import read_table
     from tutee_serializer.places import Places
 
     setup = load(course, logs=False)

@@ -33,8 +33,8 @@ def source(course: CourseArgument) -> None:
     with line("source") as said:
         collected = collect(setup.course, Places(setup.course.name))
         said.text = f"{setup.course.file} -> hashes of {count(len(collected.files), 'files')}"
-        if setup.course.made_up:
-            said.text += ", a made-up class" + (", simulated anew" if collected.simulated else "")
+        if setup.course.synthetic:
+            said.text += ", a synthetic class" + (", simulated anew" if collected.simulated else "")
 
 
 def ingest(course: CourseArgument) -> None:
@@ -62,8 +62,8 @@ def grade(course: CourseArgument) -> None:
     import shutil
 
     from flows.parameters import load
-    from tutee_evaluator.rollout import read_table
     from tutee_grader import grade_table
+    from tutee_grader.files import read_table, write_table
     from tutee_serializer.places import Places
 
     setup = load(course, logs=False)
@@ -80,7 +80,7 @@ def grade(course: CourseArgument) -> None:
             cache=places.verdict_cache,
             cluster=setup.parameters.grade.cluster,
         )
-        verdicts.write_parquet(places.verdicts)
+        write_table(verdicts, places.verdicts)
         shutil.rmtree(parts)
         full = verdicts["grade"].eq(100).sum() / max(verdicts.height, 1)
         said.text = (
@@ -94,7 +94,7 @@ def serialize(course: CourseArgument) -> None:
     import polars as pl
 
     from flows.parameters import load
-    from tutee_evaluator.rollout import read_table
+    from tutee_grader.files import read_table, write_table
     from tutee_serializer.dialogs import serialize
     from tutee_serializer.places import Places
 
@@ -110,7 +110,7 @@ def serialize(course: CourseArgument) -> None:
             setup.preset.dialog.format,
             setup.preset.dialog.feedback,
         )
-        dialogs.write_parquet(places.dialogs)
+        write_table(dialogs, places.dialogs)
         told = dialogs.filter(pl.col("feedback") != "none")
         splits = ", ".join(
             f"{number:,} {split}" for split, number in sorted(told["split"].value_counts().iter_rows())

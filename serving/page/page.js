@@ -217,8 +217,8 @@ function startOver() {
 
 function introduce(about) {
   const version = about.version ? `registered version ${about.version}` : "not registered";
-  const origin = about.made_up
-    ? `the made-up students of the made-up course “${about.course}”: no real person’s work is in it`
+  const origin = about.synthetic
+    ? `the synthetic students of the synthetic course “${about.course}”: no real person’s work is in it`
     : `logs of the course “${about.course}”; it is none of those students`;
   $("notice").textContent = `A language model, not a person. It was trained on ${origin}. Method ${about.method.toUpperCase()}, ${version}.`;
   $("model").textContent = about.model;

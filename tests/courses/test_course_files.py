@@ -5,9 +5,9 @@ import pytest
 from tutee_serializer.course import Course
 
 
-def test_demo_says_that_it_is_made_up(demo):
+def test_demo_says_that_it_is_synthetic(demo):
     course = Course.load(demo / "course.yaml")
-    assert (course.name, course.made_up) == ("demo", True)
+    assert (course.name, course.synthetic) == ("demo", True)
     good, broken = course.load_assignments()
     assert (len(good), broken) == (12, {})
 
@@ -17,7 +17,7 @@ def test_dublin_is_read_by_its_course_file_alone(demo):
     if not (file.parent / "../../../shared/data/dublin/submissions.csv").exists():
         pytest.skip("the Dublin data (../shared/data/dublin) is not on this machine")
     course = Course.load(file)
-    assert (course.name, course.made_up, course.simulator) == ("dublin", False, None)
+    assert (course.name, course.synthetic, course.simulator) == ("dublin", False, None)
     assert course.semesters.train == ["2015", "2016"]
     good, broken = course.load_assignments()
     assert len(good) > 20

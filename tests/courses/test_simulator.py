@@ -51,7 +51,7 @@ def test_the_same_bytes_under_another_hash_seed(demo, log, tmp_path):
     assert (tmp_path / "again.csv").read_bytes() == log[0].read_bytes()
 
 
-def test_every_student_is_marked_as_made_up(log):
+def test_every_student_is_marked_as_synthetic(log):
     students = {row["student"] for row in log[2]}
     assert students == {f"made-up-{number:03}" for number in range(1, 10)}
 

@@ -15,7 +15,7 @@ from tutee_serializer.course import Course
 from tutee_serializer.dialogs import serialize
 from tutee_serializer.formats import markers, write_turn
 from tutee_serializer.schemas import SUBMISSIONS
-from tutee_serializer.selection import Serialize
+from tutee_serializer.selection import SerializeConfig
 
 RIGHT = "def double(n):\n    return 2 * n\n"
 SQUARE = "def double(n):\n    return n * n\n"
@@ -51,7 +51,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
     (folder / "log.csv").write_text("student,assignment,code,semester,attempt\n")
     values = {
         "name": "small",
-        "made_up": True,
+        "synthetic": True,
         "logs": {"path": "log.csv"},
         "columns": {name: name for name in ("student", "assignment", "code", "semester", "attempt")},
         "assignments": {"path": "assignments"},
@@ -104,7 +104,7 @@ def told(submissions: pl.DataFrame, verdicts: pl.DataFrame, course: Course) -> C
     """The dialogs in a format, with feedback of a level and without."""
 
     def tell(format: str = "edits", feedback: str = "summary", scope: str = "assignment") -> pl.DataFrame:
-        config = Serialize(scope=scope, max_length_z=None)
+        config = SerializeConfig(scope=scope, max_length_z=None)
         return serialize(submissions, verdicts, course, config, format, feedback)[0]
 
     return tell

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from tutee_evaluator.engines import Copy, Situation, Student
-from tutee_evaluator.errors import EvaluatorInputError
+from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.formats import read_turn
 
@@ -131,5 +131,5 @@ def test_copy_hands_in_the_last_program(situations: list[Situation]) -> None:
 def test_a_folder_without_model_and_base_is_refused(tmp_path: Path) -> None:
     StudentCard("sft", "small", ".", "edits", "summary", 100, 10, "none").save(tmp_path)
 
-    with pytest.raises(EvaluatorInputError, match=str(tmp_path)):
+    with pytest.raises(InputError, match=str(tmp_path)):
         Student.load(tmp_path)

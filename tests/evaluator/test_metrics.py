@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from tutee_evaluator.metrics import LIKENESS, METRICS, REAL, Report, measure
+from tutee_evaluator.metrics import LIKENESS, METRICS, REAL, ReportConfig, measure
 from tutee_evaluator.pairing import STEPS
 
-FEW = Report(resamples=50)
+FEW = ReportConfig(resamples=50)
 
 
 def steps_of(rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -199,7 +199,7 @@ def test_the_interval_is_that_of_drawing_students_anew() -> None:
     rows = [{"student": "ada", "start": start, "grade": 0.0, "real_grade": 100.0} for start in range(2, 13)]
     rows.append({"student": "ben", "grade": 100.0, "real_grade": 100.0})
 
-    metrics = measure(steps_of(rows), Report(resamples=4000))
+    metrics = measure(steps_of(rows), ReportConfig(resamples=4000))
 
     row = metrics.row(
         by_predicate=(pl.col("metric") == "grade_proximity") & (pl.col("stratum") == "overall"), named=True
@@ -216,7 +216,7 @@ def test_a_skill_is_compared_within_each_resample() -> None:
         rows.append({"student": f"s{number}", "method": "copy", "grade": real - lacking, "real_grade": real})
         rows.append({"student": f"s{number}", "grade": real - lacking / 2, "real_grade": real})
 
-    metrics = measure(steps_of(rows), Report(resamples=300))
+    metrics = measure(steps_of(rows), ReportConfig(resamples=300))
 
     row = metrics.row(
         by_predicate=(pl.col("metric") == "grade_proximity_skill")
@@ -291,4 +291,6 @@ def test_the_same_seed_gives_the_same_intervals() -> None:
     rows = [{"student": f"s{n}", "grade": float(n), "real_grade": 50.0} for n in range(30)]
 
     assert measure(steps_of(rows), FEW).equals(measure(steps_of(rows), FEW))
-    assert not measure(steps_of(rows), FEW).equals(measure(steps_of(rows), Report(resamples=50, seed=1)))
+    assert not measure(steps_of(rows), FEW).equals(
+        measure(steps_of(rows), ReportConfig(resamples=50, seed=1))
+    )

@@ -5,11 +5,11 @@ import polars as pl
 import pytest
 
 from tutee_evaluator.engines import Copy
-from tutee_evaluator.errors import EvaluatorInputError
-from tutee_evaluator.metrics import Report, measure
+from tutee_evaluator.metrics import ReportConfig, measure
 from tutee_evaluator.pairing import STEPS, pair
-from tutee_evaluator.rollout import Rollout, roll_out
+from tutee_evaluator.rollout import RolloutConfig, roll_out
 from tutee_grader import Assignment, Grader
+from tutee_grader.errors import InputError
 
 Rolled = Callable[..., pl.DataFrame]
 Paired = Callable[..., pl.DataFrame]
@@ -23,7 +23,7 @@ def rolled(
     grader: Grader,
 ) -> Rolled:
     def roll(method: str, engine: Any, **config: Any) -> pl.DataFrame:
-        return roll_out(method, engine, told(), submissions, assignments, grader, Rollout(**config))
+        return roll_out(method, engine, told(), submissions, assignments, grader, RolloutConfig(**config))
 
     return roll
 
@@ -63,7 +63,7 @@ def test_each_step_stands_beside_the_students_own(
 def test_copy_covers_every_step_of_students_whose_dialogs_end_at_full_marks(
     rolled: Rolled, paired: Paired
 ) -> None:
-    metrics = measure(paired(rolled("copy", Copy("edits", "summary"))), Report(resamples=20))
+    metrics = measure(paired(rolled("copy", Copy("edits", "summary"))), ReportConfig(resamples=20))
 
     coverage = metrics.filter(metric="coverage")
     assert set(coverage["value"]) == {1.0} and set(coverage["low"]) == {1.0}
@@ -113,5 +113,5 @@ def test_methods_with_other_starts_are_not_compared(rolled: Rolled, paired: Pair
     copy = rolled("copy", Copy("edits", "summary"))
     fewer = rolled("sft", Copy("edits", "summary"), max_starts=3)
 
-    with pytest.raises(EvaluatorInputError, match="run `tutee rollout` for every method"):
+    with pytest.raises(InputError, match="run `tutee rollout` for every method"):
         paired(copy, fewer)

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from tutee_evaluator.engines import Copy
-from tutee_evaluator.errors import EvaluatorInputError
-from tutee_evaluator.metrics import METRICS, Report
+from tutee_evaluator.metrics import METRICS, ReportConfig
 from tutee_evaluator.report import marked, results_table, run
-from tutee_evaluator.rollout import Rollout, roll_out
+from tutee_evaluator.rollout import RolloutConfig, roll_out
 from tutee_grader import Assignment, Grader
+from tutee_grader.errors import InputError
 from tutee_serializer.course import Course
 from tutee_serializer.places import Places
 
@@ -52,9 +52,9 @@ def places(
         ("copy", Copy("edits", "summary")),
         ("sft", scripted(lambda situation, step: HOSTILE)),
     ):
-        rollouts = roll_out(method, engine, dialogs, submissions, assignments, grader, Rollout())
+        rollouts = roll_out(method, engine, dialogs, submissions, assignments, grader, RolloutConfig())
         rollouts.write_parquet(places.rollout(method))
-    run(course, Report(resamples=50), places, {"rollout": {"steps": 5, "seed": 77123}}, progress=False)
+    run(course, ReportConfig(resamples=50), places, {"rollout": {"steps": 5, "seed": 77123}}, progress=False)
     return places
 
 
@@ -115,7 +115,7 @@ def test_every_link_leads_somewhere(page: str, tags: _Tags) -> None:
     assert all(f'id="{address[1:]}"' in page for address in tags.addresses)
 
 
-def test_a_made_up_course_is_said_to_be_one(page: str, tags: _Tags) -> None:
+def test_a_synthetic_course_is_said_to_be_one(page: str, tags: _Tags) -> None:
     assert "MADE-UP STUDENTS" in "".join(tags.text)
     assert "real students" not in "".join(tags.text).split("Definitions")[0]
 
@@ -138,7 +138,7 @@ def test_the_page_shows_the_figures_of_the_table(places: Places, tags: _Tags) ->
 
 
 def test_the_page_is_the_same_every_time(places: Places, course: Course, page: str) -> None:
-    run(course, Report(resamples=50), places, {"rollout": {"steps": 5, "seed": 77123}}, progress=False)
+    run(course, ReportConfig(resamples=50), places, {"rollout": {"steps": 5, "seed": 77123}}, progress=False)
 
     assert places.report.read_text(encoding="utf-8") == page
 
@@ -178,5 +178,5 @@ def test_changes_are_marked_line_by_line() -> None:
 
 
 def test_no_rollouts_is_said(course: Course, tmp_path: Path) -> None:
-    with pytest.raises(EvaluatorInputError, match="run `tutee rollout` first"):
-        run(course, Report(), Places("small", tmp_path), progress=False)
+    with pytest.raises(InputError, match="run `tutee rollout` first"):
+        run(course, ReportConfig(), Places("small", tmp_path), progress=False)

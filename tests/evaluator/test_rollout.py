@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from tutee_evaluator.engines import Copy, Situation
-from tutee_evaluator.errors import EvaluatorInputError
-from tutee_evaluator.rollout import ROLLOUTS, Rollout, draw_starts, roll_out, run
+from tutee_evaluator.rollout import ROLLOUTS, RolloutConfig, draw_starts, roll_out, run
 from tutee_grader import Assignment, Grader
+from tutee_grader.errors import InputError
 from tutee_serializer.course import Course
 from tutee_serializer.formats import Format
 from tutee_serializer.places import Places
@@ -32,7 +32,7 @@ def rolled(
 ) -> Rolled:
     def roll(engine: Any, dialogs: pl.DataFrame | None = None, **config: Any) -> pl.DataFrame:
         dialogs = told() if dialogs is None else dialogs
-        return roll_out("sft", engine, dialogs, submissions, assignments, grader, Rollout(**config))
+        return roll_out("sft", engine, dialogs, submissions, assignments, grader, RolloutConfig(**config))
 
     return roll
 
@@ -76,7 +76,7 @@ def test_a_rollout_that_does_what_the_student_did_reads_like_the_students_dialog
 def test_starts_are_the_second_submission_and_every_later_one(
     told: Dialogs, submissions: pl.DataFrame
 ) -> None:
-    starts = draw_starts(told(), submissions, Rollout())
+    starts = draw_starts(told(), submissions, RolloutConfig())
 
     found = sorted(starts.select("student", "assignment", "start").iter_rows())
     lengths = {("ada", "double"): 4, ("ada", "greet"): 3, ("ben", "double"): 3, ("ben", "greet"): 2}
@@ -92,7 +92,7 @@ def test_starts_are_the_second_submission_and_every_later_one(
 
 
 def test_every_method_gets_the_same_starts(told: Dialogs, submissions: pl.DataFrame) -> None:
-    config = Rollout(max_starts=4, seed=3)
+    config = RolloutConfig(max_starts=4, seed=3)
     edits = told("edits")
 
     drawn = draw_starts(edits, submissions, config)
@@ -102,7 +102,7 @@ def test_every_method_gets_the_same_starts(told: Dialogs, submissions: pl.DataFr
     assert drawn.equals(
         draw_starts(edits.sample(fraction=1, shuffle=True, seed=1), submissions.reverse(), config)
     )
-    assert not drawn.equals(draw_starts(edits, submissions, Rollout(max_starts=4, seed=4)))
+    assert not drawn.equals(draw_starts(edits, submissions, RolloutConfig(max_starts=4, seed=4)))
 
 
 def test_a_dialog_over_assignments_starts_within_each(
@@ -110,10 +110,10 @@ def test_a_dialog_over_assignments_starts_within_each(
 ) -> None:
     dialogs = told(scope="course")
 
-    starts = draw_starts(dialogs, submissions, Rollout())
+    starts = draw_starts(dialogs, submissions, RolloutConfig())
     rollouts = rolled(Copy("edits", "summary"), dialogs)
 
-    one_each = draw_starts(told(), submissions, Rollout())
+    one_each = draw_starts(told(), submissions, RolloutConfig())
     assert starts.height == one_each.height
     assert sorted(map(sorted, starts["real"])) == sorted(map(sorted, one_each["real"]))
     first = rollouts.filter(pl.col("step") == 1).sort("submission_id")
@@ -177,7 +177,7 @@ def test_verdicts_that_are_known_are_not_made_again(
         for name, code in submissions.select("assignment", "code").iter_rows()
     }
     rollouts = roll_out(
-        "copy", Copy("edits", "none"), told(), submissions, assignments, grader, Rollout(), known=known
+        "copy", Copy("edits", "none"), told(), submissions, assignments, grader, RolloutConfig(), known=known
     )
 
     assert set(rollouts["grade"]) == {12.5}
@@ -190,18 +190,18 @@ def test_samples_are_rolled_out_apart(rolled: Rolled, scripted: Any) -> None:
 
 
 def test_dialogs_told_otherwise_are_refused(told: Dialogs, rolled: Rolled) -> None:
-    with pytest.raises(EvaluatorInputError, match="10 of 10 held-out starts have no dialog of format 'code'"):
+    with pytest.raises(InputError, match="10 of 10 held-out starts have no dialog of format 'code'"):
         rolled(Copy("code", "summary"), told("edits"))
 
 
 def test_no_held_out_dialog_is_said(told: Dialogs, rolled: Rolled) -> None:
-    with pytest.raises(EvaluatorInputError, match="no start to roll out from"):
+    with pytest.raises(InputError, match="no start to roll out from"):
         rolled(Copy("edits", "summary"), told().filter(pl.col("split") != "test"))
 
 
 def test_samples_without_temperature_are_refused() -> None:
     with pytest.raises(ValueError, match="samples above 1 need a temperature"):
-        Rollout(samples=2)
+        RolloutConfig(samples=2)
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def places(tmp_path: Path, told: Dialogs, submissions: pl.DataFrame, verdicts: p
 def test_the_stage_rolls_a_trained_student_out(places: Places, course: Course, students: Path) -> None:
     shutil.copytree(students, places.models)
 
-    rollouts = run(course, "sft", Rollout(steps=2, max_starts=4), places, progress=False)
+    rollouts = run(course, "sft", RolloutConfig(steps=2, max_starts=4), places, progress=False)
 
     assert pl.read_parquet(places.rollout("sft")).equals(rollouts)
     assert set(rollouts["method"]) == {"sft"} and rollouts.select("dialog_id", "start").n_unique() == 4
@@ -227,13 +227,13 @@ def test_the_stage_rolls_a_trained_student_out(places: Places, course: Course, s
 
 def test_a_missing_table_is_named_with_its_stage(places: Places, course: Course) -> None:
     places.verdicts.unlink()
-    with pytest.raises(EvaluatorInputError, match=r"verdicts\.parquet: missing; run `tutee grade` first"):
-        run(course, "copy", Rollout(), places, progress=False)
+    with pytest.raises(InputError, match=r"verdicts\.parquet: missing; run `tutee grade` first"):
+        run(course, "copy", RolloutConfig(), places, progress=False)
 
 
 def test_an_unknown_method_is_refused(places: Places, course: Course) -> None:
-    with pytest.raises(EvaluatorInputError, match="'icl' is not one of copy, base, para, sft, dpo, dapo"):
-        run(course, "icl", Rollout(), places, progress=False)
+    with pytest.raises(InputError, match="'icl' is not one of copy, base, para, sft, dpo, dapo"):
+        run(course, "icl", RolloutConfig(), places, progress=False)
 
 
 def test_a_command_line_does_not_wait_for_the_heavy_libraries() -> None:

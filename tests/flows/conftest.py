@@ -19,7 +19,7 @@ from tutee_serializer.places import Places
 REPOSITORY = Path(__file__).parents[2]
 COURSE = """\
 name: {name}
-made_up: true
+synthetic: true
 logs: {{path: log.csv}}
 columns: {{student: student, assignment: assignment, code: code, semester: semester, attempt: attempt}}
 assignments: {{path: assignments}}

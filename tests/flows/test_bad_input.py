@@ -25,7 +25,7 @@ CASES = {
         ["courses/small/course.yaml", "YAML"],
     ),
     "unknown key": (
-        lambda project: project.edit("courses/small/course.yaml", "made_up", "madeup"),
+        lambda project: project.edit("courses/small/course.yaml", "synthetic", "madeup"),
         "small",
         ["courses/small/course.yaml", "`madeup`"],
     ),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.errors import FlowsEnvironmentError
 from flows.guard import VARIABLE, alone
+from tutee_grader.errors import UnavailableError
 
 # A stage that would work for ever; it says that it has begun.
 STAGE = (
@@ -44,7 +44,7 @@ def test_a_killed_retrain_takes_its_stage_along(retrain: "subprocess.Popen[str]"
 
 
 def test_a_second_retrain_is_refused(retrain: "subprocess.Popen[str]", tmp_path: Path) -> None:
-    with pytest.raises(FlowsEnvironmentError, match=f"process {retrain.pid}"), alone(tmp_path / "lock"):
+    with pytest.raises(UnavailableError, match=f"process {retrain.pid}"), alone(tmp_path / "lock"):
         pass
 
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.errors import FlowsInputError
 from flows.parameters import Parameters, choose_preset, load
+from tutee_grader.errors import InputError
 
 
 def test_everything_wrong_is_said_at_once(project) -> None:
@@ -13,7 +13,7 @@ def test_everything_wrong_is_said_at_once(project) -> None:
         "preset: huge\nrollout: {stepz: 3}\ngate: {min_coverage: 2}\n"
     )
     project.edit("courses/small/course.yaml", "train: [one]", "train: []")
-    with contextlib.chdir(project.folder), pytest.raises(FlowsInputError) as caught:
+    with contextlib.chdir(project.folder), pytest.raises(InputError) as caught:
         load("small", preset="huge")
     for part in ("rollout.stepz", "gate.min_coverage", "semesters.train", "presets/huge.yaml"):
         assert part in str(caught.value)
@@ -26,7 +26,7 @@ def test_a_course_is_found_by_name_and_by_file(project) -> None:
 
 def test_a_course_that_is_not_listed_is_told_its_line(project) -> None:
     file = project.add_course("other", listed=False).relative_to(project.folder)
-    with contextlib.chdir(project.folder), pytest.raises(FlowsInputError) as caught:
+    with contextlib.chdir(project.folder), pytest.raises(InputError) as caught:
         load(str(file))
     assert f"  other: {file}" in str(caught.value).splitlines()
 
@@ -34,7 +34,7 @@ def test_a_course_that_is_not_listed_is_told_its_line(project) -> None:
 def test_two_courses_of_one_name_are_refused(project) -> None:
     project.add_course("other", listed=False)
     project.edit("courses/other/course.yaml", "name: other", "name: small")
-    with contextlib.chdir(project.folder), pytest.raises(FlowsInputError, match="calls itself small too"):
+    with contextlib.chdir(project.folder), pytest.raises(InputError, match="calls itself small too"):
         load("courses/other/course.yaml")
 
 
@@ -47,13 +47,13 @@ def test_an_empty_section_has_its_defaults(project) -> None:
 
 def test_a_section_that_stages_depend_on_must_be_there(project) -> None:
     project.edit("params.yaml", "rollout: {}\n", "")
-    with pytest.raises(FlowsInputError, match="`rollout`: is missing"):
+    with pytest.raises(InputError, match="`rollout`: missing"):
         Parameters.load(project.folder / "params.yaml")
 
 
 def test_a_preset_names_every_section(project) -> None:
     project.edit("presets/qwen3-4b.yaml", "base: null", "# base: null")
-    with contextlib.chdir(project.folder), pytest.raises(FlowsInputError, match="`base: null`"):
+    with contextlib.chdir(project.folder), pytest.raises(InputError, match="`base: null`"):
         load("small", preset="qwen3-4b")
 
 

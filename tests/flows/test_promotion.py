@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from flows.promotion import Gate, Standing, decide, standing
+from flows.promotion import GateConfig, Standing, decide, standing
 
 share = st.floats(0, 1)
 figures = st.fixed_dictionaries(
@@ -23,27 +23,27 @@ def metrics(values: dict[str, tuple[float, float, float]]) -> pl.DataFrame:
 
 
 def test_the_score_is_coverage_times_the_mean_likeness() -> None:
-    assert standing(metrics({"sft": (0.5, 0.8, 0.4)}), "sft", Gate()).score == pytest.approx(0.3)
+    assert standing(metrics({"sft": (0.5, 0.8, 0.4)}), "sft", GateConfig()).score == pytest.approx(0.3)
 
 
 def test_other_strata_do_not_count() -> None:
     table = metrics({"sft": (1.0, 0.6, 0.6)})
     worse = table.with_columns(stratum=pl.lit("step=1"), value=pl.lit(0.1))
-    assert standing(pl.concat([table, worse]), "sft", Gate()).score == pytest.approx(0.6)
+    assert standing(pl.concat([table, worse]), "sft", GateConfig()).score == pytest.approx(0.6)
 
 
 def test_an_undefined_figure_counts_as_nothing() -> None:
     table = metrics({"sft": (1.0, 0.6, 0.6)}).with_columns(
         value=pl.when(pl.col("metric") == "codebleu").then(None).otherwise("value")
     )
-    assert standing(table, "sft", Gate()).score == pytest.approx(0.3)
+    assert standing(table, "sft", GateConfig()).score == pytest.approx(0.3)
 
 
 @given(figures, share)
 def test_what_passes_covers_enough_is_no_worse_than_base_and_beats_the_champion(
     values: dict[str, tuple[float, float, float]], score: float
 ) -> None:
-    table, gate = metrics(values), Gate(min_coverage=0.5)
+    table, gate = metrics(values), GateConfig(min_coverage=0.5)
     decision = decide(table, gate, Standing("sft", 1.0, score))
     won = decision.challenger
     coverage, grades, code = values["base"]
@@ -54,7 +54,7 @@ def test_what_passes_covers_enough_is_no_worse_than_base_and_beats_the_champion(
 
 @given(figures)
 def test_the_challenger_is_the_best_candidate(values: dict[str, tuple[float, float, float]]) -> None:
-    table, gate = metrics(values), Gate(candidates=("sft", "dpo"))
+    table, gate = metrics(values), GateConfig(candidates=("sft", "dpo"))
     best = max(standing(table, method, gate).score for method in gate.candidates)
     decision = decide(table, gate, None)
     assert decision.challenger.method in gate.candidates
@@ -64,18 +64,18 @@ def test_the_challenger_is_the_best_candidate(values: dict[str, tuple[float, flo
 def test_a_gain_too_small_is_refused() -> None:
     table = metrics({"base": (1.0, 0.50, 0.50), "sft": (1.0, 0.52, 0.52)})
     champion = Standing("dpo", 1.0, 0.5)
-    assert decide(table, Gate(candidates=("sft",), min_gain=0.0), champion).passed
-    assert not decide(table, Gate(candidates=("sft",), min_gain=0.05), champion).passed
+    assert decide(table, GateConfig(candidates=("sft",), min_gain=0.0), champion).passed
+    assert not decide(table, GateConfig(candidates=("sft",), min_gain=0.05), champion).passed
 
 
 def test_the_first_student_may_be_level_with_base_but_not_clearly_worse() -> None:
-    gate = Gate(candidates=("sft",))
+    gate = GateConfig(candidates=("sft",))
     assert decide(metrics({"base": (1.0, 0.50, 0.50), "sft": (1.0, 0.49, 0.49)}), gate, None).passed
     assert not decide(metrics({"base": (1.0, 0.50, 0.50), "sft": (1.0, 0.40, 0.40)}), gate, None).passed
 
 
 def test_a_refusal_says_why() -> None:
     table = metrics({"base": (1.0, 0.9, 0.9), "sft": (0.4, 0.5, 0.5)})
-    said = str(decide(table, Gate(candidates=("sft",), min_coverage=0.5), Standing("dpo", 1.0, 0.7)))
+    said = str(decide(table, GateConfig(candidates=("sft",), min_coverage=0.5), Standing("dpo", 1.0, 0.7)))
     for reason in ("coverage 0.400 is below min_coverage 0.5", "begins at 0.729", "champion's 0.700"):
         assert reason in said

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.errors import FlowsInputError
 from flows.registry import ADAPTERS, CHALLENGER, CHAMPION, EXAMINED_ON, LEARNT_FROM, Registry, Version
+from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.places import Places
 
@@ -39,7 +39,7 @@ def register(registry: Registry, fingerprint: str) -> dict[str, Version]:
         hashes={"models/small/sft": "abc.dir"},
         files=[registry.places.root / "metrics"],
         students={LEARNT_FROM: ["ann", "ben"], EXAMINED_ON: ["cem"]},
-        made_up=True,
+        synthetic=True,
     )
 
 
@@ -63,7 +63,7 @@ def test_a_version_knows_its_figures_and_where_it_came_from(registry: Registry) 
     run = registry.client.get_run(version.run_id).data
     assert run.params["preset.lora.rank"] == "16"
     assert run.tags["dvc.models/small/sft"] == "abc.dir"
-    assert version.tags["made_up"] == "true"
+    assert version.tags["synthetic"] == "true"
 
 
 def test_a_registration_that_was_cut_short_is_passed_over(registry: Registry) -> None:
@@ -91,10 +91,10 @@ def test_rollback_goes_to_the_champion_before(registry: Registry) -> None:
 
 def test_rollback_needs_a_champion_before(registry: Registry) -> None:
     register(registry, "none yet")
-    with pytest.raises(FlowsInputError, match="no version is champion yet"):
+    with pytest.raises(InputError, match="no version is champion yet"):
         registry.roll_back()
     registry.point(CHAMPION, register(registry, "one")["sft"])
-    with pytest.raises(FlowsInputError, match="first champion"):
+    with pytest.raises(InputError, match="first champion"):
         registry.roll_back()
 
 

@@ -39,7 +39,7 @@ def test_it_ends_with_the_table_and_what_to_do_next(retrained) -> None:
     ending = lines[table + 8 :]
     assert any("reports/small/report.html" in line for line in ending)
     assert any("tutee-small version" in line and "champion" in line for line in ending)
-    assert any("made up" in line for line in ending)
+    assert any("synthetic" in line for line in ending)
     assert lines[-1].endswith("make serve COURSE=courses/small/course.yaml")
 
 
@@ -65,13 +65,13 @@ def test_nothing_is_registered_promoted_or_built_twice(retrained, monkeypatch) -
 
 
 def test_the_best_candidate_is_champion_and_challenger(retrained) -> None:
-    from flows.promotion import Gate, standing
+    from flows.promotion import GateConfig, standing
 
     project, _ = retrained
     registry = registry_of(project)
     champion = registry.champion()
     metrics = pl.read_parquet(Places("small", project.folder).metrics)
-    scores = {method: standing(metrics, method, Gate()).score for method in Gate().candidates}
+    scores = {method: standing(metrics, method, GateConfig()).score for method in GateConfig().candidates}
     assert scores[champion.method] == max(scores.values())
     assert registry.aliased(CHALLENGER) == champion
 

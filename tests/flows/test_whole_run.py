@@ -1,4 +1,4 @@
-"""`tutee retrain` with nothing left out, on a model of a few thousand weights. Everyone here is made up."""
+"""`tutee retrain` with nothing left out, on a model of a few thousand weights. Everyone here is synthetic."""
 
 import contextlib
 import re
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 NAME, ADDRESS, PHONE = "Tuulikki Merivaara", "tuulikki.m@kurssi.example", "+358 40 123 4567"
 COURSE = """\
 name: small
-made_up: true
+synthetic: true
 logs: {path: log.csv, kinds: {hand-in: submission, note: message}}
 columns:
   {student: who, assignment: assignment, code: code, semester: semester, timestamp: at, kind: kind,

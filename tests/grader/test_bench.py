@@ -2,7 +2,7 @@
 
 import pytest
 
-from tutee_grader import Assignment, GraderInputError
+from tutee_grader import Assignment, InputError
 from tutee_grader.bench import as_instructors, bench_grader
 
 
@@ -30,5 +30,5 @@ def test_the_same_tests_in_a_file_of_the_instructors_grade_alike(calls, write, g
 
 
 def test_nothing_to_grade_is_said():
-    with pytest.raises(GraderInputError, match="no program"):
+    with pytest.raises(InputError, match="no program"):
         bench_grader([])

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tutee_grader import GraderEnvironmentError, grade_table
+from tutee_grader import UnavailableError, grade_table
 
 try:
     import ray
@@ -36,7 +36,7 @@ def table_and_assignments(calls):
 
 @pytest.mark.skipif(ray is not None, reason="ray is installed")
 def test_without_ray_a_cluster_is_refused_with_the_way_out(table_and_assignments, tmp_path):
-    with pytest.raises(GraderEnvironmentError, match=r"tutee-grader\[cluster\]"):
+    with pytest.raises(UnavailableError, match=r"tutee-grader\[cluster\]"):
         grade_table(*table_and_assignments, tmp_path, cluster="auto")
 
 

@@ -15,7 +15,7 @@ from tutee_grader import (
     Assignment,
     AssignmentError,
     Grader,
-    GraderInputError,
+    InputError,
     grade_table,
 )
 from tutee_grader.assignment import Limits
@@ -53,7 +53,7 @@ def test_an_empty_table_has_the_schema(class_of_60, tmp_path):
 
 def test_an_unknown_assignment_is_named(class_of_60, tmp_path):
     table, _ = class_of_60
-    with pytest.raises(GraderInputError, match="unknown assignments: task"):
+    with pytest.raises(InputError, match="unknown assignments: task"):
         grade_table(table, {}, tmp_path)
 
 
@@ -98,14 +98,14 @@ def test_a_killed_run_goes_on_without_losing_or_doubling_a_row(class_of_60, tmp_
         "import sys, os, signal, polars as pl\n"
         "import tutee_grader.table as t\n"
         "from tutee_grader import Assignment\n"
-        "write, done = t.write_whole, []\n"
+        "write, done = t.write_table, []\n"
         "def dying(table, path):\n"
         "    if len(done) == 2:\n"
-        "        table.write_parquet(path.with_suffix('.unfinished'))\n"
+        "        table.write_parquet(path.with_name('.half.part'))\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    done.append(path)\n"
         "    write(table, path)\n"
-        "t.write_whole = dying\n"
+        "t.write_table = dying\n"
         "rows = pl.read_parquet(sys.argv[1])\n"
         "t.grade_table(rows, {'task': Assignment.load(sys.argv[2])}, sys.argv[3], partition=10, workers=1)\n"
     )

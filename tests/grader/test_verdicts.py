@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tutee_grader import Assignment, Outcome, Status, feedback, verdict_from_row
+from tutee_grader import Assignment, Outcome, Status, Verdict, feedback
 from tutee_grader.assignment import Limits
 from tutee_grader.rows import verdict_row
 
@@ -389,7 +389,7 @@ def test_feedback_comes_back_from_a_row(grader, calls):
     programs = ["def f(n): return n", "def f(n)", "x", "", None, "def f(n): return n + 1", "def f(n): 1 / 0"]
     for verdict in grader.grade([(assignment, program) for program in programs]):
         row = verdict_row("id", verdict, "{}")
-        assert feedback(verdict_from_row(row)) == row["feedback"] == feedback(verdict)
+        assert feedback(Verdict.from_row(row)) == row["feedback"] == feedback(verdict)
 
 
 def test_feedback_levels(grader, calls):

@@ -37,7 +37,7 @@ def course_file(tmp_path: Path) -> Callable[..., Path]:
         (folder / log_name).write_bytes(log.encode() if isinstance(log, str) else log)
         values: dict[str, Any] = {
             "name": "small",
-            "made_up": True,
+            "synthetic": True,
             "logs": {"path": log_name},
             "columns": MAPPING,
             "assignments": {"path": "assignments"},

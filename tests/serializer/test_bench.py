@@ -3,7 +3,7 @@ import polars as pl
 from tutee_serializer.bench import _our_way, _sample, _usual_way
 from tutee_serializer.course import Course
 from tutee_serializer.generation import generate_course
-from tutee_serializer.ingest import Ingest, understand
+from tutee_serializer.ingest import IngestConfig, understand
 from tutee_serializer.places import Places
 
 
@@ -11,7 +11,7 @@ def test_a_generated_class_has_the_asked_size_and_is_the_same_every_time(tmp_pat
     first, second = (generate_course(tmp_path / name, 500) for name in "ab")
     assert (first.parent / "log.csv").read_bytes() == (second.parent / "log.csv").read_bytes()
     course = Course.load(first)
-    submissions = understand(course, Ingest(), Places(course.name, tmp_path)).submissions
+    submissions = understand(course, IngestConfig(), Places(course.name, tmp_path)).submissions
     assert submissions.height == 500
     assert submissions["code"].n_unique() > 400
 

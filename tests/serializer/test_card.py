@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
-from tutee_serializer.errors import SerializerInputError
 
 CARD = StudentCard(
     method="sft",
@@ -29,11 +29,11 @@ def test_a_base_beside_the_card_is_found_from_anywhere(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_card_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SerializerInputError, match=r"student\.json: missing"):
+    with pytest.raises(InputError, match=r"student\.json: missing"):
         StudentCard.load(tmp_path)
 
 
 def test_a_card_of_another_shape_is_refused(tmp_path: Path) -> None:
     (tmp_path / "student.json").write_text('{"method": "sft"}')
-    with pytest.raises(SerializerInputError, match="expected"):
+    with pytest.raises(InputError, match="expected"):
         StudentCard.load(tmp_path)

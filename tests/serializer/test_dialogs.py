@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tutee_grader import grade_table
+from tutee_grader.errors import InputError
 from tutee_serializer.dialogs import serialize
-from tutee_serializer.errors import SerializerInputError
 from tutee_serializer.formats import TASK, Format, read_turn
 from tutee_serializer.schemas import DIALOGS, MESSAGE, SUBMISSIONS
-from tutee_serializer.selection import Serialize
+from tutee_serializer.selection import SerializeConfig
 
 ASSIGNMENTS = ["double", "triple", "square", "half"]
 
@@ -95,14 +95,14 @@ TRAJECTORIES = st.lists(
     unique_by=lambda row: row[:3],
 )
 CONFIGS = st.builds(
-    Serialize,
+    SerializeConfig,
     split=st.just("student"),
     scope=st.sampled_from(["assignment", "course"]),
     skip_unchanged=st.booleans(),
     stop_at_full_marks=st.booleans(),
     min_turns=st.integers(1, 3),
     max_length_z=st.sampled_from([None, 1.0]),
-) | st.builds(Serialize, split=st.just("assignment"), min_turns=st.integers(1, 3))
+) | st.builds(SerializeConfig, split=st.just("assignment"), min_turns=st.integers(1, 3))
 MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -112,7 +112,7 @@ def test_dialogs_of_any_log_hold_its_programs_in_order(course, trajectories, con
     submissions, verdicts = table(trajectories)
     try:
         dialogs, account = serialize(submissions, verdicts, course, config, format)
-    except SerializerInputError as error:
+    except InputError as error:
         assert "not one dialog is left" in str(error)
         return
     assert dialogs.schema == DIALOGS
@@ -138,7 +138,7 @@ def test_no_student_assignment_pair_is_on_both_sides(course, trajectories, confi
     submissions, verdicts = table(trajectories)
     try:
         dialogs, _ = serialize(submissions, verdicts, course, config, "code")
-    except SerializerInputError:
+    except InputError:
         return
     turns = dialogs.explode("turns").with_columns(pl.col("turns").struct["submission_id"])
     pairs = turns.select("submission_id", "split").unique().join(submissions, on="submission_id")
@@ -151,7 +151,7 @@ def test_no_student_assignment_pair_is_on_both_sides(course, trajectories, confi
 
 
 def serialized(course, trajectories, format="code", feedback="summary", **config):
-    return serialize(*table(trajectories), course, Serialize(**config), format, feedback)
+    return serialize(*table(trajectories), course, SerializeConfig(**config), format, feedback)
 
 
 def grades(dialogs):
@@ -273,13 +273,13 @@ def test_assignments_can_be_held_out_instead(course):
 
 def test_parameters_that_contradict_each_other_are_refused():
     with pytest.raises(ValidationError, match="split: assignment needs scope: assignment"):
-        Serialize(split="assignment", scope="course")
+        SerializeConfig(split="assignment", scope="course")
     with pytest.raises(ValidationError, match="min_turn"):
-        Serialize.model_validate({"min_turn": 3})
+        SerializeConfig.model_validate({"min_turn": 3})
 
 
 def test_a_log_without_a_dialog_says_which_rules_took_it(course):
-    with pytest.raises(SerializerInputError, match=r"course\.yaml: .* of 1 submissions \(too short: 1\)"):
+    with pytest.raises(InputError, match=r"course\.yaml: .* of 1 submissions \(too short: 1\)"):
         serialized(course, [("one", "ann", "double", attempts(0))])
 
 
@@ -298,7 +298,7 @@ def test_verdicts_of_the_grader_speak_in_the_dialog(course, tmp_path):
     verdicts = grade_table(submissions, course.load_assignments()[0], tmp_path / "parts", progress=False)
     said = {}
     for level in ("summary", "full"):
-        dialogs, _ = serialize(submissions, verdicts, course, Serialize(), "code", level)
+        dialogs, _ = serialize(submissions, verdicts, course, SerializeConfig(), "code", level)
         assert dialogs["feedback"].to_list() == [level, "none"]
         said[level] = dialogs["messages"][0][3]["content"]
     assert said["summary"] == verdicts["feedback"][0]

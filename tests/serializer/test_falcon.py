@@ -8,7 +8,7 @@ import pytest
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
 from tutee_serializer.falcon import read_falcon
-from tutee_serializer.ingest import Ingest, understand
+from tutee_serializer.ingest import IngestConfig, understand
 from tutee_serializer.places import Places
 from tutee_serializer.source import collect
 
@@ -35,7 +35,7 @@ ROW = {
 
 @pytest.fixture
 def falcon(course_file: Callable[..., Path]) -> Callable[..., Course]:
-    """A course whose log is FalconCode's: a made-up train and test split."""
+    """A course whose log is FalconCode's: a synthetic train and test split."""
 
     def write(train: list[dict[str, Any]], test: list[dict[str, Any]], **logs: Any) -> Course:
         folder = course_file().parent / "falcon"
@@ -62,7 +62,7 @@ def test_submissions_and_assignments_come_out_of_the_same_table(
     good, broken = course.load_assignments()
     assert (list(good), broken) == (["lab03_task1"], {})
     assert (good["lab03_task1"].task, good["lab03_task1"].max_score) == ("Double a number.", 10.0)
-    table = understand(course, Ingest(), places).submissions
+    table = understand(course, IngestConfig(), places).submissions
     assert table.select("semester", "logged_score").rows() == [("test", 50.0), ("train", 100.0)]
 
 

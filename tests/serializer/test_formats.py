@@ -20,7 +20,7 @@ from tutee_serializer.formats import (
     task_turn,
     write_turn,
 )
-from tutee_serializer.ingest import Ingest, understand
+from tutee_serializer.ingest import IngestConfig, understand
 from tutee_serializer.places import Places
 from tutee_serializer.source import collect
 
@@ -231,13 +231,15 @@ def test_every_pair_of_both_courses_reads_back(name, tmp_path):
     if path and not (file.parent / path).exists():
         pytest.skip(f"the log of {name} is not on this machine: {path}, seen from {file}")
     course, places = Course.load(file), Places(name, tmp_path)
-    if course.simulator:  # a small class of the same made-up students
+    if course.simulator:  # a small class of the same synthetic students
         students = dict.fromkeys(course.simulator.students, 15)
         course = course.model_copy(
             update={"simulator": course.simulator.model_copy(update={"students": students})}
         )
     collect(course, places)
-    log = understand(course, Ingest(), places).submissions.sort("semester", "student", "assignment", "order")
+    log = understand(course, IngestConfig(), places).submissions.sort(
+        "semester", "student", "assignment", "order"
+    )
     trajectories = log.group_by("semester", "student", "assignment", maintain_order=True).agg("code")["code"]
     pairs = {pair for codes in trajectories for pair in pairwise([None, *codes])}
     assert len(pairs) > 500

@@ -15,7 +15,7 @@ import pytest
 
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.ingest import Ingest, Ingested, understand
+from tutee_serializer.ingest import IngestConfig, Ingested, understand
 from tutee_serializer.places import Places
 
 HEADER = "student,assignment,semester,attempt,time,score,code\n"
@@ -28,10 +28,10 @@ Understand = Callable[..., Ingested]
 @pytest.fixture
 def read(small_course: Callable[..., Course], tmp_path: Path) -> Understand:
     def run(
-        log: str | bytes, log_name: str = "log.csv", config: Ingest | None = None, **changes: Any
+        log: str | bytes, log_name: str = "log.csv", config: IngestConfig | None = None, **changes: Any
     ) -> Ingested:
         course = small_course(log, log_name, **changes)
-        return understand(course, config or Ingest(), Places(course.name, tmp_path))
+        return understand(course, config or IngestConfig(), Places(course.name, tmp_path))
 
     return run
 
@@ -174,7 +174,7 @@ def test_a_column_renamed_since_last_semester_is_named_with_the_columns_there_ar
 ) -> None:
     course = small_course(HEADER.replace("assignment", "assignment_id") + GOOD)
     with pytest.raises(LogError) as caught:
-        understand(course, Ingest(), Places(course.name, tmp_path))
+        understand(course, IngestConfig(), Places(course.name, tmp_path))
     message = str(caught.value)
     assert "`columns.assignment`: log.csv has no column 'assignment'" in message
     assert "assignment: [assignment, assignment_id]" in message
@@ -187,7 +187,7 @@ def test_a_column_may_have_one_name_in_each_file(course_file: Callable[..., Path
     course_file(HEADER.replace("code", "source") + GOOD, "two.csv")
     paths = {"path": {"one": "log.csv", "two": "two.csv"}}
     course = Course.load(course_file(HEADER + GOOD, "log.csv", logs=paths, columns=columns))
-    result = understand(course, Ingest(), Places(course.name, tmp_path))
+    result = understand(course, IngestConfig(), Places(course.name, tmp_path))
     assert sorted(result.submissions["semester"]) == ["one", "two"]
     assert result.submissions["code"].to_list() == [TEXT, TEXT]
 
@@ -261,7 +261,7 @@ def test_a_folder_and_a_glob_are_read_file_by_file(course_file: Callable[..., Pa
     (folder / "notes.md").write_text("not a table")
     for path in ("logs", "logs/*.csv"):
         course = Course.load(course_file(logs={"path": path}))
-        result = understand(course, Ingest(), Places(course.name, tmp_path))
+        result = understand(course, IngestConfig(), Places(course.name, tmp_path))
         assert [(source.name, source.rows) for source in result.account.sources] == [
             ("a.csv", 1),
             ("b.csv", 1),
@@ -334,7 +334,7 @@ def test_an_assignment_with_broken_tests_is_named_and_left_out(
     (broken / "task.md").write_text("Nobody can.\n")
     (broken / "tests.yaml").write_text("form: calls\ntests: [\n")
     course = Course.load(file)
-    result = understand(course, Ingest(), Places(course.name, tmp_path))
+    result = understand(course, IngestConfig(), Places(course.name, tmp_path))
     assert list(result.account.broken_assignments) == ["broken"]
     assert filters(result) == {"assignment with broken tests": 1}
     assert result.submissions["assignment"].to_list() == ["double"]

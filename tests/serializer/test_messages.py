@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tutee_serializer.course import Course
-from tutee_serializer.ingest import Ingest, Ingested, understand
+from tutee_serializer.ingest import IngestConfig, Ingested, understand
 from tutee_serializer.places import Places
 
 HEADER = "what,student,assignment,semester,time,code,said,by\n"
@@ -21,7 +21,7 @@ def read(small_course: Callable[..., Course], tmp_path: Path) -> Callable[[list[
             for minute, (what, rest) in enumerate(row.split(":", 1) for row in rows)
         )
         course = small_course(log, columns=COLUMNS, logs={"path": "log.csv", "kinds": KINDS})
-        return understand(course, Ingest(), Places(course.name, tmp_path))
+        return understand(course, IngestConfig(), Places(course.name, tmp_path))
 
     return run
 

@@ -1,4 +1,4 @@
-"""Everyone named here is made up."""
+"""Everyone named here is synthetic."""
 
 import stat
 from collections.abc import Callable
@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tutee_grader.errors import UnavailableError
 from tutee_serializer.course import Course
-from tutee_serializer.errors import SerializerEnvironmentError
-from tutee_serializer.ingest import Ingest, ingest, understand
+from tutee_serializer.ingest import IngestConfig, ingest, understand
 from tutee_serializer.masks import Masker
 from tutee_serializer.places import Places
 from tutee_serializer.privacy import forget, load_key, pseudonym
@@ -115,7 +115,7 @@ def test_a_key_in_the_environment_goes_first_and_may_not_be_short(
     monkeypatch.setenv("TUTEE_KEY", KEY.decode())
     assert load_key(Places("small", tmp_path)) == KEY
     monkeypatch.setenv("TUTEE_KEY", "short")
-    with pytest.raises(SerializerEnvironmentError, match="TUTEE_KEY") as caught:
+    with pytest.raises(UnavailableError, match="TUTEE_KEY") as caught:
         load_key(Places("small", tmp_path))
     assert caught.value.exit_code == 3
 
@@ -125,7 +125,7 @@ def test_a_key_that_cannot_be_written_is_an_error_of_the_environment(
 ) -> None:
     monkeypatch.delenv("TUTEE_KEY", raising=False)
     (tmp_path / "data").write_text("a file where a folder should be")
-    with pytest.raises(SerializerEnvironmentError, match="neither read nor written"):
+    with pytest.raises(UnavailableError, match="neither read nor written"):
         load_key(Places("small", tmp_path))
 
 
@@ -144,7 +144,7 @@ def test_no_planted_secret_reaches_a_file(
     small_course: Callable[..., Course], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     places = Places("small", tmp_path / "out")
-    ingest(small_course(PLANTED), Ingest(max_quarantined=0.5), places)
+    ingest(small_course(PLANTED), IngestConfig(max_quarantined=0.5), places)
     for path in (path for path in places.root.rglob("*") if path.is_file()):
         table = path.suffix == ".parquet"
         text = str(pl.read_parquet(path).rows()) if table else path.read_text(errors="replace")
@@ -160,7 +160,7 @@ def test_a_forgotten_student_leaves_every_table_and_does_not_come_back(
     places = Places("small", tmp_path)
     students = ("mara-0001", "otso-0002")
     course = small_course(HEADER + "".join(f"{who},double,one,1,,,pass\n" for who in students))
-    submissions = understand(course, Ingest(), places).submissions
+    submissions = understand(course, IngestConfig(), places).submissions
     gone = pseudonym("mara-0001", load_key(places))
     theirs = submissions.filter(student=gone)["submission_id"].item()
     submissions.write_parquet(places.submissions)
@@ -179,7 +179,7 @@ def test_a_forgotten_student_leaves_every_table_and_does_not_come_back(
         rows = pl.read_parquet(table)
         assert rows.height == 1
         assert theirs not in str(rows.rows())
-    again = understand(course, Ingest(), places)
+    again = understand(course, IngestConfig(), places)
     assert {s.step: s.rows for s in again.account.flow}["student to be forgotten"] == 1
     assert again.submissions.height == 1
 
@@ -197,11 +197,11 @@ def test_columns_that_describe_people_lie_apart_and_only_when_asked_for(
     places = Places("small", tmp_path)
 
     quiet = small_course(log, name, columns=columns, logs={"path": name})
-    result = understand(quiet, Ingest(), places)
+    result = understand(quiet, IngestConfig(), places)
     assert result.demographics is None
 
     asked = small_course(log, name, columns={**columns, "demographics": ["gender"]}, logs={"path": name})
-    result = understand(asked, Ingest(), places)
+    result = understand(asked, IngestConfig(), places)
     assert result.demographics is not None
     assert result.demographics.rows() == [(result.submissions["student"].item(), "woman")]
     assert "woman" not in str(result.submissions.rows())

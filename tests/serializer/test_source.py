@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tutee_grader.errors import TuteeError
 from tutee_serializer.course import Course
-from tutee_serializer.errors import SerializerError
-from tutee_serializer.ingest import Ingest
+from tutee_serializer.ingest import IngestConfig
 from tutee_serializer.places import Places
 from tutee_serializer.preview import preview
 from tutee_serializer.source import collect
@@ -45,7 +45,7 @@ def simulated(
     return write
 
 
-def test_a_made_up_class_writes_its_log_once(simulated: Callable[..., Course], tmp_path: Path) -> None:
+def test_a_synthetic_class_writes_its_log_once(simulated: Callable[..., Course], tmp_path: Path) -> None:
     places = Places("small", tmp_path)
     assert collect(simulated(), places).simulated
     assert len(places.simulated.read_text().splitlines()) == 1 + 5
@@ -68,7 +68,7 @@ def test_a_simulator_that_fails_leaves_no_log_and_says_why(
     simulated: Callable[..., Course], tmp_path: Path
 ) -> None:
     places = Places("small", tmp_path)
-    with pytest.raises(SerializerError, match="no dice"):
+    with pytest.raises(TuteeError, match="no dice"):
         collect(simulated(SIMULATOR + "\nraise SystemExit('no dice')\n"), places)
     assert not places.simulated.exists()
 
@@ -94,7 +94,7 @@ def test_a_preview_tells_what_was_understood_and_writes_no_table(
         "mara-0001,double,one,1,,50,print(1),good\nmara-0001,double,one,2,,,,\n"
     )
     places = Places("small", tmp_path)
-    said = preview(small_course(log), Ingest(), places)
+    said = preview(small_course(log), IngestConfig(), places)
     for expected in (
         "log.csv: 2 rows, utf-8",
         "code <- code",

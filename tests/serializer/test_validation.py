@@ -9,7 +9,7 @@ import pytest
 from tutee_serializer.account import Account
 from tutee_serializer.course import Course
 from tutee_serializer.errors import ValidationError
-from tutee_serializer.ingest import Ingest, ingest, understand
+from tutee_serializer.ingest import IngestConfig, ingest, understand
 from tutee_serializer.places import Places
 from tutee_serializer.validation import check, drift_table, new_context
 
@@ -29,7 +29,7 @@ def checked(small_course: Callable[..., Course], tmp_path: Path) -> Callable[...
     def run(change: Callable[[pl.DataFrame], pl.DataFrame]) -> list[str]:
         course = small_course(LOG)
         places = Places(course.name, tmp_path)
-        result = understand(course, Ingest(), places)
+        result = understand(course, IngestConfig(), places)
         context = new_context(tmp_path)
         checks = check(context, change(result.submissions), course, result.account, 0.2)
         return [str(check) for check in checks if not check.passed]
@@ -108,9 +108,9 @@ def test_drift_is_measured_against_the_semester_before() -> None:
 def test_too_much_quarantine_stops_the_run(small_course: Callable[..., Course], tmp_path: Path) -> None:
     log = LOG + "x,double,one,1,,,\n" * 1 + "y,double,one,1,,,\n" * 1
     places = Places("small", tmp_path)
-    ingest(small_course(log), Ingest(max_quarantined=0.2), places)
+    ingest(small_course(log), IngestConfig(max_quarantined=0.2), places)
     with pytest.raises(ValidationError, match="share of rows in quarantine") as caught:
-        ingest(small_course(log), Ingest(max_quarantined=0.1), places)
+        ingest(small_course(log), IngestConfig(max_quarantined=0.1), places)
     assert caught.value.exit_code == 2
 
 
@@ -118,14 +118,14 @@ def test_data_docs_ask_nothing_of_the_network_and_show_the_row_account(
     small_course: Callable[..., Course], tmp_path: Path
 ) -> None:
     places = Places("small", tmp_path)
-    ingest(small_course(LOG + "x,double,one,1,,,\n"), Ingest(), places)
+    ingest(small_course(LOG + "x,double,one,1,,,\n"), IngestConfig(), places)
     pages = sorted(places.data_docs.rglob("*.html"))
     assert len(pages) >= 5
     for page in pages:
         loaded = re.findall(r"<(?:link|script|img)\b[^>]*(?:href|src)=[^>]*>", page.read_text())
         assert loaded == [], page
     index = (places.data_docs / "index.html").read_text()
-    assert "a made-up course" in index
+    assert "a synthetic course" in index
     assert "blank code" in index
     for link in re.findall(r'<a href="([^"]+)"', index):
         assert (places.data_docs / link).exists()

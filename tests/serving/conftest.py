@@ -1,4 +1,4 @@
-"""A made-up student of a made-up course: a very small model that has learnt one trajectory by heart."""
+"""A synthetic student of a synthetic course: a very small model that has learnt one trajectory by heart."""
 
 import json
 import os
@@ -32,7 +32,7 @@ tests:
   - {stdin: "hi\\n", stdout: "hi\\n"}
 """
 COURSE = """name: toy
-made_up: true
+synthetic: true
 logs: {path: log.csv}
 columns: {student: who, assignment: task, code: code, attempt: n, semester: term}
 assignments: {path: assignments}

@@ -12,10 +12,9 @@ import pytest
 
 from serving import bundle
 from serving.bundle import Bundle, build_bento, pack, requirements
-from serving.errors import ServingInputError
+from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.course import Course
-from tutee_serializer.errors import SerializerInputError
 
 
 def test_the_base_comes_along(adapter, course_file, tmp_path):
@@ -48,14 +47,14 @@ def test_packing_again_replaces_all_that_was_there(adapter, course_file, tmp_pat
 def test_a_base_that_is_nowhere_is_named(adapter, course_file, tmp_path):
     orphan = shutil.copytree(adapter, tmp_path / "sft")
     StudentCard("sft", "toy", "nobody/no-such-model", "edits", "summary", 1024, 160, "test").save(orphan)
-    with pytest.raises(ServingInputError, match="nobody/no-such-model"):
+    with pytest.raises(InputError, match="nobody/no-such-model"):
         pack(orphan, Course.load(course_file), tmp_path / "packed", {})
     assert not (tmp_path / "packed").exists()
 
 
 def test_a_folder_without_a_card_is_no_student(course_file, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SerializerInputError, match=r"student\.json"):
+    with pytest.raises(InputError, match=r"student\.json"):
         pack(tmp_path / "empty", Course.load(course_file), tmp_path / "packed", {})
 
 
@@ -63,7 +62,7 @@ def test_a_folder_without_a_card_is_no_student(course_file, tmp_path):
 def test_a_folder_that_is_no_bundle_is_refused_by_name(tmp_path, text):
     if text is not None:
         (tmp_path / "about.json").write_text(text)
-    with pytest.raises(ServingInputError, match=r"about\.json"):
+    with pytest.raises(InputError, match=r"about\.json"):
         Bundle.load(tmp_path)
 
 

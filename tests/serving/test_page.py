@@ -68,7 +68,7 @@ def test_it_says_what_it_is(page):
     for words in (
         "artificial student",
         "not a person",
-        "made-up students",
+        "synthetic students",
         "“toy”",
         "registered version 7",
         "0.813",

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from serving.errors import ServingEnvironmentError, ServingInputError
 from serving.payloads import MOST_ATTEMPTS, MOST_BYTES, MOST_CHARACTERS
 from serving.run import check_port, serve
+from tutee_grader.errors import InputError, UnavailableError
 
 MODEL = "tutee-toy-sft-v7"
 JSON = {"Content-Type": "application/json"}
@@ -310,7 +310,7 @@ def test_a_port_in_use_is_one_clear_message(bundle):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ServingEnvironmentError, match=f"port {port} of 127.0.0.1 is in use") as caught:
+        with pytest.raises(UnavailableError, match=f"port {port} of 127.0.0.1 is in use") as caught:
             serve(bundle, port=port)
     assert caught.value.exit_code == 3
     check_port("127.0.0.1", port)
@@ -322,13 +322,13 @@ def test_a_student_that_cannot_be_loaded_ends_the_service(bundle, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with pytest.raises(ServingEnvironmentError, match="could not start"):
+    with pytest.raises(UnavailableError, match="could not start"):
         serve(broken, port=port)
     check_port("127.0.0.1", port)
 
 
 def test_a_folder_without_a_student_is_refused_before_anything_starts(tmp_path):
-    with pytest.raises(ServingInputError, match=r"about\.json: missing") as caught:
+    with pytest.raises(InputError, match=r"about\.json: missing") as caught:
         serve(tmp_path)
     assert caught.value.exit_code == 2
 

@@ -1,4 +1,4 @@
-"""A micro preset and a handful of made-up dialogs: everything here trains in seconds."""
+"""A micro preset and a handful of synthetic dialogs: everything here trains in seconds."""
 
 import os
 
@@ -21,7 +21,7 @@ TASKS = {
     "double": "Write a function double(n) that returns twice n.",
     "greet": "Write a function greet(name) that returns 'Hello ' and the name.",
 }
-PROGRAMS = {  # made up: what a student handed in, with its grade, in order
+PROGRAMS = {  # synthetic: what a student handed in, with its grade, in order
     "double": [
         ("def double(n):\n    print(n + n)\n", 0.0),
         ("def double(n):\n    return n + 2\n", 50.0),
@@ -62,11 +62,11 @@ def conversation() -> Callable[..., Conversation]:
         programs: list[tuple[str, float]], task: str = TASKS["double"], format: str = "edits"
     ) -> Conversation:
         return Conversation(
-            "made-up",
+            "synthetic",
             format,
             tuple(messages_of(programs, task, "summary", format)),
             tuple(grade for _, grade in programs),
-            tuple(f"made-up-{number}" for number in range(len(programs))),
+            tuple(f"synthetic-{number}" for number in range(len(programs))),
         )
 
     return make
@@ -81,7 +81,7 @@ def write_dialogs(places: Places, students: int = 6) -> None:
                     {
                         "dialog_id": f"{number}-{name}",
                         "course": places.course,
-                        "semester": "made up",
+                        "semester": "synthetic",
                         "student": f"student {number}",
                         "assignment": name,
                         "scope": "assignment",
@@ -127,10 +127,10 @@ def preset() -> Preset:
 
 @pytest.fixture(scope="session")
 def based(tmp_path_factory: pytest.TempPathFactory, preset: Preset) -> Places:
-    """A made-up course whose base is trained."""
+    """A synthetic course whose base is trained."""
     from tutee_trainer.base import train_base
 
-    places = Places("made-up", tmp_path_factory.mktemp("course"))
+    places = Places("synthetic", tmp_path_factory.mktemp("course"))
     write_dialogs(places)
     train_base(preset, places)
     return places
@@ -139,11 +139,11 @@ def based(tmp_path_factory: pytest.TempPathFactory, preset: Preset) -> Places:
 @pytest.fixture(scope="session")
 def tuned(based: Places, preset: Preset) -> Places:
     """The same course with SFT and pairs."""
-    from tutee_trainer.pairs import Pairs, write_pairs
+    from tutee_trainer.pairs import PairsConfig, write_pairs
     from tutee_trainer.sft import train_sft
 
     train_sft(preset, based)
-    write_pairs(Pairs(), preset, based)
+    write_pairs(PairsConfig(), preset, based)
     return based
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tutee_grader.errors import InputError
 from tutee_serializer.formats import read_turn
 from tutee_serializer.places import Places
 from tutee_trainer.conversations import Conversation
-from tutee_trainer.errors import TrainerInputError
-from tutee_trainer.pairs import PAIRS, Pairs, make_pairs, write_pairs
+from tutee_trainer.pairs import PAIRS, PairsConfig, make_pairs, write_pairs
 from tutee_trainer.preset import Preset
 
 trajectories = st.lists(
@@ -27,7 +27,7 @@ def test_the_rejected_is_the_one_the_strategy_names(
     conversation: Callable[..., Conversation], programs: list[tuple[str, float]], strategy: str, seed: int
 ) -> None:
     dialog = conversation(programs)
-    pairs = make_pairs([dialog], Pairs(strategy=strategy, seed=seed))
+    pairs = make_pairs([dialog], PairsConfig(strategy=strategy, seed=seed))
     assert pairs.schema == PAIRS
     places = {turn.index: number for number, turn in enumerate(dialog.turns())}
     got = {}
@@ -51,15 +51,15 @@ def test_the_rejected_is_the_one_the_strategy_names(
 
 def test_programs_with_one_tree_make_no_pair(conversation: Callable[..., Conversation]) -> None:
     dialog = conversation([("x = 0\n", 0.0), ("x=0  # again\n", 50.0)])
-    assert make_pairs([dialog], Pairs(strategy="next")).is_empty()
+    assert make_pairs([dialog], PairsConfig(strategy="next")).is_empty()
 
 
 def test_the_same_seed_draws_the_same_pairs(conversation: Callable[..., Conversation]) -> None:
     dialog = conversation([(f"x = {n}\n", float(n)) for n in range(12)])
-    first, second = (make_pairs([dialog], Pairs(strategy="random", seed=3)) for _ in range(2))
+    first, second = (make_pairs([dialog], PairsConfig(strategy="random", seed=3)) for _ in range(2))
     assert first.equals(second)
 
 
 def test_pairs_without_dialogs_say_what_to_run(preset: Preset, tmp_path: Path) -> None:
-    with pytest.raises(TrainerInputError, match="tutee serialize"):
-        write_pairs(Pairs(), preset, Places("none", tmp_path))
+    with pytest.raises(InputError, match="tutee serialize"):
+        write_pairs(PairsConfig(), preset, Places("none", tmp_path))

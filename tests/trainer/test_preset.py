@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tutee_grader.errors import UnavailableError
 from tutee_trainer.arguments import resolve
-from tutee_trainer.errors import PresetError, TrainerEnvironmentError
-from tutee_trainer.preset import Preset
+from tutee_trainer.preset import Preset, PresetError
 
 QWEN = ("qwen3-4b", "qwen3-8b")
 
@@ -50,10 +50,10 @@ def test_all_problems_are_told_at_once(tmp_path: Path, tiny: dict[str, Any]) -> 
     lines = str(raised.value).splitlines()
     assert len(lines) == 4
     for field, value in (
-        ("sft.learning_rate", "'fast'"), ("lora.ranks", "no such key"), ("model.layers", "0"),
+        ("sft.learning_rate", "'fast'"), ("lora.ranks", "unknown key"), ("model.layers", "0"),
         ("dialog.format", "missing"),
     ):  # fmt: skip
-        assert any(line.startswith(f"{path}: {field}: ") and value in line for line in lines), field
+        assert any(line.startswith(f"{path}: `{field}`: ") and value in line for line in lines), field
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,6 @@ def test_four_bits_are_refused_without_cuda(repository: Path) -> None:
 
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA, where four bits are right")
-    with pytest.raises(TrainerEnvironmentError, match="nf4") as raised:
+    with pytest.raises(UnavailableError, match="nf4") as raised:
         check_device(Preset.load("qwen3-4b", repository / "presets"))
     assert raised.value.exit_code == 3

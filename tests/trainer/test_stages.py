@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 import torch
 
+from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.places import Places
 from tutee_trainer.adapters import load_adapter, new_adapter, save_adapter
-from tutee_trainer.errors import TrainerInputError
 from tutee_trainer.model import load_base
 from tutee_trainer.preset import Preset
 
@@ -49,7 +49,7 @@ def test_the_card_says_how_to_speak_to_the_student(
     tuned: Places, preset: Preset, method: str, feedback: str
 ) -> None:
     card = StudentCard.load(tuned.model(method))
-    assert (card.method, card.course, card.preset, card.feedback) == (method, "made-up", "micro", feedback)
+    assert (card.method, card.course, card.preset, card.feedback) == (method, "synthetic", "micro", feedback)
     assert Path(card.base_of(tuned.model(method))) == tuned.model("base").resolve()
     assert (card.max_length, card.max_new_tokens) == (preset.dialog.max_length, preset.dialog.max_new_tokens)
 
@@ -63,7 +63,7 @@ def test_an_adapter_loads_back_with_the_same_logits(based: Places, preset: Prese
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
     after = logits(adapted)
-    save_adapter(tmp_path, adapted, tokenizer, preset, "made-up", "sft", "summary", {})
+    save_adapter(tmp_path, adapted, tokenizer, preset, "synthetic", "sft", "summary", {})
     again, _ = load_base(preset, based.model("base"))
     assert not torch.allclose(before, after)
     assert torch.equal(logits(load_adapter(again, tmp_path)), after)
@@ -77,7 +77,7 @@ def test_a_widened_adapter_computes_the_same(based: Places, preset: Preset, tmp_
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
     expected = logits(adapted)
-    save_adapter(tmp_path, adapted, tokenizer, preset, "made-up", "sft", "summary", {})
+    save_adapter(tmp_path, adapted, tokenizer, preset, "synthetic", "sft", "summary", {})
     again, _ = load_base(preset, based.model("base"))
     wide = load_adapter(again, tmp_path, rank=8, alpha=8)
     shapes = {parameter.shape[0] for name, parameter in wide.named_parameters() if "lora_A" in name}
@@ -130,7 +130,7 @@ def test_a_stage_out_of_order_says_what_to_run(
     from tutee_trainer.dpo import train_dpo
     from tutee_trainer.sft import train_sft
 
-    places = Places("made-up", tmp_path)
+    places = Places("synthetic", tmp_path)
     places.data.mkdir(parents=True)
     places.dialogs.write_bytes(based.dialogs.read_bytes())
     run = {
@@ -138,15 +138,15 @@ def test_a_stage_out_of_order_says_what_to_run(
         "dpo": lambda: train_dpo(preset, places),
         "dapo": lambda: train_dapo(preset, places, {}),
     }[stage]
-    with pytest.raises(TrainerInputError, match=f"tutee {missing}"):
+    with pytest.raises(InputError, match=f"tutee {missing}"):
         run()
 
 
 def test_dialogs_of_another_format_are_refused(tmp_path: Path, preset: Preset, based: Places) -> None:
     from tutee_trainer.base import train_base
 
-    places = Places("made-up", tmp_path)
+    places = Places("synthetic", tmp_path)
     places.data.mkdir(parents=True)
     pl.read_parquet(based.dialogs).with_columns(format=pl.lit("code")).write_parquet(places.dialogs)
-    with pytest.raises(TrainerInputError, match="format edits"):
+    with pytest.raises(InputError, match="format edits"):
         train_base(preset, places)

@@ -1,4 +1,4 @@
-"""Writes the log of a made-up class as CSV. No student in it is real.
+"""Writes the log of a synthetic class as CSV. No student in it is real.
 
     python courses/demo/simulator --out submissions.csv --seed 2026 --semester 2024-autumn=150
 

@@ -1,4 +1,4 @@
-"""How a made-up student writes: names, spaces, quotes, indentation, small idioms. Habits stay.
+"""How a synthetic student writes: names, spaces, quotes, indentation, small idioms. Habits stay.
 
 Solutions are authored once, in canonical names and PEP 8 (`solutions/*.yaml`); `Habits.write` turns one
 canonical line into one line of the student's, so line numbers stay what they were.

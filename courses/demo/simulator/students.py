@@ -1,4 +1,4 @@
-"""Made-up students: their skill, habits and recurring misconceptions, and how they work on an assignment."""
+"""Synthetic students: their skill, habits and misconceptions, and how they work on an assignment."""
 
 from dataclasses import dataclass, field
 from random import Random
@@ -19,7 +19,7 @@ TRIED = ("bounds", "initial", "case", "value")
 
 @dataclass(frozen=True)
 class Student:
-    """One made-up student. `skill` is 0..1."""
+    """One synthetic student. `skill` is 0..1."""
 
     name: str
     semester: str

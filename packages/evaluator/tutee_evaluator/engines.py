@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
-from tutee_evaluator.errors import EvaluatorEnvironmentError, EvaluatorInputError
 from tutee_grader import Level
+from tutee_grader.errors import InputError, UnavailableError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.formats import TurnError, read_turn, write_turn
 from tutee_serializer.truncation import truncate
@@ -109,8 +109,8 @@ class Student:
 
         An adapter is merged into its base where the base is not quantised, which spares two small
         products per layer and token. `device` is CUDA where there is one. `settings` are those of the
-        constructor. Raises SerializerInputError where `folder` holds no student, and
-        EvaluatorEnvironmentError where its model cannot be loaded.
+        constructor. Raises InputError where `folder` holds no student, and
+        UnavailableError where its model cannot be loaded.
         """
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -133,7 +133,7 @@ class Student:
                 if getattr(model.config, "quantization_config", None) is None:
                     model = model.merge_and_unload()
         except (OSError, torch.cuda.OutOfMemoryError) as error:
-            raise EvaluatorEnvironmentError(
+            raise UnavailableError(
                 f"{folder}: the model (base {base}) cannot be loaded: {error}; train it again, or see "
                 "that the base is there and the memory suffices"
             ) from error
@@ -249,5 +249,5 @@ def _base(folder: Path, card: StudentCard) -> str:
     if not Path(base).is_dir() or (Path(base) / "config.json").exists():
         return base
     if Path(base) == folder.resolve():
-        raise EvaluatorInputError(f"{folder}: has neither a model (config.json) nor a base; train it again")
+        raise InputError(f"{folder}: has neither a model (config.json) nor a base; train it again")
     return _base(Path(base), StudentCard.load(Path(base)))

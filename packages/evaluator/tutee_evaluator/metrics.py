@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from tutee_evaluator.rollout import COPY
+from tutee_grader.config import Section
 
 METRICS = pl.Schema(
     {
@@ -41,10 +42,8 @@ LIKENESS = ("grade_proximity", "codebleu", "codebleu_corrected")
 Array = NDArray[np.float64]
 
 
-class Report(BaseModel):
+class ReportConfig(Section):
     """Section `report` of params.yaml: resamples of the bootstrap, its seed, and rollouts shown in full."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     resamples: PositiveInt = 2000
     seed: int = 2022
@@ -81,7 +80,7 @@ class _Measured:
     n: Array
 
 
-def measure(steps: pl.DataFrame, config: Report) -> pl.DataFrame:
+def measure(steps: pl.DataFrame, config: ReportConfig) -> pl.DataFrame:
     """METRICS of a table of steps (STEPS of `pairing`).
 
     Each value is over all steps of a method and stratum; `low` and `high` are the 2.5 and 97.5
@@ -157,7 +156,7 @@ def _of_real(totals: _Totals, metric: str, over: str, under: str) -> _Measured:
     return _Measured(metric, [REAL], totals.strata, draws, totals.of(under)[0, :1])
 
 
-def _totals(steps: pl.DataFrame, config: Report) -> _Totals:
+def _totals(steps: pl.DataFrame, config: ReportConfig) -> _Totals:
     columns = _columns(steps)
     summed = [
         steps.filter(keep)
@@ -213,7 +212,7 @@ def _columns(steps: pl.DataFrame) -> dict[str, pl.Expr]:
     }
 
 
-def _weights(students: int, config: Report) -> Array:
+def _weights(students: int, config: ReportConfig) -> Array:
     """How often each student is in each resample, [1 + resamples, students]; the first has each once."""
     drawn = np.random.default_rng(config.seed).multinomial(
         students, np.full(students, 1 / students), size=config.resamples

@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from tutee_evaluator.errors import EvaluatorInputError
 from tutee_evaluator.rollout import Outcome
 from tutee_evaluator.similarity import compare
+from tutee_grader.errors import InputError
 
 # What became of a submission. One that compiled and passed no test because of something else than a wrong
 # result goes by the outcome of its first test (error, timeout, ...), one that did not compile by its status.
@@ -56,7 +56,7 @@ def pair(
 ) -> pl.DataFrame:
     """STEPS of one or more methods' ROLLOUTS.
 
-    Raises EvaluatorInputError where the methods were not rolled out from the same starts.
+    Raises InputError where the methods were not rolled out from the same starts.
     """
     turns = _turns(dialogs)
     before = turns.join(submissions.select("submission_id", before="code"), on="submission_id").select(
@@ -168,7 +168,7 @@ def _same_starts(steps: pl.DataFrame) -> None:
         if first is None:
             first, name = starts, method
         elif not starts.equals(first):
-            raise EvaluatorInputError(
+            raise InputError(
                 f"the rollouts of {method} and {name} start or end at different places, so they cannot be "
                 "compared; run `tutee rollout` for every method with the same parameters"
             )

@@ -13,10 +13,11 @@ import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tutee_evaluator import metrics as names
-from tutee_evaluator.errors import EvaluatorEnvironmentError, EvaluatorInputError
-from tutee_evaluator.metrics import Report, measure
+from tutee_evaluator.metrics import ReportConfig, measure
 from tutee_evaluator.pairing import NONE, SOLVED, SOME, UNREADABLE, pair
-from tutee_evaluator.rollout import COPY, METHODS, read_table
+from tutee_evaluator.rollout import COPY, METHODS
+from tutee_grader.errors import InputError, UnavailableError
+from tutee_grader.files import read_table
 from tutee_serializer.card import FILE, StudentCard
 from tutee_serializer.course import Course
 from tutee_serializer.places import Places
@@ -28,7 +29,7 @@ PACKAGES = (
 # The columns of the results table: metric, heading, whether more is better.
 COLUMNS = (
     ("coverage", "Coverage"),
-    ("grade_proximity", "Grade proximity"),
+    ("grade_proximity", "GradeConfig proximity"),
     ("codebleu", "CodeBLEU"),
     ("codebleu_corrected", "CodeBLEU, corrected"),
 )
@@ -54,7 +55,7 @@ class Line:
 
 def run(
     course: Course,
-    config: Report,
+    config: ReportConfig,
     places: Places,
     parameters: Mapping[str, Any] | None = None,
     progress: bool = True,
@@ -65,7 +66,7 @@ def run(
     """
     found = [method for method in METHODS if places.rollout(method).exists()]
     if not found:
-        raise EvaluatorInputError(f"{places.rollouts}: no rollouts; run `tutee rollout` first")
+        raise InputError(f"{places.rollouts}: no rollouts; run `tutee rollout` first")
     steps = pair(
         pl.concat([read_table(places.rollout(method), "rollout") for method in found]),
         read_table(places.dialogs, "serialize"),
@@ -83,9 +84,7 @@ def run(
         measured.write_parquet(places.metrics)
         places.report.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise EvaluatorEnvironmentError(
-            f"{places.reports}: cannot be written: {error.strerror or error}"
-        ) from error
+        raise UnavailableError(f"{places.reports}: cannot be written: {error.strerror or error}") from error
     return measured
 
 
@@ -93,7 +92,7 @@ def render(
     course: Course,
     steps: pl.DataFrame,
     measured: pl.DataFrame,
-    config: Report,
+    config: ReportConfig,
     account: Mapping[str, Any],
     cards: list[StudentCard],
     parameters: Mapping[str, Any],
@@ -202,7 +201,7 @@ def _size(steps: pl.DataFrame) -> dict[str, int]:
     }
 
 
-def _examples(steps: pl.DataFrame, method: str, config: Report) -> Iterator[dict[str, Any]]:
+def _examples(steps: pl.DataFrame, method: str, config: ReportConfig) -> Iterator[dict[str, Any]]:
     """Rollouts of `method`, drawn, each of another student and as far as possible another assignment."""
     mine = steps.filter((pl.col("method") == method) & (pl.col("sample") == 0))
     starts = (
@@ -258,9 +257,7 @@ def _account(places: Places) -> dict[str, Any]:
     try:
         return json.loads(places.account.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EvaluatorInputError(
-            f"{places.account}: no account of the rows ({error}); run `tutee ingest`"
-        ) from error
+        raise InputError(f"{places.account}: no account of the rows ({error}); run `tutee ingest`") from error
 
 
 def _versions() -> Iterator[tuple[str, str]]:

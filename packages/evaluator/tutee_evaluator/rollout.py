@@ -11,12 +11,15 @@ from enum import StrEnum
 from typing import Any
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from tqdm import tqdm
 
 from tutee_evaluator.engines import Copy, Engine, Message, Situation, Student
-from tutee_evaluator.errors import EvaluatorInputError
-from tutee_grader import VERDICTS, Assignment, Grader, Verdict, feedback, verdict_from_row
+from tutee_grader import Assignment, Grader, Verdict, feedback
+from tutee_grader.config import Section
+from tutee_grader.errors import InputError
+from tutee_grader.files import read_table, write_table
+from tutee_grader.verdict import VERDICT_COLUMNS
 from tutee_serializer.course import Course
 from tutee_serializer.formats import feedback_turn, read_turn, write_turn
 from tutee_serializer.places import Places
@@ -25,14 +28,12 @@ COPY = "copy"
 METHODS = (COPY, "base", "para", "sft", "dpo", "dapo")
 
 
-class Rollout(BaseModel):
+class RolloutConfig(Section):
     """Section `rollout` of params.yaml.
 
     `max_starts` caps the starts, drawn with `seed`; every method gets the same ones. `samples` rollouts
     are made from each start; `temperature` 0 takes the likeliest token. `batch` counts prompts at once.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_starts: PositiveInt = 80
     steps: PositiveInt = 5
@@ -42,7 +43,7 @@ class Rollout(BaseModel):
     seed: int = 2022
 
     @model_validator(mode="after")
-    def _samples_differ(self) -> "Rollout":
+    def _samples_differ(self) -> "RolloutConfig":
         if self.samples > 1 and self.temperature == 0:
             raise ValueError("samples above 1 need a temperature above 0, else they are all the same")
         return self
@@ -74,9 +75,7 @@ _COLUMNS: dict[str, Any] = {
     "sample": pl.Int64,
     "code": pl.String,
     "outcome": pl.String,
-    "grade": pl.Float64,
-    "status": pl.String,
-    "tests": VERDICTS["tests"],
+    **VERDICT_COLUMNS,
     "feedback": pl.String,
     "submission_id": pl.String,
     "stop_reason": pl.String,
@@ -99,7 +98,9 @@ class _Walk:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 
-def run(course: Course, method: str, config: Rollout, places: Places, progress: bool = True) -> pl.DataFrame:
+def run(
+    course: Course, method: str, config: RolloutConfig, places: Places, progress: bool = True
+) -> pl.DataFrame:
     """Stage rollout: rolls `method` out on the course's held-out trajectories, writes ROLLOUTS."""
     dialogs = read_table(places.dialogs, "serialize")
     submissions = read_table(places.submissions, "ingest")
@@ -110,19 +111,8 @@ def run(course: Course, method: str, config: Rollout, places: Places, progress: 
         rollouts = roll_out(
             method, engine, dialogs, submissions, assignments, grader, config, known=known, progress=progress
         )
-    places.rollouts.mkdir(parents=True, exist_ok=True)
-    rollouts.write_parquet(places.rollout(method))
+    write_table(rollouts, places.rollout(method))
     return rollouts
-
-
-def read_table(path: Any, stage: str) -> pl.DataFrame:
-    """The table that `stage` wrote to `path`; raises EvaluatorInputError where it did not."""
-    try:
-        return pl.read_parquet(path)
-    except FileNotFoundError:
-        raise EvaluatorInputError(f"{path}: missing; run `tutee {stage}` first") from None
-    except pl.exceptions.ComputeError as error:
-        raise EvaluatorInputError(f"{path}: no Parquet table ({error}); run `tutee {stage}` again") from error
 
 
 def roll_out(
@@ -132,7 +122,7 @@ def roll_out(
     submissions: pl.DataFrame,
     assignments: Mapping[str, Assignment],
     grader: Grader,
-    config: Rollout,
+    config: RolloutConfig,
     *,
     known: Mapping[tuple[str, str], Verdict] | None = None,
     progress: bool = False,
@@ -141,7 +131,7 @@ def roll_out(
 
     All rollouts go forward together: each step is one batch of writing and one batch of grading. A
     program whose verdict is among `known`, by assignment and code, is not graded again.
-    Raises EvaluatorInputError where the held-out dialogs give nothing to roll out.
+    Raises InputError where the held-out dialogs give nothing to roll out.
     """
     walks = _walks(engine, dialogs, submissions, assignments, config)
     verdicts = dict(known or {})
@@ -159,7 +149,7 @@ def roll_out(
     return pl.DataFrame(rows, schema=ROLLOUTS)
 
 
-def draw_starts(dialogs: pl.DataFrame, submissions: pl.DataFrame, config: Rollout) -> pl.DataFrame:
+def draw_starts(dialogs: pl.DataFrame, submissions: pl.DataFrame, config: RolloutConfig) -> pl.DataFrame:
     """The starts to roll out from: columns dialog_id, student, assignment, start, real.
 
     Each start k = 2..N of a held-out trajectory of N submissions stands for the history before submission
@@ -191,9 +181,11 @@ def draw_starts(dialogs: pl.DataFrame, submissions: pl.DataFrame, config: Rollou
     return starts
 
 
-def _engine(method: str, config: Rollout, places: Places, dialogs: pl.DataFrame, progress: bool) -> Engine:
+def _engine(
+    method: str, config: RolloutConfig, places: Places, dialogs: pl.DataFrame, progress: bool
+) -> Engine:
     if method not in METHODS:
-        raise EvaluatorInputError(f"method {method!r} is not one of {', '.join(METHODS)}")
+        raise InputError(f"method {method!r} is not one of {', '.join(METHODS)}")
     if method != COPY:
         return Student.load(
             places.model(method),
@@ -205,7 +197,7 @@ def _engine(method: str, config: Rollout, places: Places, dialogs: pl.DataFrame,
     told = dialogs.filter(pl.col("feedback") != "none")
     told = dialogs if told.is_empty() else told
     if told.is_empty():
-        raise EvaluatorInputError(f"{places.dialogs}: no dialog; the course's log gives nothing to roll out")
+        raise InputError(f"{places.dialogs}: no dialog; the course's log gives nothing to roll out")
     return Copy(told["format"][0], told["feedback"][0])
 
 
@@ -214,11 +206,11 @@ def _walks(
     dialogs: pl.DataFrame,
     submissions: pl.DataFrame,
     assignments: Mapping[str, Assignment],
-    config: Rollout,
+    config: RolloutConfig,
 ) -> list[_Walk]:
     starts = draw_starts(dialogs, submissions, config)
     if starts.is_empty():
-        raise EvaluatorInputError(
+        raise InputError(
             "no held-out student handed in twice for an assignment, so there is no start to roll out from; "
             "see `semesters: test` of the course file and the rules under `serialize` in params.yaml"
         )
@@ -227,7 +219,7 @@ def _walks(
         told.select("dialog_id", "format", "messages"), on="dialog_id", maintain_order="left"
     )
     if chosen.height != starts.height:
-        raise EvaluatorInputError(
+        raise InputError(
             f"{starts.height - chosen.height} of {starts.height} held-out starts have no dialog of format "
             f"{engine.format!r} and feedback {engine.feedback!r}, which this student was trained on; "
             "run `tutee serialize` with the preset it was trained with"
@@ -263,7 +255,7 @@ def _programs(format: str, messages: Sequence[Message]) -> list[str]:
 def _known(submissions: pl.DataFrame, verdicts: pl.DataFrame) -> dict[tuple[str, str], Verdict]:
     """The verdicts of the real submissions, by assignment and code."""
     rows = submissions.select("submission_id", "assignment", "code").join(verdicts, on="submission_id")
-    return {(row["assignment"], row["code"]): verdict_from_row(row) for row in rows.iter_rows(named=True)}
+    return {(row["assignment"], row["code"]): Verdict.from_row(row) for row in rows.iter_rows(named=True)}
 
 
 def _advance(
@@ -296,13 +288,8 @@ def _advance(
                 step,
                 Outcome.PROGRAM,
                 code=program,
-                grade=verdict.grade,
-                status=str(verdict.status),
-                tests=[
-                    {"name": test.name, "outcome": str(test.outcome), "message": test.message}
-                    for test in verdict.tests
-                ],
                 feedback=words,
+                **verdict.to_row(),
             )
         )
         if verdict.grade == 100:

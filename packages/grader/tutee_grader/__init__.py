@@ -3,16 +3,16 @@
 from tutee_grader.assignment import Assignment
 from tutee_grader.errors import (
     AssignmentError,
-    GraderEnvironmentError,
-    GraderError,
-    GraderInputError,
+    InputError,
     SandboxError,
+    TuteeError,
+    UnavailableError,
     WeakSandboxError,
 )
 from tutee_grader.feedback import Level, feedback
 from tutee_grader.grader import Grader
-from tutee_grader.rows import VERDICTS, verdict_from_row
-from tutee_grader.table import Grade, grade_table
+from tutee_grader.rows import VERDICTS
+from tutee_grader.table import GradeConfig, grade_table
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
 from tutee_grader.version import VERSION
 
@@ -21,19 +21,18 @@ __all__ = [
     "VERDICTS",
     "Assignment",
     "AssignmentError",
-    "Grade",
+    "GradeConfig",
     "Grader",
-    "GraderEnvironmentError",
-    "GraderError",
-    "GraderInputError",
+    "InputError",
     "Level",
     "Outcome",
     "SandboxError",
     "Status",
     "TestResult",
+    "TuteeError",
+    "UnavailableError",
     "Verdict",
     "WeakSandboxError",
     "feedback",
     "grade_table",
-    "verdict_from_row",
 ]

@@ -21,7 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from tutee_grader.assignment import Assignment, CallTest, FileTest, ScriptTest, Test
-from tutee_grader.errors import GraderInputError
+from tutee_grader.errors import InputError
 from tutee_grader.grader import Grader
 from tutee_grader.instructors import student_modules
 from tutee_grader.verdict import Outcome
@@ -46,7 +46,7 @@ def bench_grader(
     workers = workers or len(os.sched_getaffinity(0))
     distinct = list(dict.fromkeys(programs))
     if not distinct:
-        raise GraderInputError("no program to grade")
+        raise InputError("no program to grade")
     chosen = random.Random(0).sample(distinct, min(sample, len(distinct)))
     result = _compare(chosen, workers, rounds)
     print(_shown(result))

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from tutee_grader.assignment import Assignment
-from tutee_grader.errors import GraderEnvironmentError
+from tutee_grader.errors import UnavailableError
 from tutee_grader.grader import Grader
 from tutee_grader.rows import VERDICTS, grade_rows
 
@@ -28,12 +28,12 @@ def grade_on_cluster(
     """The verdicts of each partition, by its key, in the order in which they are done.
 
     `address` is what `ray.init` takes (`ray://host:10001`, `auto`).
-    Raises GraderEnvironmentError without Ray.
+    Raises UnavailableError without Ray.
     """
     try:
         import ray
     except ImportError:
-        raise GraderEnvironmentError(
+        raise UnavailableError(
             "a cluster needs Ray, which is not installed: pip install 'tutee-grader[cluster]'"
         ) from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing here reports to anyone

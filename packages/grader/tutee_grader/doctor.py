@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tutee_grader.assignment import Assignment, CallTest, FileTest, Limits, ScriptTest
 from tutee_grader.attacks import ATTACKS, Attack
-from tutee_grader.errors import GraderEnvironmentError
+from tutee_grader.errors import UnavailableError
 from tutee_grader.feedback import feedback
 from tutee_grader.grader import Grader
 from tutee_grader.verdict import Verdict
@@ -234,5 +234,5 @@ def _processes(grader: Grader) -> int:
 
 def _descriptors() -> int:
     if not Path("/proc/self/fd").is_dir():
-        raise GraderEnvironmentError("the check needs /proc")
+        raise UnavailableError("the check needs /proc")
     return len(list(Path("/proc/self/fd").iterdir()))

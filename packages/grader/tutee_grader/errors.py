@@ -1,31 +1,34 @@
-"""What can go wrong in the grader, apart from student programs (those are verdicts)."""
+"""The one family of errors of tutee; each class carries the exit code with which a command ends.
+
+What a student's program does wrong is never an error: it is a verdict.
+"""
 
 
-class GraderError(Exception):
-    """Anything the grader raises on purpose."""
+class TuteeError(Exception):
+    """Anything tutee raises on purpose; the message says what, where, and the way out."""
 
     exit_code = 1
 
 
-class GraderInputError(GraderError):
-    """The user's input is wrong."""
+class InputError(TuteeError):
+    """The user's input is wrong: a file, a parameter, an argument, a stage run out of order."""
 
     exit_code = 2
 
 
-class AssignmentError(GraderInputError):
-    """An assignment folder that cannot be understood; names the file and the line."""
-
-
-class GraderEnvironmentError(GraderError):
-    """The machine lacks something the grader needs."""
+class UnavailableError(TuteeError):
+    """The environment lacks something: a GPU, a library, a network, a free port, space on the disk."""
 
     exit_code = 3
 
 
-class WeakSandboxError(GraderEnvironmentError):
+class AssignmentError(InputError):
+    """An assignment folder that cannot be used; names the file and the line."""
+
+
+class WeakSandboxError(UnavailableError):
     """A protection is missing and the caller did not allow a weak sandbox."""
 
 
-class SandboxError(GraderEnvironmentError):
+class SandboxError(UnavailableError):
     """The sandbox itself failed; says nothing about the student's program."""

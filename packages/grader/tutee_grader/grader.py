@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tutee_grader import judgement
 from tutee_grader.assignment import Assignment
 from tutee_grader.cache import Cache
-from tutee_grader.errors import GraderEnvironmentError, WeakSandboxError
+from tutee_grader.errors import UnavailableError, WeakSandboxError
 from tutee_grader.pool import Pool
 from tutee_grader.verdict import Status, Verdict
 
@@ -139,7 +139,7 @@ def _start(workers: int, bubblewrap: bool | None) -> tuple[Pool, dict[str, Any]]
         try:
             pool = Pool(workers, program)
             return pool, pool.protections
-        except GraderEnvironmentError as error:  # where user namespaces are forbidden, say
+        except UnavailableError as error:  # where user namespaces are forbidden, say
             if bubblewrap:
                 raise WeakSandboxError(f"bubblewrap does not work on this machine: {error}") from error
             pool = Pool(workers, None)

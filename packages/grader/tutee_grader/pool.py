@@ -59,7 +59,7 @@ class Station:
         return list(self._workers.values())
 
     def wait_until_ready(self) -> dict[str, Any]:
-        """The protections in force. Raises GraderEnvironmentError."""
+        """The protections in force. Raises UnavailableError."""
         self._workers["student"].wait_until_ready()
         return self._workers["student"].protections
 

@@ -8,14 +8,12 @@ import polars as pl
 from tutee_grader.assignment import Assignment
 from tutee_grader.feedback import feedback
 from tutee_grader.grader import Grader
-from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
+from tutee_grader.verdict import VERDICT_COLUMNS, Verdict
 from tutee_grader.version import VERSION
 
 _COLUMNS: dict[str, Any] = {
     "submission_id": pl.String,
-    "grade": pl.Float64,
-    "status": pl.String,
-    "tests": pl.List(pl.Struct({"name": pl.String, "outcome": pl.String, "message": pl.String})),
+    **VERDICT_COLUMNS,
     "feedback": pl.String,
     "grader_version": pl.String,
     "protections": pl.String,
@@ -37,16 +35,8 @@ def verdict_row(submission_id: str, verdict: Verdict, protections: str) -> dict[
     """One row of VERDICTS."""
     return {
         "submission_id": submission_id,
-        "grade": verdict.grade,
-        "status": str(verdict.status),
-        "tests": [{"name": t.name, "outcome": str(t.outcome), "message": t.message} for t in verdict.tests],
+        **verdict.to_row(),
         "feedback": feedback(verdict),
         "grader_version": VERSION,
         "protections": protections,
     }
-
-
-def verdict_from_row(row: Mapping[str, Any]) -> Verdict:
-    """The verdict of a row of VERDICTS: what `feedback` needs of it."""
-    tests = tuple(TestResult(t["name"], Outcome(t["outcome"]), t["message"]) for t in row["tests"])
-    return Verdict(row["grade"], Status(row["status"]), tests)

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from tutee_grader.assignment import Assignment
 from tutee_grader.cluster import grade_on_cluster
-from tutee_grader.errors import GraderInputError
+from tutee_grader.config import Section
+from tutee_grader.errors import InputError
+from tutee_grader.files import write_table
 from tutee_grader.grader import Grader
 from tutee_grader.rows import VERDICTS, grade_rows
 from tutee_grader.version import VERSION
@@ -18,10 +19,8 @@ from tutee_grader.version import VERSION
 PARTITION = 2000  # rows
 
 
-class Grade(BaseModel):
+class GradeConfig(Section):
     """Section `grade` of params.yaml. `cluster`: `local`, or the address of a Ray cluster (`ray://host:10001`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     cluster: str = "local"
 
@@ -42,11 +41,11 @@ def grade_table(
 
     Finished partitions (of `partition` rows) are kept in `folder`; a later call with the same rows,
     assignments and grader does not grade them again. `cluster` is `local` or the address of a Ray cluster.
-    Raises GraderInputError for an assignment that is not among `assignments`.
+    Raises InputError for an assignment that is not among `assignments`.
     """
     unknown = sorted(set(submissions["assignment"].unique()) - set(assignments))
     if unknown:
-        raise GraderInputError(f"submissions of unknown assignments: {', '.join(map(str, unknown))}")
+        raise InputError(f"submissions of unknown assignments: {', '.join(map(str, unknown))}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     parts = {}
@@ -63,7 +62,7 @@ def grade_table(
         else:
             graded = grade_on_cluster(cluster, missing, assignments, allow_weak)
         for name, verdicts in graded:
-            write_whole(verdicts, folder / name)
+            write_table(verdicts, folder / name)
             bar.update(verdicts.height)
     return (
         pl.concat([pl.read_parquet(folder / name) for name in parts])
@@ -92,10 +91,3 @@ def partition_key(rows: pl.DataFrame, assignments: Mapping[str, Assignment]) -> 
         parts = (submission_id, assignments[assignment].fingerprint, code)
         digest.update(repr(parts).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()[:16]
-
-
-def write_whole(table: pl.DataFrame, path: Path) -> None:
-    """Write a Parquet file that is either whole or not there."""
-    unfinished = path.with_suffix(".unfinished")
-    table.write_parquet(unfinished)
-    unfinished.rename(path)

@@ -1,7 +1,18 @@
 """What the grader finds out about one program."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Self
+
+import polars as pl
+
+# A verdict's columns in any table: `Verdict.to_row` writes them, `Verdict.from_row` reads them.
+VERDICT_COLUMNS: dict[str, Any] = {
+    "grade": pl.Float64,
+    "status": pl.String,
+    "tests": pl.List(pl.Struct({"name": pl.String, "outcome": pl.String, "message": pl.String})),
+}
 
 
 class Status(StrEnum):
@@ -52,3 +63,14 @@ class Verdict:
     tests: tuple[TestResult, ...]
     wall_s: float = 0.0
     cpu_s: float = 0.0
+
+    def to_row(self) -> dict[str, Any]:
+        """The values of VERDICT_COLUMNS: all that feedback is made from."""
+        tests = [{"name": t.name, "outcome": str(t.outcome), "message": t.message} for t in self.tests]
+        return {"grade": self.grade, "status": str(self.status), "tests": tests}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """The verdict in a row that has VERDICT_COLUMNS."""
+        tests = tuple(TestResult(t["name"], Outcome(t["outcome"]), t["message"]) for t in row["tests"])
+        return cls(row["grade"], Status(row["status"]), tests)

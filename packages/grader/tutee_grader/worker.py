@@ -17,7 +17,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Literal
 
-from tutee_grader.errors import GraderEnvironmentError, SandboxError
+from tutee_grader.errors import SandboxError, UnavailableError
 from tutee_grader.inside.zygote_messages import CHUNK_BYTES, REAPED, frame
 
 INSIDE = Path(__file__).parent / "inside"
@@ -71,7 +71,7 @@ class Worker:
         return [str(self.bubblewrap), *_bubblewrap_options(), "--", *zygote]
 
     def wait_until_ready(self) -> None:
-        """Read the zygote's first message; let it fork its first children. Raises GraderEnvironmentError."""
+        """Read the zygote's first message; let it fork its first children. Raises UnavailableError."""
         self.control.settimeout(START_TIMEOUT_S)
         try:
             hello = self.control.recv(65536)
@@ -81,7 +81,7 @@ class Worker:
             self._kill()
             _, errors = self.process.communicate()
             reason = errors.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it ended silently"]
-            raise GraderEnvironmentError(f"the sandbox could not be started: {reason[0]}")
+            raise UnavailableError(f"the sandbox could not be started: {reason[0]}")
         self.control.settimeout(REPLY_TIMEOUT_S)
         self.protections = {"bubblewrap": self.bubblewrap is not None} | json.loads(hello[1:])
         for _ in range(READY):

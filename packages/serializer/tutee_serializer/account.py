@@ -25,7 +25,7 @@ class Account:
     """
 
     course: str
-    made_up: bool
+    synthetic: bool
     sources: list[Source]
     flow: list[Step]
     broken_assignments: dict[str, str]

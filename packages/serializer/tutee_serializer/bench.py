@@ -12,15 +12,15 @@ from typing import Any
 
 import polars as pl
 
+from tutee_grader.errors import TuteeError, UnavailableError
 from tutee_serializer.counting import count_tokens, line_words
 from tutee_serializer.course import Course
 from tutee_serializer.dialogs import serialize
-from tutee_serializer.errors import SerializerEnvironmentError, SerializerError
 from tutee_serializer.formats import Format, feedback_turn, system_turn, task_turn, write_turn
 from tutee_serializer.generation import generate_course
-from tutee_serializer.ingest import Ingest, ingest, understand
+from tutee_serializer.ingest import IngestConfig, ingest, understand
 from tutee_serializer.places import Places
-from tutee_serializer.selection import TRAJECTORY, Serialize
+from tutee_serializer.selection import TRAJECTORY, SerializeConfig
 from tutee_serializer.trees import normalise
 
 _TEMPLATE = (
@@ -28,7 +28,7 @@ _TEMPLATE = (
     "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}"
 )
-_RULES = Serialize(min_turns=1, validation=0)
+_RULES = SerializeConfig(min_turns=1, validation=0)
 
 
 def bench_serializer(rows: int = 1_000_000, sample: int = 20_000) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def bench_serializer(rows: int = 1_000_000, sample: int = 20_000) -> dict[str, A
         ours_s, ours = _apart(_our_way, table, course)
         usual_s, usual = _apart(_usual_way, table, course)
     if ours != usual:
-        raise SerializerError("our way and the usual way count other tokens, so their times mean nothing")
+        raise TuteeError("our way and the usual way count other tokens, so their times mean nothing")
     result = {
         "bench": "serializer",
         "rows": rows,
@@ -94,7 +94,7 @@ def _apart(work: Callable[..., Any], *arguments: Any) -> Any:
 def _ingested(folder: Path, rows: int) -> tuple[Course, pl.DataFrame, float]:
     course = Course.load(generate_course(folder, rows))
     began = time.perf_counter()
-    submissions = ingest(course, Ingest(), Places(course.name, folder)).submissions
+    submissions = ingest(course, IngestConfig(), Places(course.name, folder)).submissions
     return course, submissions, time.perf_counter() - began
 
 
@@ -109,7 +109,7 @@ def _logs_to_dialogs(rows: int) -> dict[str, float]:
         course, submissions, ingest_s = _ingested(Path(folder), rows)
         verdicts = _verdicts(submissions)
         began = time.perf_counter()
-        dialogs, _ = serialize(submissions, verdicts, course, Serialize(), Format.CODE)
+        dialogs, _ = serialize(submissions, verdicts, course, SerializeConfig(), Format.CODE)
         dialogs.write_parquet(Path(folder) / "dialogs.parquet")
         serialize_s = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
@@ -118,7 +118,7 @@ def _logs_to_dialogs(rows: int) -> dict[str, float]:
 
 def _sample(folder: Path, rows: int) -> Path:
     course = Course.load(generate_course(folder, rows))
-    submissions = understand(course, Ingest(), Places(course.name, folder)).submissions
+    submissions = understand(course, IngestConfig(), Places(course.name, folder)).submissions
     submissions.join(_verdicts(submissions), on="submission_id").write_parquet(folder / "graded.parquet")
     return course.file
 
@@ -127,9 +127,7 @@ def _tokenizer(codes: pl.Series) -> Any:
     try:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     except ImportError as error:
-        raise SerializerEnvironmentError(
-            "the bench tokenizes: pip install 'tutee-serializer[bench]'"
-        ) from error
+        raise UnavailableError("the bench tokenizes: pip install 'tutee-serializer[bench]'") from error
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = line_words()
     tokenizer.decoder = decoders.ByteLevel()

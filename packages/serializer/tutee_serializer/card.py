@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from tutee_grader import Level
-from tutee_serializer.errors import SerializerInputError
+from tutee_grader.errors import InputError
 
 FILE = "student.json"
 
@@ -32,22 +32,20 @@ class StudentCard:
 
     @classmethod
     def load(cls, folder: Path) -> "StudentCard":
-        """Reads the card in `folder`; raises SerializerInputError where there is none that fits."""
+        """Reads the card in `folder`; raises InputError where there is none that fits."""
         path = folder / FILE
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise SerializerInputError(
+            raise InputError(
                 f"{path}: missing, so {folder} is not a student's folder; train it first"
             ) from None
         except ValueError as error:
-            raise SerializerInputError(f"{path}: not JSON ({error}); train the student again") from error
+            raise InputError(f"{path}: not JSON ({error}); train the student again") from error
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
             found = sorted(values) if isinstance(values, dict) else type(values).__name__
-            raise SerializerInputError(
-                f"{path}: holds {found}, expected {sorted(names)}; train the student again"
-            )
+            raise InputError(f"{path}: holds {found}, expected {sorted(names)}; train the student again")
         return cls(**values)
 
     def base_of(self, folder: Path) -> str:

@@ -1,13 +1,13 @@
 """A course file: all that is particular about one course, as data."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from tutee_grader.config import describe_errors
 from tutee_serializer.errors import CourseError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class _Section(BaseModel):
 
 
 class Simulator(_Section):
-    """A program that writes the log of a made-up class."""
+    """A program that writes the log of a synthetic class."""
 
     program: str
     seed: int = Field(ge=0)
@@ -177,7 +177,7 @@ class Course(_Section):
 
     file: Path
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    made_up: bool = False
+    synthetic: bool = False
     simulator: Simulator | None = None
     logs: Logs = Field(Logs(), validate_default=True)
     columns: Columns = Field(Columns(), validate_default=True)
@@ -242,7 +242,7 @@ class Course(_Section):
         try:
             return cls.model_validate({**values, "file": file}, context=context)
         except ValidationError as error:
-            raise CourseError("\n".join(f"{file}: {problem}" for problem in problems_of(error))) from None
+            raise CourseError("\n".join(f"{file}: {problem}" for problem in describe_errors(error))) from None
 
     @property
     def folder(self) -> Path:
@@ -272,17 +272,3 @@ class Course(_Section):
             reasons = "".join(f"\n  {name}: {reason}" for name, reason in broken.items())
             raise CourseError(f"{self.assignments_folder}: not one assignment can be used{reasons}")
         return good, broken
-
-
-def problems_of(error: ValidationError) -> Iterator[str]:
-    """One line for each problem of a pydantic model: the field, what is wrong, the value where short."""
-    for problem in error.errors(include_url=False):
-        place = ".".join(str(part) for part in problem["loc"])
-        message: Any = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown here; remove it or correct its spelling"
-        elif problem["type"] == "missing":
-            message = "is missing"
-        value = problem["input"]
-        shown = f" (value: {value!r})" if isinstance(value, str | int | float | bool) else ""
-        yield f"`{place}`: {message}{shown}"

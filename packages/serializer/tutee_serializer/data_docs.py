@@ -71,7 +71,7 @@ def _mend(page: str, style: str) -> str:
 
 
 def _index(account: Account, checks: list[Check], pages: dict[str, str], style: str) -> str:
-    title = f"Data of {account.course}" + (" (a made-up course)" if account.made_up else "")
+    title = f"Data of {account.course}" + (" (a synthetic course)" if account.synthetic else "")
     rows = [(step.step, step.kind, f"{step.rows:,}") for step in account.flow]
     suites = []
     for suite, group in groupby(checks, key=lambda check: check.suite):

@@ -7,12 +7,12 @@ from functools import lru_cache, partial
 import polars as pl
 from tqdm import tqdm
 
-from tutee_grader import Level, feedback, verdict_from_row
+from tutee_grader import Level, Verdict, feedback
+from tutee_grader.errors import InputError
 from tutee_serializer.course import Course
-from tutee_serializer.errors import SerializerInputError
 from tutee_serializer.formats import Format, escape, feedback_turn, system_turn, task_turn, write_turn
 from tutee_serializer.schemas import DIALOGS
-from tutee_serializer.selection import TRAJECTORY, Account, Serialize, select, steps
+from tutee_serializer.selection import TRAJECTORY, Account, SerializeConfig, select, steps
 
 _ROLE = pl.Enum(["system", "user", "assistant"])
 
@@ -21,7 +21,7 @@ def serialize(
     submissions: pl.DataFrame,
     verdicts: pl.DataFrame,
     course: Course,
-    config: Serialize,
+    config: SerializeConfig,
     format: Format | str,
     feedback: Level = "summary",
 ) -> tuple[pl.DataFrame, Account]:
@@ -29,7 +29,7 @@ def serialize(
 
     A dialog of both levels has one `dialog_id`: with `feedback` it names a row. Messages are system,
     user (task), assistant (first program), user (feedback), assistant, ... and end with an assistant's.
-    Raises SerializerInputError where no dialog is left.
+    Raises InputError where no dialog is left.
     """
     format = Format(format)
     tasks = {name: assignment.task for name, assignment in course.load_assignments()[0].items()}
@@ -40,7 +40,7 @@ def serialize(
     rows, account = select(graded, course, config)
     if rows.is_empty():
         left_out = ", ".join(f"{step}: {count}" for step, count in account.dropped.items() if count)
-        raise SerializerInputError(
+        raise InputError(
             f"{course.file}: not one dialog is left of {account.rows_in} submissions ({left_out}); "
             "loosen the rules in section `serialize` of params.yaml, or bring a longer log"
         )
@@ -139,7 +139,7 @@ def _feedback(rows: pl.DataFrame, level: Level) -> Sequence[str]:
     if level == "summary":
         return rows["summary"].to_list()
     verdicts = rows.with_columns(feedback="summary").iter_rows(named=True)
-    return [feedback(verdict_from_row(row), level) for row in verdicts]
+    return [feedback(Verdict.from_row(row), level) for row in verdicts]
 
 
 def _said(messages: pl.DataFrame) -> pl.Series:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
+from tutee_grader.errors import UnavailableError
 from tutee_serializer.course import Course
-from tutee_serializer.errors import LogError, SerializerEnvironmentError
+from tutee_serializer.errors import LogError
 from tutee_serializer.logs import Source, Staged, find_columns, stage
 from tutee_serializer.text import find
 
@@ -33,7 +34,7 @@ SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 def read_falcon(course: Course) -> Staged:
     """Stages FalconCode; a row's semester is its split, `train`, `val` or `test`, unless the path says it.
 
-    Raises LogError where a file or column is missing, SerializerEnvironmentError where the hub says no.
+    Raises LogError where a file or column is missing, UnavailableError where the hub says no.
     """
     parts: list[pl.DataFrame] = []
     sources: list[Source] = []
@@ -142,6 +143,6 @@ def _from_hub(name: str) -> Iterator[tuple[str, str, pl.DataFrame]]:
         splits = datasets.load_dataset(name, CONFIGURATION, token=token)
     except (OSError, ValueError, RuntimeError) as error:
         how = "" if token else "; HF_TOKEN is not set, and this data set asks for one"
-        raise SerializerEnvironmentError(f"{HUB}{name}: the hub gives nothing ({error}){how}") from error
+        raise UnavailableError(f"{HUB}{name}: the hub gives nothing ({error}){how}") from error
     for split, rows in splits.items():
         yield SPLITS.get(split, split), f"{name}:{split}", pl.DataFrame(pl.from_arrow(rows.data.table))

@@ -26,7 +26,7 @@ from difflib import SequenceMatcher
 from enum import StrEnum
 from itertools import pairwise
 
-from tutee_serializer.errors import SerializerError
+from tutee_grader.errors import TuteeError
 
 
 class Format(StrEnum):
@@ -37,7 +37,7 @@ class Format(StrEnum):
     EDITS = "edits"
 
 
-class TurnError(SerializerError):
+class TurnError(TuteeError):
     """A student's turn that holds no program; the message is the reason."""
 
 

@@ -1,4 +1,4 @@
-"""A made-up class of any size, for timing only: its programs look like beginners' work and mean nothing."""
+"""A synthetic class of any size, for timing only: its programs look like beginners' work and mean nothing."""
 
 import csv
 import random
@@ -45,7 +45,7 @@ def generate_course(folder: Path, rows: int, seed: int = 0) -> Path:
         _write_log(writer, names, rows, random.Random(seed))
     course = {
         "name": "generated",
-        "made_up": True,
+        "synthetic": True,
         "logs": {"path": "log.csv"},
         "columns": {name: name for name in _COLUMNS},
         "assignments": {"path": "assignments"},

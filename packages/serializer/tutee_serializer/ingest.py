@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tutee_grader.config import Section
+from tutee_grader.files import write_table
 from tutee_serializer.account import Account, Step
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
@@ -22,10 +24,8 @@ from tutee_serializer.trajectories import order
 from tutee_serializer.validation import validate
 
 
-class Ingest(BaseModel):
+class IngestConfig(Section):
     """The section `ingest` of params.yaml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_code_bytes: Annotated[int, Field(gt=0)] = 65_536
     # Share of the log's rows that may be in quarantine before the run stops.
@@ -45,7 +45,7 @@ class Ingested:
     demographics: pl.DataFrame | None = None
 
 
-def ingest(course: Course, config: Ingest, places: Places) -> Ingested:
+def ingest(course: Course, config: IngestConfig, places: Places) -> Ingested:
     """Reads, judges, pseudonymises, validates and writes a course's log, and its Data Docs.
 
     Raises LogError where no row can be used, ValidationError where an expectation of level error fails.
@@ -54,22 +54,15 @@ def ingest(course: Course, config: Ingest, places: Places) -> Ingested:
     checks = validate(result.submissions, course, result.account, config.max_quarantined, places.data_docs)
     warnings = [str(check) for check in checks if not check.passed]
     result = replace(result, account=replace(result.account, warnings=warnings))
-    _write(result.submissions, places.submissions)
-    _write(result.quarantine, places.quarantine)
+    write_table(result.submissions, places.submissions)
+    write_table(result.quarantine, places.quarantine)
     if result.demographics is not None:
-        _write(result.demographics, places.demographics)
+        write_table(result.demographics, places.demographics)
     result.account.save(places.account)
     return result
 
 
-def _write(table: pl.DataFrame, path: Path) -> None:
-    """Under another name first: a table that was cut short is never taken for a whole one."""
-    unfinished = path.with_suffix(".unfinished")
-    table.write_parquet(unfinished)
-    unfinished.replace(path)
-
-
-def understand(course: Course, config: Ingest, places: Places) -> Ingested:
+def understand(course: Course, config: IngestConfig, places: Places) -> Ingested:
     """What `ingest` would write, without writing it."""
     good, broken = course.load_assignments()
     places.data.mkdir(parents=True, exist_ok=True)
@@ -101,7 +94,7 @@ def understand(course: Course, config: Ingest, places: Places) -> Ingested:
         raise LogError(f"{course.file}: not one row of {rows.height:,} can be used:{counts}")
     account = Account(
         course=course.name,
-        made_up=course.made_up,
+        synthetic=course.synthetic,
         sources=staged.sources,
         flow=flow,
         broken_assignments=broken,

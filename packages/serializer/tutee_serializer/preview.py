@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tutee_serializer.course import Course
-from tutee_serializer.ingest import Ingest, Ingested, understand
+from tutee_serializer.ingest import IngestConfig, Ingested, understand
 from tutee_serializer.logs import Source
 from tutee_serializer.places import Places
 
@@ -11,14 +11,14 @@ ROWS = 5
 QUARANTINED = 10
 
 
-def preview(course: Course, config: Ingest, places: Places) -> str:
+def preview(course: Course, config: IngestConfig, places: Places) -> str:
     """Reads the log as `ingest` does, writes no table, and tells what was understood."""
     return "\n".join(_lines(course, understand(course, config, places)))
 
 
 def _lines(course: Course, result: Ingested) -> Iterator[str]:
     table = result.submissions
-    yield f"course {course.name}" + (" (made up)" if course.made_up else "")
+    yield f"course {course.name}" + (" (synthetic)" if course.synthetic else "")
     for source in result.account.sources:
         yield from _source(source)
     for name, reason in result.account.broken_assignments.items():

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import polars as pl
 
-from tutee_serializer.errors import SerializerEnvironmentError
+from tutee_grader.errors import UnavailableError
+from tutee_grader.files import write_table
 from tutee_serializer.places import Places
 
 VARIABLE = "TUTEE_KEY"
@@ -21,11 +22,11 @@ def load_key(places: Places) -> bytes:
     """The key of the pseudonyms: from the environment, else from a file made on first use.
 
     Whoever holds the key can test whether a pseudonym is a given student's, so it stays on this machine;
-    whoever loses it cannot add a semester to the same students. Raises SerializerEnvironmentError.
+    whoever loses it cannot add a semester to the same students. Raises UnavailableError.
     """
     if written := os.environ.get(VARIABLE):
         if len(written) < SHORTEST_KEY:
-            raise SerializerEnvironmentError(
+            raise UnavailableError(
                 f"{VARIABLE}: {len(written)} characters are too few to be a secret; "
                 f"set at least {SHORTEST_KEY}, or unset it and a key is made"
             )
@@ -38,7 +39,7 @@ def load_key(places: Places) -> bytes:
             file.write(secrets.token_hex(32))
         return _read_key(path)
     except OSError as error:
-        raise SerializerEnvironmentError(
+        raise UnavailableError(
             f"{path}: the key of the pseudonyms can be neither read nor written ({error}); "
             f"mend that, or set {VARIABLE} in the environment"
         ) from error
@@ -51,7 +52,7 @@ def _owner_only(path: str, flags: int) -> int:
 def _read_key(path: Path) -> bytes:
     key = path.read_text().strip()
     if len(key) < SHORTEST_KEY:
-        raise SerializerEnvironmentError(f"{path}: holds no key; restore it, or remove it to have one made")
+        raise UnavailableError(f"{path}: holds no key; restore it, or remove it to have one made")
     return key.encode()
 
 
@@ -121,7 +122,5 @@ def _remove(name: str, ids: dict[str, list[str]], table: Path) -> int:
         return 0
     kept = rows.filter(~pl.any_horizontal(theirs).fill_null(False))
     if kept.height < rows.height:
-        unfinished = table.with_suffix(".unfinished")
-        kept.write_parquet(unfinished)
-        unfinished.replace(table)
+        write_table(kept, table)
     return rows.height - kept.height

@@ -10,25 +10,24 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal, Self
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from tqdm import tqdm
 
+from tutee_grader.config import Section
+from tutee_grader.errors import TuteeError
 from tutee_serializer.course import Course
-from tutee_serializer.errors import SerializerError
 from tutee_serializer.trees import same_tree
 
 TRAJECTORY = ["semester", "student", "assignment"]
 
 
-class Serialize(BaseModel):
+class SerializeConfig(Section):
     """Section `serialize` of params.yaml.
 
     The defaults suit short trajectories. The published work used `min_logged: 6, min_turns: 3,
     min_final_grade: 50, max_length_z: 3.5`; among dialogs of two or three turns that z-score would call
     a dialog of nine an outlier.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     scope: Literal["assignment", "course"] = "assignment"
     # What the test split holds back: the test semesters, or some of the assignments.
@@ -69,13 +68,13 @@ class Account:
 
     def __post_init__(self) -> None:
         if self.rows_in != self.rows_out + sum(self.dropped.values()):
-            raise SerializerError(
+            raise TuteeError(
                 f"{self.rows_in} submissions went in, {self.rows_out} came out and {self.dropped} were "
                 "dropped: that does not add up, and is a fault of this program"
             )
 
 
-def select(graded: pl.DataFrame, course: Course, config: Serialize) -> tuple[pl.DataFrame, Account]:
+def select(graded: pl.DataFrame, course: Course, config: SerializeConfig) -> tuple[pl.DataFrame, Account]:
     """The submissions that become turns, in order, with columns `dialog`, `turn` and `split`.
 
     `graded` is submissions joined with their verdicts (null `grade`: none). `dialog` numbers the dialogs
@@ -144,7 +143,7 @@ def _join_messages(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.drop("messages").join(joined, on=runs, how="left", maintain_order="left").drop("_run")
 
 
-def _split(rows: pl.DataFrame, course: Course, config: Serialize) -> pl.Series:
+def _split(rows: pl.DataFrame, course: Course, config: SerializeConfig) -> pl.Series:
     learners = rows.filter(pl.col("semester").is_in(course.semesters.train) | (config.split == "assignment"))
     validation = _draw(learners["student"], config.validation, config.seed)
     if config.split == "assignment":

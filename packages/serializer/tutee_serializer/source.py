@@ -1,4 +1,4 @@
-"""The first stage: makes a made-up class write its log, and notes what every later stage depends on."""
+"""The first stage: makes a synthetic class write its log, and notes what every later stage depends on."""
 
 import hashlib
 import json
@@ -11,8 +11,9 @@ from pathlib import Path
 
 import fsspec
 
+from tutee_grader.errors import TuteeError
+from tutee_grader.files import atomic_file
 from tutee_serializer.course import Course, Simulator
-from tutee_serializer.errors import SerializerError
 from tutee_serializer.falcon import HUB, write_assignments
 from tutee_serializer.places import Places
 from tutee_serializer.privacy import read_forgotten, write_forgotten
@@ -31,7 +32,7 @@ def collect(course: Course, places: Places) -> Collected:
     """Runs the course's simulator, if it has one and its log is not there yet, and writes `inputs.json`.
 
     The same simulator with the same settings writes the same bytes, so it only runs where one of them, or the
-    log, has changed. Raises LogError where there is no log, SerializerError where the simulator fails.
+    log, has changed. Raises LogError where there is no log, TuteeError where the simulator fails.
     """
     places.source.mkdir(parents=True, exist_ok=True)
     write_forgotten(read_forgotten(places), places.forgotten_noted)
@@ -104,20 +105,20 @@ def _is_up_to_date(files: dict[str, str], course: Course, places: Places) -> boo
 
 
 def _simulate(simulator: Simulator, course: Course, target: Path) -> None:
-    """Writes under another name first: a log that was cut short is never taken for a whole one."""
-    unfinished = target.with_suffix(".unfinished")
     program = course.folder / simulator.program
     students = [f"{semester}={count}" for semester, count in simulator.students.items()]
-    command = [
-        sys.executable,
-        str(program if program.exists() else program.with_suffix(".py")),
-        *("--out", str(unfinished)),
-        *("--seed", str(simulator.seed)),
-        *(part for one in students for part in ("--semester", one)),
-    ]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0 or not unfinished.exists():
-        raise SerializerError(
-            f"{program}: the simulator ended with code {done.returncode}, no log:\n{done.stderr[-2000:]}"
+    with atomic_file(target) as log:
+        command = [
+            sys.executable,
+            str(program if program.exists() else program.with_suffix(".py")),
+            *("--out", str(log)),
+            *("--seed", str(simulator.seed)),
+            *(part for one in students for part in ("--semester", one)),
+        ]
+        done = subprocess.run(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
         )
-    unfinished.replace(target)
+        if done.returncode != 0 or not log.exists():
+            raise TuteeError(
+                f"{program}: the simulator ended with code {done.returncode}, no log:\n{done.stderr[-2000:]}"
+            )

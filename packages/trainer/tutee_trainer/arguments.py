@@ -9,9 +9,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tutee_trainer.errors import PresetError
 from tutee_trainer.model import check_template, compute_dtype
-from tutee_trainer.preset import Preset, Stage
+from tutee_trainer.preset import Preset, PresetError, Stage
 
 if TYPE_CHECKING:
     from trl import DPOConfig, GRPOConfig, SFTConfig

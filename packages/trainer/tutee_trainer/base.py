@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from tutee_grader.errors import InputError
+from tutee_grader.files import atomic_dir
 from tutee_serializer.places import Places
 from tutee_trainer.adapters import Trained, student_card
 from tutee_trainer.conversations import Conversation, Message, counter, pieces, read_dialogs
-from tutee_trainer.errors import TrainerInputError
-from tutee_trainer.folders import whole
 from tutee_trainer.model import check_pretrained, new_model, train_tokenizer
 from tutee_trainer.practice import Practice
 from tutee_trainer.preset import Base, Preset, PretrainedModel
@@ -40,7 +40,7 @@ def train_base(preset: Preset, places: Places) -> Trained:
     base = places.model("base")
     if isinstance(preset.model, PretrainedModel):
         check_pretrained(preset)
-        with whole(base) as folder:
+        with atomic_dir(base) as folder:
             student_card(preset, places.course, "base", preset.dialog.feedback, preset.model.pretrained).save(
                 folder
             )
@@ -48,7 +48,7 @@ def train_base(preset: Preset, places: Places) -> Trained:
             base, 0, 0, 0, 0.0, time.perf_counter() - started, f"the card of {preset.model.pretrained}"
         )
     if preset.base is None:
-        raise TrainerInputError(f"preset {preset.name}: section base is missing")
+        raise InputError(f"preset {preset.name}: section base is missing")
     levels = (preset.dialog.feedback, "none")
     learnt = {level: read_dialogs(places.dialogs, preset.dialog.format, level, "train") for level in levels}
     held = read_dialogs(places.dialogs, preset.dialog.format, preset.dialog.feedback, "validation")
@@ -61,7 +61,7 @@ def train_base(preset: Preset, places: Places) -> Trained:
     stream = examples.stream(learnt[levels[0]], learnt["none"])
     training = _train(model, stream, examples.of(drawn), preset.base, tokenizer.pad_token_id)
     training["dialogs"] = len(learnt[levels[0]])
-    with whole(base) as folder:
+    with atomic_dir(base) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         student_card(preset, places.course, "base", preset.dialog.feedback, ".").save(folder)
@@ -97,19 +97,17 @@ class _Examples:
         ]
 
     def stream(self, dialogs: Sequence[Conversation], silent: Sequence[Conversation]) -> Iterator[Example]:
-        """Examples without end: real dialogs shuffled anew each epoch, with made-up ones among them."""
+        """Examples without end: real dialogs shuffled anew each epoch, with synthetic ones among them."""
         chance = random.Random(self._config.seed)
         practice = Practice(dialogs, self._config.seed)
-        made_up = iter(practice)
+        synthetic = iter(practice)
         real = [(dialog, other) for dialog, other in zip(dialogs, silent, strict=True)]
         if not any(True for dialog in dialogs for _ in pieces(dialog, self._longest, self._count)):
-            raise TrainerInputError(
-                f"not one dialog fits dialog.max_length ({self._longest} tokens); raise it"
-            )
+            raise InputError(f"not one dialog fits dialog.max_length ({self._longest} tokens); raise it")
         while True:
             for pair in chance.sample(real, len(real)):
                 while chance.random() < self._config.practice:
-                    yield from self._named(next(made_up), practice, chance)
+                    yield from self._named(next(synthetic), practice, chance)
                 dialog = pair[chance.random() < self._config.no_feedback]
                 for piece in pieces(dialog, self._longest, self._count):
                     yield from self._named(piece, practice, chance)

@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 
+from tutee_grader.errors import InputError
 from tutee_serializer.counting import count_tokens
 from tutee_serializer.formats import TASK, read_turn
 from tutee_serializer.truncation import truncate
-from tutee_trainer.errors import TrainerInputError
 
 Message = dict[str, str]  # role, content
 
@@ -56,16 +56,16 @@ class Conversation:
 def read_dialogs(path: Path, format: str, feedback: str, split: str) -> list[Conversation]:
     """The conversations of a DIALOGS table that are of this format, feedback level and split.
 
-    Raises TrainerInputError where the table is missing or holds none of them.
+    Raises InputError where the table is missing or holds none of them.
     """
     try:
         table = pl.scan_parquet(path).filter(split=split, feedback=feedback).collect()
     except FileNotFoundError:
-        raise TrainerInputError(f"{path}: missing; run `tutee serialize` first") from None
+        raise InputError(f"{path}: missing; run `tutee serialize` first") from None
     formats = table["format"].unique().to_list()
     if formats != [format]:
         found = f"format {', '.join(formats)}" if formats else "none"
-        raise TrainerInputError(
+        raise InputError(
             f"{path}: expected {split} dialogs of format {format} and feedback {feedback}, found {found}; "
             "run `tutee serialize` with the same preset, or bring a longer log"
         )

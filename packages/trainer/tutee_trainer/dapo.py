@@ -8,14 +8,14 @@ from typing import Any
 from tqdm import tqdm
 
 from tutee_grader import Assignment, Grader
+from tutee_grader.errors import InputError
+from tutee_grader.files import atomic_dir
 from tutee_serializer.formats import task_turn
 from tutee_serializer.places import Places
 from tutee_serializer.truncation import truncate
 from tutee_trainer.adapters import Trained, load_adapter, save_adapter
 from tutee_trainer.arguments import dapo_config, dapo_settings
 from tutee_trainer.conversations import Message, counter, read_dialogs
-from tutee_trainer.errors import TrainerInputError
-from tutee_trainer.folders import whole
 from tutee_trainer.model import load_base
 from tutee_trainer.preset import Preset
 from tutee_trainer.reward import Target, rewards
@@ -33,14 +33,14 @@ def train_dapo(preset: Preset, places: Places, assignments: Mapping[str, Assignm
     """
     started = time.perf_counter()
     if not (places.model("sft") / "student.json").exists():
-        raise TrainerInputError(f"{places.model('sft')}: missing; run `tutee train sft` first")
+        raise InputError(f"{places.model('sft')}: missing; run `tutee train sft` first")
     hush()
     model, tokenizer = load_base(preset, places.model("base"))
     prompts = _prompts(preset, places, assignments, tokenizer)
     random.Random(preset.dapo.seed).shuffle(prompts)
     adapted = load_adapter(model, places.model("sft"), seed=preset.dapo.seed)
     room, format = preset.dialog.max_new_tokens, preset.dialog.format
-    with Grader(cache=places.verdict_cache) as grader, whole(places.model("dapo")) as folder:
+    with Grader(cache=places.verdict_cache) as grader, atomic_dir(places.model("dapo")) as folder:
 
         def score(contents: list[str], lengths: list[int], targets: list[Target]) -> list[float]:
             return rewards(contents, lengths, targets, assignments, grader, format, room)
@@ -100,7 +100,7 @@ def _prompts(
             if sum(count(message["content"]) for message in messages) <= preset.dapo.max_prompt:
                 prompts.append((messages, Target(name, turn.previous, turn.program, turn.grade)))
     if not prompts:
-        raise TrainerInputError(
+        raise InputError(
             f"{places.dialogs}: no prompt fits dapo.max_prompt ({preset.dapo.max_prompt}) "
             f"of preset {preset.name}"
         )

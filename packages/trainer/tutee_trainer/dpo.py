@@ -4,13 +4,13 @@ import time
 
 import polars as pl
 
+from tutee_grader.errors import InputError
+from tutee_grader.files import atomic_dir
 from tutee_serializer.places import Places
 from tutee_serializer.truncation import truncate
 from tutee_trainer.adapters import Trained, load_adapter, save_adapter
 from tutee_trainer.arguments import dpo_config, dpo_settings, reached
 from tutee_trainer.conversations import counter
-from tutee_trainer.errors import TrainerInputError
-from tutee_trainer.folders import whole
 from tutee_trainer.model import load_base
 from tutee_trainer.preset import Preset
 from tutee_trainer.running import hush, run, trained
@@ -23,9 +23,9 @@ def train_dpo(preset: Preset, places: Places) -> Trained:
     """
     started = time.perf_counter()
     if not places.pairs.exists():
-        raise TrainerInputError(f"{places.pairs}: missing; run `tutee pairs` first")
+        raise InputError(f"{places.pairs}: missing; run `tutee pairs` first")
     if not (places.model("sft") / "student.json").exists():
-        raise TrainerInputError(f"{places.model('sft')}: missing; run `tutee train sft` first")
+        raise InputError(f"{places.model('sft')}: missing; run `tutee train sft` first")
     pairs = pl.read_parquet(places.pairs)
     hush()
     model, tokenizer = load_base(preset, places.model("base"))
@@ -39,13 +39,13 @@ def train_dpo(preset: Preset, places: Places) -> Trained:
         said = {side: [{"role": "assistant", "content": pair[side]}] for side in ("chosen", "rejected")}
         rows.append({"prompt": prompt, **said})
     if not rows:
-        raise TrainerInputError(f"{places.pairs}: no pair fits dialog.max_length of preset {preset.name}")
+        raise InputError(f"{places.pairs}: no pair fits dialog.max_length of preset {preset.name}")
     settings = dpo_settings(preset, len(rows))
 
     from datasets import Dataset
     from trl import DPOTrainer
 
-    with whole(places.model("dpo")) as folder:
+    with atomic_dir(places.model("dpo")) as folder:
         trainer = DPOTrainer(
             model=load_adapter(
                 model, places.model("sft"), preset.dpo.rank, preset.dpo.alpha, preset.dpo.seed

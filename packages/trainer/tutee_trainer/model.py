@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tutee_grader.errors import InputError, TuteeError, UnavailableError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.counting import line_words
 from tutee_serializer.formats import markers
-from tutee_trainer.errors import TrainerEnvironmentError, TrainerError, TrainerInputError
 from tutee_trainer.preset import Preset, PretrainedModel, TinyModel
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ def train_tokenizer(preset: Preset, texts: Iterable[str]) -> PreTrainedTokenizer
     from transformers import PreTrainedTokenizerFast
 
     if preset.tokenizer is None:
-        raise TrainerInputError(f"preset {preset.name}: a pretrained model brings its own tokenizer")
+        raise InputError(f"preset {preset.name}: a pretrained model brings its own tokenizer")
     marks = markers(preset.dialog.format)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     least = len(alphabet) + len(marks) + 3
     if preset.tokenizer.vocabulary < least:
-        raise TrainerInputError(
+        raise InputError(
             f"preset {preset.name}: tokenizer.vocabulary is {preset.tokenizer.vocabulary}; bytes and the "
             f"markers of format {preset.dialog.format} alone need {least}"
         )
@@ -64,17 +64,17 @@ def load_base(preset: Preset, base: Path) -> tuple[PreTrainedModel, PreTrainedTo
     """The model that an adapter is trained on, and its tokenizer with this package's chat template.
 
     `base` is the folder that stage base wrote: the tiny model itself, or a card that names a pretrained one.
-    Raises TrainerInputError where stage base has not run with this preset, TrainerEnvironmentError where the
+    Raises InputError where stage base has not run with this preset, UnavailableError where the
     weights cannot be had.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not (base / "student.json").exists():
-        raise TrainerInputError(f"{base}: missing; run `tutee train base` first")
+        raise InputError(f"{base}: missing; run `tutee train base` first")
     card = StudentCard.load(base)
     if card.preset != preset.name:
-        raise TrainerInputError(
+        raise InputError(
             f"{base}: was trained with preset {card.preset}, not {preset.name}; run `tutee train base` again"
         )
     pretrained = isinstance(preset.model, PretrainedModel)
@@ -95,7 +95,7 @@ def load_base(preset: Preset, base: Path) -> tuple[PreTrainedModel, PreTrainedTo
 
 
 def check_template() -> None:
-    """Raises TrainerError where the chat template's marks miss what the student writes, or cover more.
+    """Raises TuteeError where the chat template's marks miss what the student writes, or cover more.
 
     Needs neither a tokenizer nor weights: the template is rendered as text.
     """
@@ -111,11 +111,11 @@ def check_template() -> None:
     marked = [text[start:end] for start, end in marks]
     expected = [message["content"] + END for message in messages if message["role"] == "assistant"]
     if marked != expected:
-        raise TrainerError(f"{TEMPLATE}: marks {marked} for the loss, not {expected}; mend the template")
+        raise TuteeError(f"{TEMPLATE}: marks {marked} for the loss, not {expected}; mend the template")
 
 
 def check_device(preset: Preset) -> None:
-    """Raises TrainerEnvironmentError where this machine cannot train the preset rightly.
+    """Raises UnavailableError where this machine cannot train the preset rightly.
 
     NF4 needs CUDA: on a CPU its gradients are silently wrong after any forward pass without gradients.
     """
@@ -123,14 +123,14 @@ def check_device(preset: Preset) -> None:
 
     model = preset.model
     if isinstance(model, PretrainedModel) and model.quantization == "nf4" and not torch.cuda.is_available():
-        raise TrainerEnvironmentError(
+        raise UnavailableError(
             f"preset {preset.name}: model.quantization is nf4, which trains rightly on CUDA only, and this "
             "machine has none; use a machine with a GPU, or the preset tiny"
         )
 
 
 def check_pretrained(preset: Preset) -> None:
-    """Raises TrainerEnvironmentError where a pretrained preset's model cannot be trained or had here."""
+    """Raises UnavailableError where a pretrained preset's model cannot be trained or had here."""
     from transformers import AutoConfig
 
     check_device(preset)
@@ -141,8 +141,8 @@ def check_pretrained(preset: Preset) -> None:
             raise _not_had(preset, preset.model.pretrained, error) from error
 
 
-def _not_had(preset: Preset, source: str, error: Exception) -> TrainerEnvironmentError:
-    return TrainerEnvironmentError(
+def _not_had(preset: Preset, source: str, error: Exception) -> UnavailableError:
+    return UnavailableError(
         f"preset {preset.name}: {source} cannot be loaded ({error}); give model.pretrained a local folder, "
         "or let this machine reach the hub (unset HF_HUB_OFFLINE)"
     )
@@ -191,7 +191,7 @@ def new_model(preset: Preset, tokenizer: PreTrainedTokenizerBase) -> PreTrainedM
 
     shape = preset.model
     if not isinstance(shape, TinyModel) or preset.base is None:
-        raise TrainerInputError(f"preset {preset.name}: {shape} is not a shape for random weights")
+        raise InputError(f"preset {preset.name}: {shape} is not a shape for random weights")
     torch.manual_seed(preset.base.seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer),

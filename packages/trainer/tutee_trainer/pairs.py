@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
 
+from tutee_grader.config import Section
+from tutee_grader.errors import InputError
+from tutee_grader.files import write_table
 from tutee_serializer.formats import write_turn
 from tutee_serializer.places import Places
 from tutee_serializer.trees import normalise
 from tutee_trainer.conversations import Conversation, Turn, read_dialogs
-from tutee_trainer.errors import TrainerInputError
 from tutee_trainer.preset import Preset
 
 PAIRS = pl.Schema(
@@ -28,7 +29,7 @@ PAIRS = pl.Schema(
 )
 
 
-class Pairs(BaseModel):
+class PairsConfig(Section):
     """Section `pairs` of params.yaml.
 
     The rejected submission comes later in the same student's work on the task: `grade` takes the nearest
@@ -36,13 +37,11 @@ class Pairs(BaseModel):
     after the chosen on.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     strategy: Literal["grade", "next", "random"] = "grade"
     seed: int = 0
 
 
-def make_pairs(dialogs: Sequence[Conversation], config: Pairs) -> pl.DataFrame:
+def make_pairs(dialogs: Sequence[Conversation], config: PairsConfig) -> pl.DataFrame:
     """PAIRS of the dialogs: chosen is the real next submission (Koutcheme et al., arXiv 2604.10720).
 
     Steps are counted from the last submission of the prompt: the chosen is one step later, `next` two, and
@@ -72,18 +71,16 @@ def make_pairs(dialogs: Sequence[Conversation], config: Pairs) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=PAIRS)
 
 
-def write_pairs(config: Pairs, preset: Preset, places: Places) -> tuple[int, int]:
+def write_pairs(config: PairsConfig, preset: Preset, places: Places) -> tuple[int, int]:
     """Writes pairs.parquet from the training students' dialogs; returns the numbers of dialogs and pairs."""
     dialogs = read_dialogs(places.dialogs, preset.dialog.format, preset.dialog.feedback, "train")
     pairs = make_pairs(dialogs, config)
     if pairs.is_empty():
-        raise TrainerInputError(
+        raise InputError(
             f"{places.dialogs}: not one pair by strategy {config.strategy}; choose another under "
             "pairs.strategy in params.yaml, or bring longer trajectories"
         )
-    part = places.pairs.with_name(f".{places.pairs.name}.part")
-    pairs.write_parquet(part)
-    part.replace(places.pairs)
+    write_table(pairs, places.pairs)
     return len(dialogs), pairs.height
 
 

@@ -1,4 +1,4 @@
-"""Made-up dialogs for the tiny base to practise on, all from programs of the training students."""
+"""Synthetic dialogs for the tiny base to practise on, all from programs of the training students."""
 
 import builtins
 import keyword
@@ -14,7 +14,7 @@ from tutee_serializer.formats import feedback_turn, write_turn
 from tutee_trainer.conversations import Conversation, Message
 
 NEIGHBOURS = 12  # better programs that are looked at, of which the nearest is the next attempt
-TURNS = 2  # edits in one made-up dialog
+TURNS = 2  # edits in one synthetic dialog
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def rename(messages: Sequence[Message], names: Mapping[str, str]) -> list[Messag
 
 
 class Practice:
-    """Made-up dialogs: one student's program and what was said of it, then another student's as the next.
+    """Synthetic dialogs: one student's program and what was said of it, then another student's as the next.
 
     The next is the nearest, line by line, of a few programs with a better grade; where there is none, the
     program is first broken in one line, without a word from the grader, and the edit mends it. So a small

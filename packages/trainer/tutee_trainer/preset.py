@@ -4,22 +4,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from tutee_trainer.errors import PresetError
+from tutee_grader.config import Section, describe_errors
+from tutee_grader.errors import InputError
 
 FOLDER = Path("presets")
+
+
+class PresetError(InputError):
+    """A preset that cannot be used. The message lists every problem found, one a line."""
+
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TinyModel(_Section):
+class TinyModel(Section):
     """The shape of a Qwen3 model with random weights."""
 
     hidden_size: Count
@@ -36,23 +38,23 @@ class TinyModel(_Section):
         return self
 
 
-class PretrainedModel(_Section):
+class PretrainedModel(Section):
     """A model of the Hugging Face hub, or a local folder of one. `nf4` is QLoRA's 4-bit, CUDA only."""
 
     pretrained: Annotated[str, Field(min_length=1)]
     quantization: Literal["nf4", "none"] = "nf4"
 
 
-class Tokenizer(_Section):
+class Tokenizer(Section):
     """The byte-level BPE tokenizer of a tiny model; `vocabulary` counts its tokens, markers included."""
 
     vocabulary: Annotated[int, Field(ge=300)]
 
 
-class Base(_Section):
+class Base(Section):
     """How the tiny base is trained, whole. `tokens` and `batch_tokens` count padded tokens.
 
-    `practice` is the share of made-up dialogs, `renamed` that of dialogs with other variable names,
+    `practice` is the share of synthetic dialogs, `renamed` that of dialogs with other variable names,
     `no_feedback` that of real dialogs without the grader's words. `prompt_weight` is the weight in the
     loss of a token that the student does not write; the student's own weigh 1.
     """
@@ -72,7 +74,7 @@ class Base(_Section):
     seed: int = 0
 
 
-class Lora(_Section):
+class Lora(Section):
     """A LoRA adapter: its rank, its scale times the rank, dropout, and the layers it sits on."""
 
     rank: Count
@@ -81,7 +83,7 @@ class Lora(_Section):
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-class Stage(_Section):
+class Stage(Section):
     """What every adapter's training has in common.
 
     `batch` counts examples (dialogs, pairs, completions) per optimizer step, `micro_batch` those that are
@@ -137,7 +139,7 @@ class Dapo(Stage):
         return self
 
 
-class Dialog(_Section):
+class Dialog(Section):
     """How the student is spoken to. `max_length` and `max_new_tokens` count tokens."""
 
     format: Literal["code", "dual", "edits"]
@@ -157,15 +159,15 @@ class Dialog(_Section):
 
 def _kind(model: Any) -> str:
     held = model if isinstance(model, dict) else {}
-    return "pretrained" if "pretrained" in held or isinstance(model, PretrainedModel) else "tiny"
+    return "_pretrained" if "pretrained" in held or isinstance(model, PretrainedModel) else "_tiny"
 
 
-class Preset(_Section):
+class Preset(Section):
     """One file of presets/, parsed. `base` and `tokenizer` belong to a tiny model only."""
 
     name: str
     model: Annotated[
-        Annotated[TinyModel, Tag("tiny")] | Annotated[PretrainedModel, Tag("pretrained")],
+        Annotated[TinyModel, Tag("_tiny")] | Annotated[PretrainedModel, Tag("_pretrained")],
         Discriminator(_kind),
     ]
     tokenizer: Tokenizer | None = None
@@ -218,25 +220,4 @@ class Preset(_Section):
         try:
             return cls(name=path.stem, **values)
         except ValidationError as error:
-            raise PresetError("\n".join(_problems(path, error))) from None
-
-
-def _problems(path: Path, error: ValidationError) -> list[str]:
-    """One line per problem: file, field, value, what is wrong."""
-    lines = []
-    for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"] if part not in ("tiny", "pretrained"))
-        if problem["loc"][:2] == ("model", "pretrained"):
-            field = ".".join(["model", *(str(part) for part in problem["loc"][2:])])
-        message = problem["msg"].removeprefix("Value error, ")
-        match problem["type"]:
-            case "extra_forbidden":
-                message = "no such key; remove it or mend its spelling"
-            case "missing":
-                message = "missing; add it"
-            case "value_error":
-                pass
-            case _:
-                message = f"is {problem['input']!r:.60}; {message[0].lower()}{message[1:]}"
-        lines.append(f"{path}: {field}: {message}" if field else f"{path}: {message}")
-    return lines
+            raise PresetError("\n".join(f"{path}: {problem}" for problem in describe_errors(error))) from None

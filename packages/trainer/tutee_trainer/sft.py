@@ -3,12 +3,12 @@
 import time
 from typing import Literal
 
+from tutee_grader.errors import InputError
+from tutee_grader.files import atomic_dir
 from tutee_serializer.places import Places
 from tutee_trainer.adapters import Trained, new_adapter, save_adapter
 from tutee_trainer.arguments import reached, sft_config, sft_settings
 from tutee_trainer.conversations import counter, pieces, read_dialogs
-from tutee_trainer.errors import TrainerInputError
-from tutee_trainer.folders import whole
 from tutee_trainer.model import load_base
 from tutee_trainer.preset import Preset
 from tutee_trainer.running import hush, run, trained
@@ -29,13 +29,13 @@ def train_sft(preset: Preset, places: Places, method: Literal["sft", "para"] = "
         {"messages": piece} for dialog in dialogs for piece in pieces(dialog, preset.dialog.max_length, count)
     ]
     if not rows:
-        raise TrainerInputError(f"{places.dialogs}: no dialog fits dialog.max_length of preset {preset.name}")
+        raise InputError(f"{places.dialogs}: no dialog fits dialog.max_length of preset {preset.name}")
 
     from datasets import Dataset
     from trl import SFTTrainer
 
     settings = sft_settings(preset, len(rows))
-    with whole(places.model(method)) as folder:
+    with atomic_dir(places.model(method)) as folder:
         trainer = SFTTrainer(
             model=new_adapter(model, preset.lora, preset.sft.seed),
             args=sft_config(settings, folder),
