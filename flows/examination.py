@@ -8,6 +8,7 @@ import polars as pl
 
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
+from flows.places import Places
 from flows.telemetry import stay_off_the_hub
 from tutee_evaluator.engines import Student
 from tutee_evaluator.metrics import measure
@@ -15,8 +16,7 @@ from tutee_evaluator.pairing import pair
 from tutee_evaluator.rollout import roll_out
 from tutee_grader import Grader
 from tutee_serializer.card import StudentCard
-from tutee_serializer.dialogs import serialize
-from tutee_serializer.places import Places
+from tutee_serializer.dialogs.serialize import serialize
 
 
 def examination_of(setup: Setup, pipeline: Pipeline) -> str:

@@ -4,9 +4,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.places import Places
 from flows.registry import DATABASE, Registry
-from tutee_serializer import privacy
-from tutee_serializer.places import Places
+from tutee_serializer.ingest import privacy
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from tutee_grader import GradeConfig
 from tutee_grader.config import Section, describe_errors
 from tutee_grader.errors import InputError
 from tutee_serializer.course import Course
+from tutee_serializer.dialogs.selection import SerializeConfig
 from tutee_serializer.errors import CourseError
-from tutee_serializer.ingest import IngestConfig
-from tutee_serializer.selection import SerializeConfig
+from tutee_serializer.ingest.ingest import IngestConfig
 from tutee_trainer.pairs import PairsConfig
 from tutee_trainer.preset import FOLDER, Preset, PresetError
 

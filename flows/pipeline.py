@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.errors import StageError
+from flows.places import Places
 from tutee_grader.errors import InputError, UnavailableError
-from tutee_serializer.places import Places
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

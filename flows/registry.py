@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.places import Places
 from tutee_grader.errors import InputError
-from tutee_serializer.places import Places
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

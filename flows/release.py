@@ -13,10 +13,10 @@ from flows.errors import RefusedError
 from flows.examination import examination_of, examine
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
+from flows.places import Places
 from flows.promotion import Standing, decide, standing
 from flows.registry import CHALLENGER, CHAMPION, EXAMINED_ON, LEARNT_FROM, Registry, Version
 from tutee_grader.errors import InputError
-from tutee_serializer.places import Places
 
 GATE = "gate"
 BENTOS = Path("bentos")

@@ -19,9 +19,9 @@ from prefect.states import State
 from flows import release
 from flows.parameters import Setup, load
 from flows.pipeline import Pipeline
+from flows.places import Places
 from flows.registry import CHAMPION, Registry
 from tutee_evaluator.report import results_table
-from tutee_serializer.places import Places
 
 # Exit codes with which a command has said what is wrong; trying again would only say it again.
 EXPLAINED = (1, 2, 3)

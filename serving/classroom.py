@@ -10,7 +10,7 @@ from serving.batches import Batches
 from serving.bundle import Bundle
 from tutee_evaluator.engines import Attempt, Situation, Student
 from tutee_grader import Assignment, Grader, Verdict, feedback
-from tutee_serializer import formats
+from tutee_serializer.dialogs import formats
 
 # Beyond this a batch gains no speed on a CPU (DESIGN.md, section 6).
 BATCH = 32

@@ -53,9 +53,9 @@ def import_(
 ) -> None:
     """Shows how a course's log is understood, and what would be quarantined; writes no table."""
     from flows.parameters import load
-    from tutee_serializer.places import Places
-    from tutee_serializer.preview import preview
-    from tutee_serializer.source import collect
+    from flows.places import Places
+    from tutee_serializer.ingest.preview import preview
+    from tutee_serializer.ingest.source import collect
 
     if not dry_run:
         raise InputError("import only shows: write `tutee import --dry-run`, or `tutee ingest`")
@@ -71,9 +71,9 @@ def regrade(course: CourseArgument) -> None:
     import polars as pl
 
     from flows.parameters import load
+    from flows.places import Places
     from tutee_grader.files import read_table
-    from tutee_serializer.places import Places
-    from tutee_serializer.regrade import regrade
+    from tutee_serializer.ingest.regrade import regrade
 
     places = Places(load(course, logs=False).course.name)
     table = regrade(read_table(places.submissions, "ingest"), read_table(places.verdicts, "grade"))
@@ -95,8 +95,8 @@ def simulate(
     import tempfile
 
     from flows.parameters import load
-    from tutee_serializer.places import Places
-    from tutee_serializer.source import collect
+    from flows.places import Places
+    from tutee_serializer.ingest.source import collect
 
     made = load(course).course
     if made.simulator is None:
@@ -116,9 +116,9 @@ def export(
 ) -> None:
     """Writes a course's submissions, under pseudonyms, as a ProgSnap2 data set."""
     from flows.parameters import load
+    from flows.places import Places
     from tutee_grader.files import read_table
-    from tutee_serializer.places import Places
-    from tutee_serializer.progsnap import export_progsnap
+    from tutee_serializer.logs.progsnap import export_progsnap
 
     places = Places(load(course, logs=False).course.name)
     with line("export") as said:

@@ -53,14 +53,14 @@ def bench(
 ) -> None:
     """Times one part beside the usual way, in the same run; the last line is JSON."""
     if what is Bench.SERIALIZER:
-        from tutee_serializer.bench import bench_serializer
+        from benchmarks.serializer import bench_serializer
 
         bench_serializer(rows)
         return
     from flows.parameters import load
+    from flows.places import Places
     from tutee_grader.bench import bench_grader
     from tutee_grader.files import read_table
-    from tutee_serializer.places import Places
 
     setup = load(course, logs=False)
     assignments, _ = setup.course.load_assignments()

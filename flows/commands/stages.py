@@ -26,8 +26,8 @@ class Model(StrEnum):
 def source(course: CourseArgument) -> None:
     """Runs the course's simulator, if it has one, and notes the hashes of all that the course reads."""
     from flows.parameters import load
-    from tutee_serializer.places import Places
-    from tutee_serializer.source import collect
+    from flows.places import Places
+    from tutee_serializer.ingest.source import collect
 
     setup = load(course)
     with line("source") as said:
@@ -40,8 +40,8 @@ def source(course: CourseArgument) -> None:
 def ingest(course: CourseArgument) -> None:
     """Reads and validates the log: submissions, quarantine, row account, Data Docs."""
     from flows.parameters import load
-    from tutee_serializer.ingest import ingest
-    from tutee_serializer.places import Places
+    from flows.places import Places
+    from tutee_serializer.ingest.ingest import ingest
 
     setup = load(course)
     with line("ingest") as said:
@@ -62,9 +62,9 @@ def grade(course: CourseArgument) -> None:
     import shutil
 
     from flows.parameters import load
+    from flows.places import Places
     from tutee_grader import grade_table
     from tutee_grader.files import read_table, write_table
-    from tutee_serializer.places import Places
 
     setup = load(course, logs=False)
     places = Places(setup.course.name)
@@ -94,9 +94,9 @@ def serialize(course: CourseArgument) -> None:
     import polars as pl
 
     from flows.parameters import load
+    from flows.places import Places
     from tutee_grader.files import read_table, write_table
-    from tutee_serializer.dialogs import serialize
-    from tutee_serializer.places import Places
+    from tutee_serializer.dialogs.serialize import serialize
 
     setup = load(course, logs=False)
     places = Places(setup.course.name)
@@ -125,7 +125,7 @@ def serialize(course: CourseArgument) -> None:
 def train(model: Model, course: CourseArgument) -> None:
     """Trains the base, or one of the adapters on it."""
     from flows.parameters import load
-    from tutee_serializer.places import Places
+    from flows.places import Places
 
     setup = load(course, logs=False)
     stay_off_the_hub(setup.preset)
@@ -153,7 +153,7 @@ def train(model: Model, course: CourseArgument) -> None:
 def pairs(course: CourseArgument) -> None:
     """Makes preference pairs for DPO from the training dialogs."""
     from flows.parameters import load
-    from tutee_serializer.places import Places
+    from flows.places import Places
     from tutee_trainer.pairs import write_pairs
 
     setup = load(course, logs=False)
@@ -165,8 +165,8 @@ def pairs(course: CourseArgument) -> None:
 def rollout(method: str, course: CourseArgument) -> None:
     """Lets one method (copy, base, para, sft, dpo, dapo) work on from where held-out students stood."""
     from flows.parameters import load
+    from flows.places import Places
     from tutee_evaluator.rollout import run
-    from tutee_serializer.places import Places
 
     setup = load(course, logs=False)
     stay_off_the_hub(setup.preset)
@@ -181,9 +181,9 @@ def report(course: CourseArgument) -> None:
     import polars as pl
 
     from flows.parameters import load
+    from flows.places import Places
     from tutee_evaluator.metrics import REAL
     from tutee_evaluator.report import run
-    from tutee_serializer.places import Places
 
     setup = load(course, logs=False)
     places = Places(setup.course.name)

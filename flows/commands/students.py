@@ -35,8 +35,8 @@ def status(course: CourseArgument) -> None:
     """Says which stages are out of date, and which versions are champion and challenger."""
     from flows.parameters import load
     from flows.pipeline import Pipeline
+    from flows.places import Places
     from flows.registry import CHALLENGER, CHAMPION, Registry
-    from tutee_serializer.places import Places
 
     places = Places(load(course, logs=False).course.name)
     pipeline = Pipeline.of(places)
@@ -55,9 +55,9 @@ def promote(course: CourseArgument) -> None:
 
     from flows.parameters import load
     from flows.pipeline import Pipeline
+    from flows.places import Places
     from flows.registry import Registry
     from flows.release import pack, promote
-    from tutee_serializer.places import Places
 
     setup = load(course, logs=False)
     places = Places(setup.course.name)
@@ -70,9 +70,9 @@ def promote(course: CourseArgument) -> None:
 def rollback(course: CourseArgument) -> None:
     """Makes the champion before the present one champion again."""
     from flows.parameters import load
+    from flows.places import Places
     from flows.registry import Registry
     from flows.release import pack
-    from tutee_serializer.places import Places
 
     setup = load(course, logs=False)
     registry = Registry(Places(setup.course.name))
@@ -88,9 +88,9 @@ def serve(
 ) -> None:
     """Serves the champion: an API, and a page on which one watches it try."""
     from flows.parameters import load
+    from flows.places import Places
     from flows.release import student_folder
     from serving.run import serve
-    from tutee_serializer.places import Places
 
     serve(student_folder(Places(load(course, logs=False).course.name)), host, port)
 

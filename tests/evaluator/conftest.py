@@ -12,10 +12,10 @@ from tutee_evaluator.engines import Attempt, Situation
 from tutee_grader import Assignment, Grader, grade_table
 from tutee_serializer.card import StudentCard
 from tutee_serializer.course import Course
-from tutee_serializer.dialogs import serialize
-from tutee_serializer.formats import markers, write_turn
+from tutee_serializer.dialogs.formats import markers, write_turn
+from tutee_serializer.dialogs.selection import SerializeConfig
+from tutee_serializer.dialogs.serialize import serialize
 from tutee_serializer.schemas import SUBMISSIONS
-from tutee_serializer.selection import SerializeConfig
 
 RIGHT = "def double(n):\n    return 2 * n\n"
 SQUARE = "def double(n):\n    return n * n\n"

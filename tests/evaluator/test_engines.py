@@ -7,7 +7,7 @@ import pytest
 from tutee_evaluator.engines import Copy, Situation, Student
 from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
-from tutee_serializer.formats import read_turn
+from tutee_serializer.dialogs.formats import read_turn
 
 Dialogs = Callable[..., pl.DataFrame]
 

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from flows.places import Places
 from tutee_evaluator.engines import Copy
 from tutee_evaluator.metrics import METRICS, ReportConfig
 from tutee_evaluator.report import marked, results_table, run
@@ -15,7 +16,6 @@ from tutee_evaluator.rollout import RolloutConfig, roll_out
 from tutee_grader import Assignment, Grader
 from tutee_grader.errors import InputError
 from tutee_serializer.course import Course
-from tutee_serializer.places import Places
 
 HOSTILE = "def greet(name):\n    return '</pre><script>alert(1)</script><img src=x onerror=alert(2)>'\n"
 

@@ -8,13 +8,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from flows.places import Places
 from tutee_evaluator.engines import Copy, Situation
 from tutee_evaluator.rollout import ROLLOUTS, RolloutConfig, draw_starts, roll_out, run
 from tutee_grader import Assignment, Grader
 from tutee_grader.errors import InputError
 from tutee_serializer.course import Course
-from tutee_serializer.formats import Format
-from tutee_serializer.places import Places
+from tutee_serializer.dialogs.formats import Format
 
 Dialogs = Callable[..., pl.DataFrame]
 Rolled = Callable[..., pl.DataFrame]

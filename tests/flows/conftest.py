@@ -13,8 +13,8 @@ import pytest
 from dvc.repo import Repo
 
 from flows.pipeline import Pipeline
+from flows.places import Places
 from tutee_serializer.card import StudentCard
-from tutee_serializer.places import Places
 
 REPOSITORY = Path(__file__).parents[2]
 COURSE = """\

@@ -9,9 +9,9 @@ import pytest
 from flows import release
 from flows.parameters import load
 from flows.pipeline import Pipeline
+from flows.places import Places
 from flows.registry import Registry
-from tutee_serializer.places import Places
-from tutee_serializer.privacy import load_key, pseudonym
+from tutee_serializer.ingest.privacy import load_key, pseudonym
 
 pytestmark = pytest.mark.slow
 

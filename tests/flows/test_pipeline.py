@@ -6,7 +6,7 @@ import yaml
 
 from flows.errors import StageError
 from flows.pipeline import Pipeline
-from tutee_serializer.places import Places
+from flows.places import Places
 
 TRAINED = ("base", "sft", "para", "dpo", "dapo")
 

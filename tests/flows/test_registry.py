@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.places import Places
 from flows.registry import ADAPTERS, CHALLENGER, CHAMPION, EXAMINED_ON, LEARNT_FROM, Registry, Version
 from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
-from tutee_serializer.places import Places
 
 
 @pytest.fixture(scope="module")

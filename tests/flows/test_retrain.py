@@ -11,8 +11,8 @@ from flows import release
 from flows.errors import RefusedError
 from flows.parameters import load
 from flows.pipeline import Pipeline
+from flows.places import Places
 from flows.registry import ADAPTERS, CHALLENGER, Registry
-from tutee_serializer.places import Places
 
 pytestmark = pytest.mark.slow
 

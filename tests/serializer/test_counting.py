@@ -14,7 +14,7 @@ from tokenizers import (
 )
 
 from tutee_serializer import counting
-from tutee_serializer.counting import count_tokens
+from tutee_serializer.dialogs.tokens import count_tokens
 
 PROGRAM = "def f(n):\n    if n > 1: \n\n        return 'é'  # don't\n\n\n    return {n: 10}\n"
 PIECES = [

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from tutee_grader import grade_table
 from tutee_grader.errors import InputError
-from tutee_serializer.dialogs import serialize
-from tutee_serializer.formats import TASK, Format, read_turn
+from tutee_serializer.dialogs.formats import TASK, Format, read_turn
+from tutee_serializer.dialogs.selection import SerializeConfig
+from tutee_serializer.dialogs.serialize import serialize
 from tutee_serializer.schemas import DIALOGS, MESSAGE, SUBMISSIONS
-from tutee_serializer.selection import SerializeConfig
 
 ASSIGNMENTS = ["double", "triple", "square", "half"]
 

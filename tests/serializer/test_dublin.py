@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.places import Places
 from tutee_serializer.course import Course
 from tutee_serializer.errors import CourseError
-from tutee_serializer.ingest import IngestConfig, understand
-from tutee_serializer.places import Places
+from tutee_serializer.ingest.ingest import IngestConfig, understand
 
 FILE = Path(__file__).parents[2] / "courses" / "dublin" / "course.yaml"
 

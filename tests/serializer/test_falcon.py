@@ -5,12 +5,12 @@ from typing import Any
 import polars as pl
 import pytest
 
+from flows.places import Places
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.falcon import read_falcon
-from tutee_serializer.ingest import IngestConfig, understand
-from tutee_serializer.places import Places
-from tutee_serializer.source import collect
+from tutee_serializer.ingest.ingest import IngestConfig, understand
+from tutee_serializer.ingest.source import collect
+from tutee_serializer.logs.falcon import read_falcon
 
 TESTCASE = """from cs110.autograder import *
 

@@ -8,8 +8,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from flows.places import Places
 from tutee_serializer.course import Course
-from tutee_serializer.formats import (
+from tutee_serializer.dialogs.formats import (
     Format,
     TurnError,
     escape,
@@ -20,9 +21,8 @@ from tutee_serializer.formats import (
     task_turn,
     write_turn,
 )
-from tutee_serializer.ingest import IngestConfig, understand
-from tutee_serializer.places import Places
-from tutee_serializer.source import collect
+from tutee_serializer.ingest.ingest import IngestConfig, understand
+from tutee_serializer.ingest.source import collect
 
 COURSES = Path(__file__).parents[2] / "courses"
 FORMATS = list(Format)

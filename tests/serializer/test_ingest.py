@@ -13,10 +13,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from flows.places import Places
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.ingest import IngestConfig, Ingested, understand
-from tutee_serializer.places import Places
+from tutee_serializer.ingest.ingest import IngestConfig, Ingested, understand
 
 HEADER = "student,assignment,semester,attempt,time,score,code\n"
 GOOD = 'mara-0001,double,one,1,2024-10-01T10:00:00Z,50,"def double(n):\n    return n"\n'

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.places import Places
 from tutee_serializer.course import Course
-from tutee_serializer.ingest import IngestConfig, Ingested, understand
-from tutee_serializer.places import Places
+from tutee_serializer.ingest.ingest import IngestConfig, Ingested, understand
 
 HEADER = "what,student,assignment,semester,time,code,said,by\n"
 COLUMNS = {name: name for name in ("student", "assignment", "semester", "code")}

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.places import Places
 from tutee_grader.errors import UnavailableError
 from tutee_serializer.course import Course
-from tutee_serializer.ingest import IngestConfig, ingest, understand
-from tutee_serializer.masks import Masker
-from tutee_serializer.places import Places
-from tutee_serializer.privacy import forget, load_key, pseudonym
+from tutee_serializer.ingest.ingest import IngestConfig, ingest, understand
+from tutee_serializer.ingest.masks import Masker
+from tutee_serializer.ingest.privacy import forget, load_key, pseudonym
 
 KEY = b"a key for tests only, not a secret"
 HEADER = "student,assignment,semester,attempt,time,score,code\n"

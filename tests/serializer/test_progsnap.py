@@ -6,11 +6,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from flows.places import Places
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.ingest import IngestConfig, Ingested, understand
-from tutee_serializer.places import Places
-from tutee_serializer.progsnap import export_progsnap
+from tutee_serializer.ingest.ingest import IngestConfig, Ingested, understand
+from tutee_serializer.logs.progsnap import export_progsnap
 
 METADATA = {
     "Version": "1.0",

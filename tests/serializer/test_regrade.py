@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from tutee_serializer.regrade import regrade
+from tutee_serializer.ingest.regrade import regrade
 
 
 def test_disagreements_are_counted_by_assignment_and_signed() -> None:

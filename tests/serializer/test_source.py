@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from flows.places import Places
 from tutee_grader.errors import TuteeError
 from tutee_serializer.course import Course
-from tutee_serializer.ingest import IngestConfig
-from tutee_serializer.places import Places
-from tutee_serializer.preview import preview
-from tutee_serializer.source import collect
+from tutee_serializer.ingest.ingest import IngestConfig
+from tutee_serializer.ingest.preview import preview
+from tutee_serializer.ingest.source import collect
 
 SIMULATOR = """
 import argparse

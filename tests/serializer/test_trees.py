@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutee_serializer.trees import normalise, same_tree
+from tutee_serializer.dialogs.trees import normalise, same_tree
 
 LOOP = """
 def total(numbers):

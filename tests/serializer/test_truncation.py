@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutee_serializer.formats import (
+from tutee_serializer.dialogs.formats import (
     TASK,
     Format,
     feedback_turn,
@@ -14,7 +14,7 @@ from tutee_serializer.formats import (
     task_turn,
     write_turn,
 )
-from tutee_serializer.truncation import truncate
+from tutee_serializer.dialogs.truncation import truncate
 
 LINES = st.lists(st.sampled_from(["x = 1", "    y", "", "return 2", "é" * 30]), max_size=12)
 PIECES = st.lists(st.lists(LINES.map("\n".join), min_size=1, max_size=6), min_size=1, max_size=3)

@@ -6,12 +6,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tutee_serializer.account import Account
+from flows.places import Places
 from tutee_serializer.course import Course
 from tutee_serializer.errors import ValidationError
-from tutee_serializer.ingest import IngestConfig, ingest, understand
-from tutee_serializer.places import Places
-from tutee_serializer.validation import check, drift_table, new_context
+from tutee_serializer.ingest.account import Account
+from tutee_serializer.ingest.ingest import IngestConfig, ingest, understand
+from tutee_serializer.ingest.validation import check, drift_table, new_context
 
 HEADER = "student,assignment,semester,attempt,time,score,code\n"
 LOG = HEADER + "".join(

@@ -80,8 +80,8 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, course_file: Path) -> Path
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     from tutee_grader import Assignment, Grader, feedback
-    from tutee_serializer import formats
     from tutee_serializer.card import StudentCard
+    from tutee_serializer.dialogs import formats
 
     assignment = Assignment.load(course_file.parent / "assignments" / "double")
     with Grader(workers=1) as grader:
@@ -129,7 +129,7 @@ def make_tokenizer(texts: list[str]):
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    from tutee_serializer.formats import markers
+    from tutee_serializer.dialogs.formats import markers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

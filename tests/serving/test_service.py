@@ -42,7 +42,7 @@ def test_feedback_left_out_is_the_graders(client, trajectory):
 
 def messages_of(task, programs, said):
     """The dialog as the evaluator's rollout speaks it."""
-    from tutee_serializer import formats
+    from tutee_serializer.dialogs import formats
 
     form = "edits"
     turns = [("system", formats.system_turn(form)), ("user", formats.task_turn(form, task))]

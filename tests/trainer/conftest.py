@@ -10,9 +10,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from flows.places import Places
 from tutee_grader import Assignment
-from tutee_serializer.formats import feedback_turn, system_turn, task_turn, write_turn
-from tutee_serializer.places import Places
+from tutee_serializer.dialogs.formats import feedback_turn, system_turn, task_turn, write_turn
 from tutee_serializer.schemas import DIALOGS
 from tutee_trainer.conversations import Conversation
 from tutee_trainer.preset import Preset

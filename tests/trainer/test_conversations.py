@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutee_serializer import counting
-from tutee_serializer.formats import read_turn, write_turn
+from tutee_serializer.dialogs.formats import read_turn, write_turn
 from tutee_trainer.conversations import Conversation, counter, pieces
 from tutee_trainer.model import train_tokenizer
 from tutee_trainer.practice import Practice, bound_names, rename

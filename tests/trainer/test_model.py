@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
-from tutee_serializer.formats import markers
+from tutee_serializer.dialogs.formats import markers
 from tutee_trainer.conversations import Conversation
 from tutee_trainer.initialisation import lay_induction
 from tutee_trainer.model import END, new_model, train_tokenizer

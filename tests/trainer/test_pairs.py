@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows.places import Places
 from tutee_grader.errors import InputError
-from tutee_serializer.formats import read_turn
-from tutee_serializer.places import Places
+from tutee_serializer.dialogs.formats import read_turn
 from tutee_trainer.conversations import Conversation
 from tutee_trainer.pairs import PAIRS, PairsConfig, make_pairs, write_pairs
 from tutee_trainer.preset import Preset

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tutee_grader import Assignment, Grader
-from tutee_serializer.formats import write_turn
+from tutee_serializer.dialogs.formats import write_turn
 from tutee_trainer.reward import Target, rewards
 
 REAL = "def double(n):\n    return n + 2\n"

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 import torch
 
+from flows.places import Places
 from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
-from tutee_serializer.places import Places
 from tutee_trainer.adapters import load_adapter, new_adapter, save_adapter
 from tutee_trainer.model import load_base
 from tutee_trainer.preset import Preset

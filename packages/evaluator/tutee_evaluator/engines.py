@@ -12,8 +12,8 @@ from tqdm import tqdm
 from tutee_grader import Level
 from tutee_grader.errors import InputError, UnavailableError
 from tutee_serializer.card import StudentCard
-from tutee_serializer.formats import TurnError, read_turn, write_turn
-from tutee_serializer.truncation import truncate
+from tutee_serializer.dialogs.formats import TurnError, read_turn, write_turn
+from tutee_serializer.dialogs.truncation import truncate
 
 if TYPE_CHECKING:
     import torch

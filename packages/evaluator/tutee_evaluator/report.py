@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from flows.places import Places
 from tutee_evaluator import metrics as names
 from tutee_evaluator.metrics import ReportConfig, measure
 from tutee_evaluator.pairing import NONE, SOLVED, SOME, UNREADABLE, pair
@@ -20,7 +21,6 @@ from tutee_grader.errors import InputError, UnavailableError
 from tutee_grader.files import read_table
 from tutee_serializer.card import FILE, StudentCard
 from tutee_serializer.course import Course
-from tutee_serializer.places import Places
 
 PACKAGES = (
     *("tutee-grader", "tutee-serializer", "tutee-trainer", "tutee-evaluator"),

@@ -14,6 +14,7 @@ import polars as pl
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from tqdm import tqdm
 
+from flows.places import Places
 from tutee_evaluator.engines import Copy, Engine, Message, Situation, Student
 from tutee_grader import Assignment, Grader, Verdict, feedback
 from tutee_grader.config import Section
@@ -21,8 +22,7 @@ from tutee_grader.errors import InputError
 from tutee_grader.files import read_table, write_table
 from tutee_grader.verdict import VERDICT_COLUMNS
 from tutee_serializer.course import Course
-from tutee_serializer.formats import feedback_turn, read_turn, write_turn
-from tutee_serializer.places import Places
+from tutee_serializer.dialogs.formats import feedback_turn, read_turn, write_turn
 
 COPY = "copy"
 METHODS = (COPY, "base", "para", "sft", "dpo", "dapo")

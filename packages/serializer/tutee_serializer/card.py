@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from tutee_grader import Level
 from tutee_grader.errors import InputError
+from tutee_grader.feedback import Level
 
 FILE = "student.json"
 

@@ -4,7 +4,10 @@ import polars as pl
 
 _UTC = pl.Datetime("us", "UTC")
 
-# A word to the student that is not the grader's, after the submission that holds it.
+# A trajectory: one student's work on one assignment in one semester. Within it, `order` counts from 1.
+TRAJECTORY = ["semester", "student", "assignment"]
+
+# A message to the student that is not the grader's, after the submission that holds it.
 MESSAGE = pl.Struct({"author": pl.String(), "sent_at": _UTC, "text": pl.String()})
 
 # One row per submission that can be used. `order` counts from 1 within a student's work on one

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from flows.places import Places
 from tutee_grader.errors import InputError
 from tutee_grader.files import atomic_dir
-from tutee_serializer.places import Places
 from tutee_trainer.adapters import Trained, student_card
 from tutee_trainer.conversations import Conversation, Message, counter, pieces, read_dialogs
 from tutee_trainer.model import check_pretrained, new_model, train_tokenizer

@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 
 from tutee_grader.errors import InputError
-from tutee_serializer.counting import count_tokens
-from tutee_serializer.formats import TASK, read_turn
-from tutee_serializer.truncation import truncate
+from tutee_serializer.dialogs.formats import TASK, read_turn
+from tutee_serializer.dialogs.tokens import count_tokens
+from tutee_serializer.dialogs.truncation import truncate
 
 Message = dict[str, str]  # role, content
 

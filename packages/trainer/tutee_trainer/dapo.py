@@ -7,12 +7,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from flows.places import Places
 from tutee_grader import Assignment, Grader
 from tutee_grader.errors import InputError
 from tutee_grader.files import atomic_dir
-from tutee_serializer.formats import task_turn
-from tutee_serializer.places import Places
-from tutee_serializer.truncation import truncate
+from tutee_serializer.dialogs.formats import task_turn
+from tutee_serializer.dialogs.truncation import truncate
 from tutee_trainer.adapters import Trained, load_adapter, save_adapter
 from tutee_trainer.arguments import dapo_config, dapo_settings
 from tutee_trainer.conversations import Message, counter, read_dialogs

@@ -4,10 +4,10 @@ import time
 
 import polars as pl
 
+from flows.places import Places
 from tutee_grader.errors import InputError
 from tutee_grader.files import atomic_dir
-from tutee_serializer.places import Places
-from tutee_serializer.truncation import truncate
+from tutee_serializer.dialogs.truncation import truncate
 from tutee_trainer.adapters import Trained, load_adapter, save_adapter
 from tutee_trainer.arguments import dpo_config, dpo_settings, reached
 from tutee_trainer.conversations import counter

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tutee_grader.errors import InputError, TuteeError, UnavailableError
 from tutee_serializer.card import StudentCard
-from tutee_serializer.counting import line_words
-from tutee_serializer.formats import markers
+from tutee_serializer.dialogs.formats import markers
+from tutee_serializer.dialogs.tokens import line_words
 from tutee_trainer.preset import Preset, PretrainedModel, TinyModel
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import Literal
 
 import polars as pl
 
+from flows.places import Places
 from tutee_grader.config import Section
 from tutee_grader.errors import InputError
 from tutee_grader.files import write_table
-from tutee_serializer.formats import write_turn
-from tutee_serializer.places import Places
-from tutee_serializer.trees import normalise
+from tutee_serializer.dialogs.formats import write_turn
+from tutee_serializer.dialogs.trees import normalise
 from tutee_trainer.conversations import Conversation, Turn, read_dialogs
 from tutee_trainer.preset import Preset
 

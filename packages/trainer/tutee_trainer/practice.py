@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
 
-from tutee_serializer.formats import feedback_turn, write_turn
+from tutee_serializer.dialogs.formats import feedback_turn, write_turn
 from tutee_trainer.conversations import Conversation, Message
 
 NEIGHBOURS = 12  # better programs that are looked at, of which the nearest is the next attempt

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tutee_grader import Assignment, Grader
-from tutee_serializer.formats import TurnError, read_turn
-from tutee_serializer.trees import normalise
+from tutee_serializer.dialogs.formats import TurnError, read_turn
+from tutee_serializer.dialogs.trees import normalise
 
 SAME_TREE, SAME_GRADE, OTHER, NOT_COMPILING, UNREADABLE = 2.0, 1.0, 0.0, -0.5, -1.0
 FLOOR = -0.75

@@ -3,9 +3,9 @@
 import time
 from typing import Literal
 
+from flows.places import Places
 from tutee_grader.errors import InputError
 from tutee_grader.files import atomic_dir
-from tutee_serializer.places import Places
 from tutee_trainer.adapters import Trained, new_adapter, save_adapter
 from tutee_trainer.arguments import reached, sft_config, sft_settings
 from tutee_trainer.conversations import counter, pieces, read_dialogs

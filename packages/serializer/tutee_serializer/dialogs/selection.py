@@ -7,7 +7,7 @@ and that counts what it drops.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import polars as pl
 from pydantic import Field, model_validator
@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from tutee_grader.config import Section
 from tutee_grader.errors import TuteeError
-from tutee_serializer.course import Course
-from tutee_serializer.trees import same_tree
+from tutee_serializer.dialogs.trees import same_tree
+from tutee_serializer.schemas import TRAJECTORY
 
-TRAJECTORY = ["semester", "student", "assignment"]
+if TYPE_CHECKING:
+    from tutee_serializer.course import Course
 
 
 class SerializeConfig(Section):
@@ -58,7 +59,7 @@ class SerializeConfig(Section):
 
 
 @dataclass(frozen=True)
-class Account:
+class SelectionCounts:
     """Where the submissions went: `rows_in` = `rows_out` + all of `dropped`, a count per step."""
 
     rows_in: int
@@ -74,7 +75,9 @@ class Account:
             )
 
 
-def select(graded: pl.DataFrame, course: Course, config: SerializeConfig) -> tuple[pl.DataFrame, Account]:
+def select(
+    graded: pl.DataFrame, course: "Course", config: SerializeConfig
+) -> tuple[pl.DataFrame, SelectionCounts]:
     """The submissions that become turns, in order, with columns `dialog`, `turn` and `split`.
 
     `graded` is submissions joined with their verdicts (null `grade`: none). `dialog` numbers the dialogs
@@ -115,7 +118,7 @@ def select(graded: pl.DataFrame, course: Course, config: SerializeConfig) -> tup
     )
     rows = rows.with_columns(dialog=pl.struct(dialog).rle_id(), turn=pl.int_range(pl.len()).over(dialog))
     dialogs = rows.group_by("split").agg(pl.col("dialog").n_unique()).sort("split").rows()
-    return rows, Account(graded.height, rows.height, dropped, dict(dialogs))
+    return rows, SelectionCounts(graded.height, rows.height, dropped, dict(dialogs))
 
 
 def _changed(rows: pl.DataFrame) -> pl.Series:
@@ -143,7 +146,7 @@ def _join_messages(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.drop("messages").join(joined, on=runs, how="left", maintain_order="left").drop("_run")
 
 
-def _split(rows: pl.DataFrame, course: Course, config: SerializeConfig) -> pl.Series:
+def _split(rows: pl.DataFrame, course: "Course", config: SerializeConfig) -> pl.Series:
     learners = rows.filter(pl.col("semester").is_in(course.semesters.train) | (config.split == "assignment"))
     validation = _draw(learners["student"], config.validation, config.seed)
     if config.split == "assignment":

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tutee_serializer.account import Account
+from tutee_serializer.ingest.account import RowAccount
 
 if TYPE_CHECKING:
     import great_expectations as gx
@@ -43,9 +43,9 @@ def add_site(context: "gx.AbstractDataContext", folder: Path) -> None:
     context.add_data_docs_site("tutee", site)
 
 
-def publish(built: Path, docs: Path, account: Account, checks: list[Check]) -> None:
+def publish(built: Path, docs: Path, account: RowAccount, checks: list[Check]) -> None:
     """Puts the pages in `built` in the place of earlier ones in `docs`; nothing in them asks the network."""
-    style = resources.files("tutee_serializer").joinpath("data_docs.css").read_text(encoding="utf-8")
+    style = resources.files("tutee_serializer.ingest").joinpath("data_docs.css").read_text(encoding="utf-8")
     if docs.exists():
         shutil.rmtree(docs)
     pages = {}
@@ -55,13 +55,13 @@ def publish(built: Path, docs: Path, account: Account, checks: list[Check]) -> N
         if target is None:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(_mend(page.read_text(encoding="utf-8"), style), encoding="utf-8")
+        target.write_text(_offline(page.read_text(encoding="utf-8"), style), encoding="utf-8")
         if target.parent.name == "validations":
             pages[page.stem.split("-")[0]] = target.relative_to(docs).as_posix()
     (docs / "index.html").write_text(_index(account, checks, pages, style), encoding="utf-8")
 
 
-def _mend(page: str, style: str) -> str:
+def _offline(page: str, style: str) -> str:
     """Without scripts, and remote styles and pictures, which leave it blank where there is no network."""
     page = re.sub(r"<link\b[^>]*>|<img\b[^>]*>", "", page)
     page = re.sub(r"<script\b.*?</script>|<footer\b.*?</footer>", "", page, flags=re.DOTALL)
@@ -70,7 +70,7 @@ def _mend(page: str, style: str) -> str:
     return page.replace("</head>", f"<style>\n{style}</style>\n</head>", 1)
 
 
-def _index(account: Account, checks: list[Check], pages: dict[str, str], style: str) -> str:
+def _index(account: RowAccount, checks: list[Check], pages: dict[str, str], style: str) -> str:
     title = f"Data of {account.course}" + (" (a synthetic course)" if account.synthetic else "")
     rows = [(step.step, step.kind, f"{step.rows:,}") for step in account.flow]
     suites = []
@@ -87,7 +87,7 @@ def _index(account: Account, checks: list[Check], pages: dict[str, str], style: 
         if not check.passed
     ]
     files = [
-        (escape(source.name), f"{source.rows:,}", escape(source.encoding), f"{source.mended:,}")
+        (escape(source.name), f"{source.rows:,}", escape(source.encoding), f"{source.repaired:,}")
         for source in account.sources
     ]
     broken = [(escape(name), escape(reason)) for name, reason in account.broken_assignments.items()]
@@ -99,7 +99,7 @@ def _index(account: Account, checks: list[Check], pages: dict[str, str], style: 
         _table(("suite", "", "expectations", "errors", "warnings"), suites),
         _table(("suite", "level", "expectation that failed", "observed"), failures) if failures else "",
         "<h2>Files of the log</h2>",
-        _table(("file", "rows", "encoding", "lines mended"), files),
+        _table(("file", "rows", "encoding", "lines repaired"), files),
         "<h2>Assignments left out</h2>" + _table(("assignment", "reason"), broken) if broken else "",
     ]
     return (

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tutee_serializer.logs import Source
+from tutee_serializer.logs.staging import Source
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Account:
+class RowAccount:
     """Where every row of the log went, what was noticed on the way, and how much was masked, by kind.
 
     The rows in are the rows kept, quarantined and left out by named filters: `check` asserts it.
@@ -44,7 +44,7 @@ class Account:
         path.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> "Account":
+    def load(cls, path: Path) -> "RowAccount":
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         values["sources"] = [Source(**source) for source in values["sources"]]
         values["flow"] = [Step(**step) for step in values["flow"]]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from tutee_serializer.account import Account
 from tutee_serializer.course import Course
-from tutee_serializer.data_docs import Check, add_site, publish
 from tutee_serializer.errors import ValidationError
+from tutee_serializer.ingest.account import RowAccount
+from tutee_serializer.ingest.data_docs import Check, add_site, publish
 from tutee_serializer.schemas import SUBMISSIONS
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _SHARE = "share of rows in quarantine"
 def validate(
     submissions: pl.DataFrame,
     course: Course,
-    account: Account,
+    account: RowAccount,
     max_quarantined: float,
     docs: Path,
 ) -> list[Check]:
@@ -61,7 +61,7 @@ def check(
     context: "gx.AbstractDataContext",
     submissions: pl.DataFrame,
     course: Course,
-    account: Account,
+    account: RowAccount,
     max_quarantined: float,
 ) -> list[Check]:
     """Runs every suite in a context of Great Expectations; whatever fails is among the checks returned."""

@@ -28,6 +28,8 @@ from itertools import pairwise
 
 from tutee_grader.errors import TuteeError
 
+Message = dict[str, str]  # role, content
+
 
 class Format(StrEnum):
     """How a student's program is written in a turn."""

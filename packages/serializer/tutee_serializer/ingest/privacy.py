@@ -1,24 +1,23 @@
-"""Keeps students unnamed: keyed pseudonyms for ids, masks for what they wrote about themselves."""
+"""Students' pseudonyms, their key, and taking a student out of tables."""
 
 import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from tutee_grader.errors import UnavailableError
 from tutee_grader.files import write_table
-from tutee_serializer.places import Places
 
 VARIABLE = "TUTEE_KEY"
 SHORTEST_KEY = 16
 
 
-def load_key(places: Places) -> bytes:
+def load_key(path: Path) -> bytes:
     """The key of the pseudonyms: from the environment, else from a file made on first use.
 
     Whoever holds the key can test whether a pseudonym is a given student's, so it stays on this machine;
@@ -31,7 +30,6 @@ def load_key(places: Places) -> bytes:
                 f"set at least {SHORTEST_KEY}, or unset it and a key is made"
             )
         return written.encode()
-    path = places.key
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Only one of two processes that come at the same time makes the file.
@@ -41,7 +39,7 @@ def load_key(places: Places) -> bytes:
     except OSError as error:
         raise UnavailableError(
             f"{path}: the key of the pseudonyms can be neither read nor written ({error}); "
-            f"mend that, or set {VARIABLE} in the environment"
+            f"fix that, or set {VARIABLE} in the environment"
         ) from error
 
 
@@ -67,11 +65,11 @@ def published(assignments: Path) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
 
 
-def read_forgotten(places: Places) -> set[str]:
+def read_forgotten(path: Path) -> set[str]:
     """Pseudonyms of the students who are left out of every course."""
-    if not places.forgotten.exists():
+    if not path.exists():
         return set()
-    return set(places.forgotten.read_text(encoding="utf-8").split())
+    return set(path.read_text(encoding="utf-8").split())
 
 
 def write_forgotten(forgotten: set[str], path: Path) -> None:
@@ -79,33 +77,17 @@ def write_forgotten(forgotten: set[str], path: Path) -> None:
     path.write_text("".join(f"{name}\n" for name in sorted(forgotten)), encoding="utf-8")
 
 
-@dataclass(frozen=True)
-class Forgotten:
-    """Who was forgotten, and how many rows of which table went."""
+def remove_student(name: str, tables: Sequence[Path]) -> dict[Path, int]:
+    """Removes the rows of a student (a pseudonym) from one course's tables; the number of rows, by table.
 
-    pseudonym: str
-    removed: dict[Path, int]
-
-
-def forget(student: str, places: Places) -> Forgotten:
-    """Takes a student, by the id of the log, out of every table below `places.root` and out of later ones.
-
-    Models that learnt from the student are not changed: whoever keeps them has to mark them.
+    A row is theirs by its column `student`, or by a submission or dialog that another table says is theirs.
     """
-    name = pseudonym(student.strip(), load_key(places))
-    write_forgotten(read_forgotten(places) | {name}, places.forgotten)
-    data = places.root / "data"
-    removed = {}
-    for course in sorted(path for path in data.iterdir() if path.is_dir()):
-        tables = sorted(course.rglob("*.parquet"))
-        ids = {column: _ids_of(name, tables, column) for column in ("submission_id", "dialog_id")}
-        for table in tables:
-            if count := _remove(name, ids, table):
-                removed[table] = count
-    return Forgotten(name, removed)
+    ids = {column: _ids_of(name, tables, column) for column in ("submission_id", "dialog_id")}
+    removed = {table: _remove(name, ids, table) for table in tables}
+    return {table: count for table, count in removed.items() if count}
 
 
-def _ids_of(name: str, tables: list[Path], column: str) -> list[str]:
+def _ids_of(name: str, tables: Sequence[Path], column: str) -> list[str]:
     found: set[str] = set()
     for table in tables:
         rows = pl.scan_parquet(table)

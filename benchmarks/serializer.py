@@ -12,16 +12,16 @@ from typing import Any
 
 import polars as pl
 
+from benchmarks.generated_class import generate_course
+from flows.places import Places
 from tutee_grader.errors import TuteeError, UnavailableError
-from tutee_serializer.counting import count_tokens, line_words
 from tutee_serializer.course import Course
-from tutee_serializer.dialogs import serialize
-from tutee_serializer.formats import Format, feedback_turn, system_turn, task_turn, write_turn
-from tutee_serializer.generation import generate_course
-from tutee_serializer.ingest import IngestConfig, ingest, understand
-from tutee_serializer.places import Places
-from tutee_serializer.selection import TRAJECTORY, SerializeConfig
-from tutee_serializer.trees import normalise
+from tutee_serializer.dialogs.formats import Format, feedback_turn, system_turn, task_turn, write_turn
+from tutee_serializer.dialogs.selection import TRAJECTORY, SerializeConfig
+from tutee_serializer.dialogs.serialize import serialize
+from tutee_serializer.dialogs.tokens import count_tokens, line_words
+from tutee_serializer.dialogs.trees import normalise
+from tutee_serializer.ingest.ingest import IngestConfig, ingest, understand
 
 _TEMPLATE = (
     "{% for message in messages %}"

@@ -1,10 +1,10 @@
 import polars as pl
 
-from tutee_serializer.bench import _our_way, _sample, _usual_way
+from benchmarks.generated_class import generate_course
+from benchmarks.serializer import _our_way, _sample, _usual_way
+from flows.places import Places
 from tutee_serializer.course import Course
-from tutee_serializer.generation import generate_course
-from tutee_serializer.ingest import IngestConfig, understand
-from tutee_serializer.places import Places
+from tutee_serializer.ingest.ingest import IngestConfig, understand
 
 
 def test_a_generated_class_has_the_asked_size_and_is_the_same_every_time(tmp_path):

@@ -1,22 +1,14 @@
-"""From a file in any packing and encoding to plain UTF-8 on disk."""
+"""From a text file of any encoding to plain UTF-8 on disk."""
 
 import codecs
-import gzip
 import re
-import shutil
 import unicodedata
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import fsspec
-import pyarrow
 from charset_normalizer import from_bytes
-
-from tutee_serializer.errors import LogError
 
 CHUNK = 1 << 24
 SAMPLE = 1 << 20
@@ -24,7 +16,6 @@ SAMPLE = 1 << 20
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 # Of the share of chaos, and of coherence, that charset-normalizer sees in a text.
 MARGIN = 0.1
-PACKED = (".gz", ".zst", ".zip")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -38,80 +29,14 @@ _BOMS = (
 class Text:
     """A UTF-8 file, and what its bytes were before.
 
-    `mended` counts lines that were not in the file's encoding and were read as windows-1252;
+    `repaired` counts lines that were not in the file's encoding and were read as windows-1252;
     `unreadable` counts lines in which some bytes could not be read at all.
     """
 
     path: Path
     encoding: str
-    mended: int = 0
+    repaired: int = 0
     unreadable: int = 0
-
-
-def find(pattern: str, folder: Path) -> list[str]:
-    """The files behind a path, a folder, a glob or a URL, sorted; raises LogError where there is none."""
-    if "://" in pattern:
-        return [pattern]
-    path = folder / pattern
-    if path.is_dir():
-        found = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
-    elif path.exists():
-        found = [path]
-    else:
-        base = Path(path.anchor) if path.is_absolute() else Path()
-        found = [p for p in base.glob(str(path.relative_to(path.anchor))) if p.is_file()]
-    if not found:
-        raise LogError(f"{path}: no file of that name, so there is no log to read")
-    return sorted(str(p) for p in found)
-
-
-def unpack(name: str, folder: Path, flat: bool = True) -> list[Path]:
-    """Plain files behind `name`, a local file or a URL; what must be unpacked or fetched goes to `folder`.
-
-    The members of a zip lie side by side, or, with `flat=False`, in the folders they came in.
-    Raises LogError where the file is damaged or cannot be fetched.
-    """
-    suffix = Path(name).suffix.lower()
-    target = folder / Path(name).name.removesuffix(suffix) if suffix in PACKED else folder / Path(name).name
-    if "://" not in name and suffix not in PACKED:
-        return [Path(name)]
-    try:
-        with fsspec.open(name, "rb").open() as raw:
-            if suffix == ".zip":
-                return _unzip(raw, folder, flat)
-            with target.open("wb") as plain:
-                if suffix == ".gz":
-                    with gzip.GzipFile(fileobj=raw) as stream:
-                        shutil.copyfileobj(stream, plain, CHUNK)
-                elif suffix == ".zst":
-                    with pyarrow.CompressedInputStream(raw, "zstd") as stream:
-                        while chunk := stream.read(CHUNK):
-                            plain.write(chunk)
-                else:
-                    shutil.copyfileobj(raw, plain, CHUNK)
-    except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, pyarrow.ArrowException) as error:
-        raise LogError(f"{name}: damaged or cut short ({error}); fetch or export it again") from error
-    except OSError as error:
-        raise LogError(f"{name}: cannot be read ({error})") from error
-    return [target]
-
-
-def _unzip(raw: IO[bytes], folder: Path, flat: bool) -> list[Path]:
-    found = []
-    with zipfile.ZipFile(raw) as archive:
-        if not flat:
-            # zipfile itself keeps a member from leaving the folder.
-            return [Path(archive.extract(member, folder)) for member in archive.infolist()]
-        for number, member in enumerate(archive.infolist()):
-            name = Path(member.filename).name
-            if member.is_dir() or name.startswith(".") or member.filename.startswith("__MACOSX"):
-                continue
-            # Two members of different folders may share a name.
-            target = folder / f"{number:04d}_{name}"
-            with archive.open(member) as source, target.open("wb") as plain:
-                shutil.copyfileobj(source, plain, CHUNK)
-            found.append(target)
-    return found
 
 
 def to_utf8(path: Path, folder: Path, encoding: str | None = None) -> Text:
@@ -190,19 +115,19 @@ def _recode_whole(path: Path, folder: Path, encoding: str) -> Text:
 def _recode_lines(path: Path, folder: Path, encoding: str) -> Text:
     target = folder / f"{path.name}.utf8"
     name = encoding.removesuffix("-sig")
-    mended = unreadable = 0
+    repaired = unreadable = 0
     with path.open("rb") as source, target.open("wb") as plain:
         for line in _lines(source, encoding):
             if _readable(line, name):
                 text = line.decode(name)
-            elif (other := _mend(line)) is not None:
+            elif (other := _as_cp1252(line)) is not None:
                 text = other
-                mended += 1
+                repaired += 1
             else:
                 text = line.decode(name, errors="replace")
                 unreadable += 1
             plain.write(text.encode())
-    return Text(target, encoding, mended, unreadable)
+    return Text(target, encoding, repaired, unreadable)
 
 
 def _lines(source: IO[bytes], encoding: str) -> Iterator[bytes]:
@@ -210,7 +135,7 @@ def _lines(source: IO[bytes], encoding: str) -> Iterator[bytes]:
         yield line.removeprefix(codecs.BOM_UTF8) if number == 0 and encoding.startswith("utf-8") else line
 
 
-def _mend(line: bytes) -> str | None:
+def _as_cp1252(line: bytes) -> str | None:
     try:
         text = line.decode("cp1252")
     except UnicodeDecodeError:

@@ -6,9 +6,8 @@ from datetime import timedelta
 
 import polars as pl
 
-from tutee_serializer.schemas import MESSAGE, SUBMISSIONS
+from tutee_serializer.schemas import MESSAGE, SUBMISSIONS, TRAJECTORY
 
-TRAJECTORY = ["semester", "student", "assignment"]
 # A log counts as written in the order of time when fewer of its rows than this share are behind those above.
 IN_ORDER = 0.05
 # Who may speak in a dialog: a role, never a name. Anybody else is a tutor.

@@ -3,16 +3,20 @@
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from typing import TYPE_CHECKING
 
 import polars as pl
 from tqdm import tqdm
 
-from tutee_grader import Level, Verdict, feedback
 from tutee_grader.errors import InputError
-from tutee_serializer.course import Course
-from tutee_serializer.formats import Format, escape, feedback_turn, system_turn, task_turn, write_turn
-from tutee_serializer.schemas import DIALOGS
-from tutee_serializer.selection import TRAJECTORY, Account, SerializeConfig, select, steps
+from tutee_grader.feedback import Level, feedback
+from tutee_grader.verdict import Verdict
+from tutee_serializer.dialogs.formats import Format, escape, feedback_turn, system_turn, task_turn, write_turn
+from tutee_serializer.dialogs.selection import SelectionCounts, SerializeConfig, select, steps
+from tutee_serializer.schemas import DIALOGS, TRAJECTORY
+
+if TYPE_CHECKING:
+    from tutee_serializer.course import Course
 
 _ROLE = pl.Enum(["system", "user", "assistant"])
 
@@ -20,11 +24,11 @@ _ROLE = pl.Enum(["system", "user", "assistant"])
 def serialize(
     submissions: pl.DataFrame,
     verdicts: pl.DataFrame,
-    course: Course,
+    course: "Course",
     config: SerializeConfig,
     format: Format | str,
     feedback: Level = "summary",
-) -> tuple[pl.DataFrame, Account]:
+) -> tuple[pl.DataFrame, SelectionCounts]:
     """Dialogs (DIALOGS) of the feedback level `feedback` and of level "none", untruncated.
 
     A dialog of both levels has one `dialog_id`: with `feedback` it names a row. Messages are system,
@@ -68,7 +72,7 @@ def _write(rows: pl.DataFrame, format: Format) -> pl.DataFrame:
     )
 
 
-def _describe(rows: pl.DataFrame, course: Course, scope: str, format: Format) -> pl.DataFrame:
+def _describe(rows: pl.DataFrame, course: "Course", scope: str, format: Format) -> pl.DataFrame:
     """One row per dialog, with all but its feedback level and messages."""
     dialogs = rows.group_by("dialog", maintain_order=True).agg(
         pl.col("semester", "student", "assignment", "split").first(),

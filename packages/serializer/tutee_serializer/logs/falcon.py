@@ -12,10 +12,9 @@ from pathlib import Path
 import polars as pl
 
 from tutee_grader.errors import UnavailableError
-from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.logs import Source, Staged, find_columns, stage
-from tutee_serializer.text import find
+from tutee_serializer.logs.archives import find
+from tutee_serializer.logs.staging import Log, LogFormat, Source, Staged, find_columns, stage
 
 HUB = "hf://datasets/"
 CONFIGURATION = "submitted"
@@ -27,19 +26,20 @@ COLUMNS = {
     "score": "score",
     "max_score": "max_score",
 }
+FIELDS = frozenset((*COLUMNS, "semester"))
 ABOUT = ("prompt", "testcase", "type", "exam", "redacted")
 SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 
 
-def read_falcon(course: Course) -> Staged:
+def read_falcon(log: Log, scratch: Path) -> Staged:
     """Stages FalconCode; a row's semester is its split, `train`, `val` or `test`, unless the path says it.
 
     Raises LogError where a file or column is missing, UnavailableError where the hub says no.
     """
     parts: list[pl.DataFrame] = []
     sources: list[Source] = []
-    for semester, name, rows in _splits(course):
-        columns = find_columns(name, rows.columns, _mapping(), course.file)
+    for semester, name, rows in _splits(log):
+        columns = find_columns(name, rows.columns, _mapping(), log.file)
         unused = [column for column in rows.columns if column not in columns.values()]
         sources.append(Source(name, rows.height, "parquet", {f: columns[f] for f in COLUMNS}, unused))
         renamed = rows.select(pl.col(columns[field]).cast(pl.String).alias(field) for field in columns)
@@ -49,31 +49,30 @@ def read_falcon(course: Course) -> Staged:
         )
     rows = pl.concat(parts)
     left_out: dict[str, int] = {}
-    for step, kept in _filters(course.logs.filters):
+    for step, kept in _filters(log.config.filters):
         left = rows.filter(kept)
         left_out[step] = rows.height - left.height
         rows = left
-    fields = frozenset(("student", "assignment", "code", "semester", "timestamp", "score", "max_score"))
     rows = rows.with_columns(folder_name(pl.col("assignment")))
     staged = [stage(part, str(part["source"][0]), 1) for part in rows.partition_by("source")]
     return Staged(
-        pl.concat(staged).lazy() if staged else stage(rows, "", 1).lazy(), sources, left_out, fields
+        pl.concat(staged).lazy() if staged else stage(rows, "", 1).lazy(), sources, left_out, FIELDS
     )
 
 
-def write_assignments(course: Course) -> int:
-    """Makes the folder of each problem from the table: its task and its test case; returns how many."""
-    tables = [rows.select("problem_id", "prompt", "testcase", "max_score") for _, _, rows in _splits(course)]
+def write_assignments(log: Log, folder: Path) -> int:
+    """Writes each problem's task and test case, from the log's table, below `folder`; returns how many."""
+    tables = [rows.select("problem_id", "prompt", "testcase", "max_score") for _, _, rows in _splits(log)]
     problems = (
         pl.concat(tables).with_columns(folder_name(pl.col("problem_id"))).unique("problem_id", keep="first")
     )
     for row in problems.sort("problem_id").iter_rows(named=True):
-        folder = course.assignments_folder / row["problem_id"]
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "task.md").write_text(row["prompt"] or "", encoding="utf-8")
-        (folder / "test.py").write_text(row["testcase"] or "", encoding="utf-8")
+        problem = folder / row["problem_id"]
+        problem.mkdir(parents=True, exist_ok=True)
+        (problem / "task.md").write_text(row["prompt"] or "", encoding="utf-8")
+        (problem / "test.py").write_text(row["testcase"] or "", encoding="utf-8")
         options = f"options: {{max_score: {float(row['max_score'] or 100)}}}\n"
-        (folder / "tests.yaml").write_text(f"form: falcon\n{options}", encoding="utf-8")
+        (problem / "tests.yaml").write_text(f"form: falcon\n{options}", encoding="utf-8")
     return problems.height
 
 
@@ -112,13 +111,13 @@ def _filters(chosen: Sequence[str] | None) -> Iterator[tuple[str, pl.Expr]]:
             yield step, kept.fill_null(True) if name == "local_run" else kept.fill_null(False)
 
 
-def _splits(course: Course) -> Iterator[tuple[str, str, pl.DataFrame]]:
-    path = course.logs.path
+def _splits(log: Log) -> Iterator[tuple[str, str, pl.DataFrame]]:
+    path = log.config.path
     if isinstance(path, str) and path.startswith(HUB):
         yield from _from_hub(path.removeprefix(HUB))
         return
     for semester, pattern in path.items() if isinstance(path, dict) else [(None, str(path))]:
-        for name in find(pattern, course.folder):
+        for name in find(pattern, log.folder):
             if not name.endswith((".parquet", ".pq")):
                 continue
             stem = Path(name).stem
@@ -146,3 +145,6 @@ def _from_hub(name: str) -> Iterator[tuple[str, str, pl.DataFrame]]:
         raise UnavailableError(f"{HUB}{name}: the hub gives nothing ({error}){how}") from error
     for split, rows in splits.items():
         yield SPLITS.get(split, split), f"{name}:{split}", pl.DataFrame(pl.from_arrow(rows.data.table))
+
+
+FORMAT = LogFormat("falcon", read_falcon, FIELDS, write_assignments)

@@ -14,11 +14,10 @@ import pyarrow.csv
 import pyarrow.parquet
 from tqdm import tqdm
 
-from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.logs import Source, Staged, find_columns, stage, write_parts
-from tutee_serializer.places import Places
-from tutee_serializer.text import PACKED, Text, find, to_utf8, unpack
+from tutee_serializer.logs.archives import PACKED, find, unpack
+from tutee_serializer.logs.encodings import Text, to_utf8
+from tutee_serializer.logs.staging import Log, LogFormat, Source, Staged, find_columns, stage, write_parts
 
 BLOCK = 1 << 26  # bytes; a row must fit into one block
 LINES = 50_000
@@ -28,34 +27,34 @@ PARQUET = (".parquet", ".pq")
 TABLES = (".csv", ".tsv", ".txt", *JSON_LINES, *PARQUET)
 
 
-def read_tables(course: Course, places: Places, folder: Path) -> Staged:
+def read_tables(log: Log, folder: Path) -> Staged:
     """Stages every table of the course's log; raises LogError where one cannot be read."""
     sources: list[Source] = []
     staged = folder / "staged"
     staged.mkdir()
-    for semester, name in tqdm(_files(course, places), desc="reading the log", unit="file", disable=None):
+    for semester, name in tqdm(_files(log), desc="reading the log", unit="file", disable=None):
         unpacked = folder / f"unpacked_{len(sources)}"
         unpacked.mkdir()
         for path in unpack(name, unpacked):
             shown = Path(name).name if path.name == Path(name).name else f"{Path(name).name}:{path.name}"
-            reader = _Reader(course, path, shown, semester, unpacked)
+            reader = _Reader(log, path, shown, semester, unpacked)
             rows = write_parts(reader.parts(), staged, f"{len(sources):06d}")
             sources.append(reader.source(rows))
-    return Staged(pl.scan_parquet(staged / "*.parquet"), sources, {}, frozenset(course.columns.mapping()))
+    return Staged(pl.scan_parquet(staged / "*.parquet"), sources, {}, frozenset(log.columns.mapping()))
 
 
-def _files(course: Course, places: Places) -> list[tuple[str | None, str]]:
+def _files(log: Log) -> list[tuple[str | None, str]]:
     """Each file of the log with its semester, where the course file and not a column says it."""
-    if course.simulator:
-        return [(None, str(places.simulated))]
-    path = course.logs.path
+    if log.simulated:
+        return [(None, str(log.simulated))]
+    path = log.config.path
     patterns = path if isinstance(path, dict) else {None: path}
     files = []
     for semester, pattern in patterns.items():
-        found = find(str(pattern), course.folder)
+        found = find(str(pattern), log.folder)
         tables = [name for name in found if _suffix(name) in TABLES] if len(found) > 1 else found
         if not tables:
-            raise LogError(f"{course.file}: `logs.path`: {pattern} holds no {', '.join(TABLES)} file")
+            raise LogError(f"{log.file}: `logs.path`: {pattern} holds no {', '.join(TABLES)} file")
         files += [(semester, name) for name in tables]
     return files
 
@@ -71,7 +70,7 @@ def _suffix(name: str) -> str:
 class _Reader:
     """One file of a log: understood once, then read part by part."""
 
-    def __init__(self, course: Course, path: Path, name: str, semester: str | None, folder: Path) -> None:
+    def __init__(self, log: Log, path: Path, name: str, semester: str | None, folder: Path) -> None:
         self.name = name
         self.semester = semester
         self.suffix = path.suffix.lower()
@@ -82,19 +81,19 @@ class _Reader:
             except pyarrow.ArrowException as error:
                 raise LogError(f"{path}: not a Parquet file ({error}); export it again") from error
         else:
-            self.text = to_utf8(path, folder, course.logs.encoding)
+            self.text = to_utf8(path, folder, log.config.encoding)
             self.delimiter = _delimiter(self.text.path)
             read_names = _json_names if self.suffix in JSON_LINES else self._csv_names
             self.names = read_names(self.text.path)
-        mapping = course.columns.mapping()
+        mapping = log.columns.mapping()
         if semester is not None:
             mapping.pop("semester", None)
         self.columns: dict[str, str] = {}
-        self.demographics = course.columns.demographics
+        self.demographics = log.columns.demographics
         if not self.names:
             return
         asked = {f"demographics.{one}": [one] for one in self.demographics}
-        found = find_columns(name, self.names, mapping | asked, course.file)
+        found = find_columns(name, self.names, mapping | asked, log.file)
         self.columns = {field: column for field, column in found.items() if field in mapping}
         if twice := sorted({c for c in self.columns.values() if self.names.count(c) > 1}):
             raise LogError(
@@ -103,7 +102,7 @@ class _Reader:
 
     def source(self, rows: int) -> Source:
         unused = [name for name in self.names if name not in self._wanted]
-        return Source(self.name, rows, self.text.encoding, self.columns, unused, self.text.mended)
+        return Source(self.name, rows, self.text.encoding, self.columns, unused, self.text.repaired)
 
     def parts(self) -> Iterator[pl.DataFrame]:
         if not self.names:
@@ -279,3 +278,6 @@ def _text_column(column: pl.Series) -> pl.Series:
             "%Y-%m-%dT%H:%M:%S%.6fZ" if zoned else "%Y-%m-%dT%H:%M:%S%.6f"
         )
     return column.cast(pl.String)
+
+
+FORMAT = LogFormat("table", read_tables)

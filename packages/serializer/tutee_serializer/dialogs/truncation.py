@@ -3,9 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from tutee_serializer.formats import TASK, Format, read_turn, write_turn
-
-Message = dict[str, str]
+from tutee_serializer.dialogs.formats import TASK, Format, Message, read_turn, write_turn
 
 
 def truncate(messages: Sequence[Message], budget: int, count: Callable[[str], int]) -> list[Message]:

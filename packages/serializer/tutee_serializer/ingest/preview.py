@@ -1,19 +1,18 @@
-"""What a log would become, in words: `tutee import --dry-run`."""
+"""What a log would become, in words: `tutee preview`."""
 
 from collections.abc import Iterator
 
 from tutee_serializer.course import Course
-from tutee_serializer.ingest import IngestConfig, Ingested, understand
-from tutee_serializer.logs import Source
-from tutee_serializer.places import Places
+from tutee_serializer.ingest.ingest import Ingested
+from tutee_serializer.logs.staging import Source
 
 ROWS = 5
 QUARANTINED = 10
 
 
-def preview(course: Course, config: IngestConfig, places: Places) -> str:
-    """Reads the log as `ingest` does, writes no table, and tells what was understood."""
-    return "\n".join(_lines(course, understand(course, config, places)))
+def preview(course: Course, result: Ingested) -> str:
+    """How a course's log was read (by `parse_log`), and what would be kept and quarantined."""
+    return "\n".join(_lines(course, result))
 
 
 def _lines(course: Course, result: Ingested) -> Iterator[str]:
@@ -49,8 +48,8 @@ def _lines(course: Course, result: Ingested) -> Iterator[str]:
 
 
 def _source(source: Source) -> Iterator[str]:
-    mended = f", {source.mended:,} lines mended" if source.mended else ""
-    yield f"{source.name}: {source.rows:,} rows, {source.encoding}{mended}"
+    repaired = f", {source.repaired:,} lines repaired" if source.repaired else ""
+    yield f"{source.name}: {source.rows:,} rows, {source.encoding}{repaired}"
     yield from (f"  {field} <- {column}" for field, column in source.columns.items())
     if source.unused:
-        yield f"  left alone: {', '.join(source.unused)}"
+        yield f"  not read: {', '.join(source.unused)}"

@@ -1,18 +1,17 @@
-"""From a course's log to one staged table: a row per row of the log, every field as text.
+"""The staged table: a row per row of the log, every field as text.
 
-Readers differ by format; what they stage is the same, so that all that follows is written once.
+Readers differ by format; what they stage is the same, so everything after them is written once.
 """
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.places import Places
+from tutee_serializer.logs.config import ColumnsConfig, LogsConfig
 
 FIELDS = (
     "student",
@@ -46,10 +45,28 @@ STAGED = pl.Schema(
 
 
 @dataclass(frozen=True)
-class Source:
-    """What was understood of one file of the log.
+class Log:
+    """A course's log, as the course file `file` describes it; relative paths start in that file's folder.
 
-    `columns` says which column each field came from; `unused` are the columns that were left alone.
+    `simulated` is the log that the course's simulator writes, where it has one.
+    """
+
+    file: Path
+    config: LogsConfig
+    columns: ColumnsConfig
+    simulated: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.file.parent
+
+
+@dataclass(frozen=True)
+class Source:
+    """How one file of the log was read.
+
+    `columns` maps each field to its column; `unused` are the columns that were not read; `repaired` counts
+    lines that were not in the file's encoding.
     """
 
     name: str
@@ -57,14 +74,14 @@ class Source:
     encoding: str
     columns: dict[str, str]
     unused: list[str]
-    mended: int = 0
+    repaired: int = 0
 
 
 @dataclass(frozen=True)
 class Staged:
-    """The rows of a log, not yet judged.
+    """The rows of a log before any check.
 
-    `left_out` counts rows a reader's named filter dropped; `fields` are those that the log has.
+    `left_out` counts the rows that the reader's named filters dropped; `fields` are those the log has.
     """
 
     rows: pl.LazyFrame
@@ -73,25 +90,19 @@ class Staged:
     fields: frozenset[str]
 
 
-def read_logs(course: Course, places: Places, folder: Path) -> Staged:
-    """Stages the course's log as Parquet in `folder`, which the caller removes when it is done.
+@dataclass(frozen=True)
+class LogFormat:
+    """A format of logs: one row of `logs.FORMATS`.
 
-    Raises LogError where a file is damaged, a column missing, or there is no row at all.
+    `read` stages a log and may use a scratch folder, which its caller removes. `fields` are those that the
+    format fills by itself, so the course file need not map them. `write_assignments` writes the
+    assignments that the log brings into a folder and returns their number; None where it brings none.
     """
-    from tutee_serializer.falcon import read_falcon
-    from tutee_serializer.progsnap import read_progsnap
-    from tutee_serializer.tables import read_tables
 
-    if course.logs.format == "progsnap2":
-        staged = read_progsnap(course, folder)
-    elif course.logs.format == "falcon":
-        staged = read_falcon(course)
-    else:
-        staged = read_tables(course, places, folder)
-    if not any(source.rows for source in staged.sources):
-        names = ", ".join(source.name for source in staged.sources)
-        raise LogError(f"{names}: the log holds no row; point `logs.path` of {course.file} to one that does")
-    return staged
+    name: str
+    read: Callable[[Log, Path], "Staged"]
+    fields: frozenset[str] = frozenset()
+    write_assignments: Callable[[Log, Path], int] | None = None
 
 
 def find_columns(

@@ -1,7 +1,7 @@
-"""Judges every row of a course's log: kept, quarantined with a reason, or left out by a named filter."""
+"""From a course's log to submissions: every row is kept, quarantined with a reason, or filtered by name."""
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -11,17 +11,16 @@ from pydantic import Field
 
 from tutee_grader.config import Section
 from tutee_grader.files import write_table
-from tutee_serializer.account import Account, Step
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.judgement import judge, parse
-from tutee_serializer.logs import read_logs
-from tutee_serializer.masks import Masker
-from tutee_serializer.places import Places
-from tutee_serializer.privacy import load_key, pseudonym, published, read_forgotten
+from tutee_serializer.ingest.account import RowAccount, Step
+from tutee_serializer.ingest.checks import check_rows, parse_rows
+from tutee_serializer.ingest.masks import Masker
+from tutee_serializer.ingest.privacy import pseudonym, published
+from tutee_serializer.ingest.trajectories import order
+from tutee_serializer.ingest.validation import validate
+from tutee_serializer.logs import read_log
 from tutee_serializer.schemas import QUARANTINE
-from tutee_serializer.trajectories import order
-from tutee_serializer.validation import validate
 
 
 class IngestConfig(Section):
@@ -41,39 +40,64 @@ class Ingested:
 
     submissions: pl.DataFrame
     quarantine: pl.DataFrame
-    account: Account
+    account: RowAccount
     demographics: pl.DataFrame | None = None
 
 
-def ingest(course: Course, config: IngestConfig, places: Places) -> Ingested:
-    """Reads, judges, pseudonymises, validates and writes a course's log, and its Data Docs.
+def ingest(
+    course: Course,
+    config: IngestConfig,
+    key: bytes,
+    forgotten: Collection[str],
+    simulated: Path,
+    *,
+    submissions: Path,
+    quarantine: Path,
+    demographics: Path,
+    account: Path,
+    data_docs: Path,
+) -> RowAccount:
+    """Reads, checks, pseudonymises, validates and writes a course's log, and its Data Docs.
 
-    Raises LogError where no row can be used, ValidationError where an expectation of level error fails.
+    The first arguments are those of `parse_log`, the others say where the results go. Raises LogError where
+    no row can be used, ValidationError where an expectation of level error fails.
     """
-    result = understand(course, config, places)
-    checks = validate(result.submissions, course, result.account, config.max_quarantined, places.data_docs)
+    result = parse_log(course, config, key, forgotten, simulated, scratch=submissions.parent)
+    checks = validate(result.submissions, course, result.account, config.max_quarantined, data_docs)
     warnings = [str(check) for check in checks if not check.passed]
-    result = replace(result, account=replace(result.account, warnings=warnings))
-    write_table(result.submissions, places.submissions)
-    write_table(result.quarantine, places.quarantine)
+    write_table(result.submissions, submissions)
+    write_table(result.quarantine, quarantine)
     if result.demographics is not None:
-        write_table(result.demographics, places.demographics)
-    result.account.save(places.account)
-    return result
+        write_table(result.demographics, demographics)
+    final = replace(result.account, warnings=warnings)
+    final.save(account)
+    return final
 
 
-def understand(course: Course, config: IngestConfig, places: Places) -> Ingested:
-    """What `ingest` would write, without writing it."""
+def parse_log(
+    course: Course,
+    config: IngestConfig,
+    key: bytes,
+    forgotten: Collection[str] = (),
+    simulated: Path | None = None,
+    scratch: Path | None = None,
+) -> Ingested:
+    """What `ingest` would write, without writing it.
+
+    `key` is the key of the pseudonyms; students whose pseudonyms are in `forgotten` are left out;
+    `simulated` is the log that the course's simulator wrote. Temporary files go to `scratch`.
+    """
     good, broken = course.load_assignments()
-    places.data.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=places.data, prefix=".ingest_") as folder:
-        staged = read_logs(course, places, Path(folder))
-        rows = judge(
-            parse(staged.rows, course), staged.fields, course, config.max_code_bytes, good, broken
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".ingest_") as folder:
+        staged = read_log(course.log(simulated), Path(folder))
+        parsed = parse_rows(staged.rows, course.logs)
+        rows = check_rows(
+            parsed, staged.fields, course.semesters.all, config.max_code_bytes, good, broken
         ).collect()
-    key = load_key(places)
     names = {student: pseudonym(student, key) for student in rows["student"].drop_nulls().unique()}
-    rows = _forget(rows.with_columns(_named(names)), read_forgotten(places))
+    rows = _forget(rows.with_columns(_named(names)), forgotten)
     filters = rows.filter(pl.col("filter").is_not_null())
     bad = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_not_null())
     kept = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_null())
@@ -92,7 +116,7 @@ def understand(course: Course, config: IngestConfig, places: Places) -> Ingested
     if ordered.submissions.is_empty():
         counts = "".join(f"\n  {step.rows:,} x {step.step}" for step in flow[1:-1])
         raise LogError(f"{course.file}: not one row of {rows.height:,} can be used:{counts}")
-    account = Account(
+    account = RowAccount(
         course=course.name,
         synthetic=course.synthetic,
         sources=staged.sources,
@@ -120,14 +144,14 @@ def _demographics(kept: pl.DataFrame, asked: list[str]) -> pl.DataFrame | None:
 
 def _mask(submissions: pl.DataFrame, masker: Masker) -> pl.DataFrame:
     submissions = submissions.with_columns(masker.programs(submissions["code"]))
-    said = (
+    texts = (
         submissions.select("messages")
         .explode("messages")
         .drop_nulls()["messages"]
         .struct.field("text")
         .unique()
     )
-    masked = dict(zip(said, masker.texts(said), strict=True))
+    masked = dict(zip(texts, masker.texts(texts), strict=True))
     return submissions.with_columns(
         pl.col("messages").list.eval(
             pl.element().struct.with_fields(pl.field("text").replace(masked)) if masked else pl.element()
@@ -139,7 +163,7 @@ def _named(names: dict[str, str]) -> pl.Expr:
     return pl.col("student").replace_strict(names, default=None, return_dtype=pl.String)
 
 
-def _forget(rows: pl.DataFrame, forgotten: set[str]) -> pl.DataFrame:
+def _forget(rows: pl.DataFrame, forgotten: Collection[str]) -> pl.DataFrame:
     theirs = pl.col("student").is_in(sorted(forgotten))
     return rows.with_columns(
         pl.when(theirs).then(pl.lit("student to be forgotten")).otherwise("filter").alias("filter")

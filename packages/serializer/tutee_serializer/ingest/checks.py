@@ -1,25 +1,25 @@
-"""Judges every row of a staged log: usable, to be quarantined with a reason, or dropped by a named filter."""
+"""Checks every row of a staged log: usable, quarantined with a reason, or dropped by a named filter."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from tutee_serializer.course import Course
-from tutee_serializer.logs import FIELDS
-from tutee_serializer.text import UNREADABLE
-from tutee_serializer.times import read_times
+from tutee_serializer.logs.config import LogsConfig
+from tutee_serializer.logs.encodings import UNREADABLE
+from tutee_serializer.logs.staging import FIELDS
+from tutee_serializer.logs.times import read_times
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 
 
-def parse(rows: pl.LazyFrame, course: Course) -> pl.LazyFrame:
+def parse_rows(rows: pl.LazyFrame, logs: LogsConfig) -> pl.LazyFrame:
     """Text fields stripped, empty ones made null, numbers and times beside the text they came from."""
     trimmed = [pl.col(name).str.strip_chars() for name in FIELDS if name not in ("code", "feedback")]
     label = pl.col("label").str.to_lowercase()
-    scale = pl.coalesce(pl.col("max_score").cast(pl.Float64, strict=False), pl.lit(course.logs.score_scale))
-    kind = pl.col("kind").replace_strict(course.logs.kinds, default="neither", return_dtype=pl.String)
-    times = read_times(pl.col("timestamp"), course.logs.timezone, course.logs.time_formats)
+    scale = pl.coalesce(pl.col("max_score").cast(pl.Float64, strict=False), pl.lit(logs.score_scale))
+    kind = pl.col("kind").replace_strict(logs.kinds, default="neither", return_dtype=pl.String)
+    times = read_times(pl.col("timestamp"), logs.timezone, logs.time_formats)
     return (
         rows.with_columns(trimmed)
         .with_columns(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in FIELDS)
@@ -34,15 +34,15 @@ def parse(rows: pl.LazyFrame, course: Course) -> pl.LazyFrame:
             .then(False)
             .alias("logged_correct"),
             times.alias("submitted_at"),
-            (kind if course.logs.kinds else pl.lit("submission")).alias("row_kind"),
+            (kind if logs.kinds else pl.lit("submission")).alias("row_kind"),
         )
     )
 
 
-def judge(
+def check_rows(
     rows: pl.LazyFrame,
     fields: frozenset[str],
-    course: Course,
+    semesters: list[str],
     max_code_bytes: int,
     good: Iterable[str],
     broken: Iterable[str],
@@ -50,7 +50,7 @@ def judge(
     """Adds `filter`, the named filter that drops a row, and `reason`, `field`, `value` for quarantine."""
     everything = pl.struct(name for name in FIELDS if name in fields or name == "semester")
     readable = pl.col("reason").is_null()
-    in_course = pl.col("semester").is_in(course.semesters.all)
+    in_course = pl.col("semester").is_in(semesters)
     filters = [
         ("neither a submission nor a message", readable & (pl.col("row_kind") == "neither")),
         ("duplicate row", readable & ~everything.hash().is_first_distinct()),

@@ -1,14 +1,54 @@
 """How many tokens texts have, when most of their lines are the same."""
 
 import json
+import math
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
+
+from tutee_serializer.dialogs.formats import Message
 
 # The words of the tiny preset's tokenizer. A newline and the blanks after it make one, so that an indented
 # line costs no more than another.
 WORDS = r"\n *| ?[A-Za-z_]+|[0-9]| +(?=\S)| ?[^\sA-Za-z_0-9]+|\s+"
 _CUT = "\0"
+
+
+class TokenCounter:
+    """Counts the tokens of a turn from its content, the chat template's markup included.
+
+    The markup of a turn is the mean over turns of `roles`, rounded up. `opening` counts what the template
+    puts before a turn that is still to be written. `contents` are counted now, all together; others when
+    they are asked for. `tokenizer` is one of transformers'.
+    """
+
+    def __init__(
+        self, tokenizer: Any, contents: Iterable[str] = (), roles: Sequence[str] = ("assistant",)
+    ) -> None:
+        self._tokenizer = tokenizer
+        turns = [{"role": role, "content": "x"} for role in roles]
+        rendered = tokenizer.apply_chat_template(turns, tokenize=False)
+        opened = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        self.markup = math.ceil((self.length(rendered) - len(roles) * self.length("x")) / len(roles))
+        self.opening = self.length(opened) - self.length(rendered)
+        texts = pl.Series(sorted(set(contents)), dtype=pl.String)
+        counts = count_tokens(tokenizer.backend_tokenizer, texts) if len(texts) else []
+        self._counted: dict[str, int] = dict(zip(texts, counts, strict=True))
+        self._count = lru_cache(maxsize=1 << 16)(self.length)
+
+    def __call__(self, content: str) -> int:
+        known = self._counted.get(content)
+        return self.markup + (self._count(content) if known is None else known)
+
+    def total(self, messages: Iterable[Message]) -> int:
+        """The tokens of several turns."""
+        return sum(self(message["content"]) for message in messages)
+
+    def length(self, text: str) -> int:
+        """The tokens of a text alone, without markup."""
+        return len(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def line_words() -> Any:

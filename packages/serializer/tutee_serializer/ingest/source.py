@@ -1,4 +1,4 @@
-"""The first stage: makes a synthetic class write its log, and notes what every later stage depends on."""
+"""The first stage: runs a course's simulator, where it has one, and hashes all files that the course reads."""
 
 import hashlib
 import json
@@ -14,42 +14,42 @@ import fsspec
 from tutee_grader.errors import TuteeError
 from tutee_grader.files import atomic_file
 from tutee_serializer.course import Course, Simulator
-from tutee_serializer.falcon import HUB, write_assignments
-from tutee_serializer.places import Places
-from tutee_serializer.privacy import read_forgotten, write_forgotten
-from tutee_serializer.text import find
+from tutee_serializer.logs import FORMATS
+from tutee_serializer.logs.archives import find
+from tutee_serializer.logs.falcon import HUB
 
 
 @dataclass(frozen=True)
 class Collected:
-    """`files` maps each input file, relative to the course file, to its SHA-256."""
+    """`files` maps each input file, relative to the course file, to its SHA-256; `simulated`: it ran now."""
 
     files: dict[str, str]
     simulated: bool
 
 
-def collect(course: Course, places: Places) -> Collected:
-    """Runs the course's simulator, if it has one and its log is not there yet, and writes `inputs.json`.
+def collect(course: Course, inputs: Path, simulated: Path) -> Collected:
+    """Runs the course's simulator, where its log is not up to date, and writes hashes to `inputs`.
 
-    The same simulator with the same settings writes the same bytes, so it only runs where one of them, or the
-    log, has changed. Raises LogError where there is no log, TuteeError where the simulator fails.
+    The same simulator with the same settings writes the same bytes to `simulated`, so it runs only where one
+    of them, or the log, has changed. Raises LogError where there is no log, TuteeError where the simulator
+    fails.
     """
-    places.source.mkdir(parents=True, exist_ok=True)
-    write_forgotten(read_forgotten(places), places.forgotten_noted)
-    if course.logs.format == "falcon":
-        write_assignments(course)
+    write_assignments = FORMATS[course.logs.format].write_assignments
+    if write_assignments is not None:
+        write_assignments(course.log(), course.assignments_folder)
     files = _hashes(_inputs(course), course.folder)
-    simulated = False
+    ran = False
     if course.simulator:
         files["simulator"] = _hash(course.simulator.model_dump_json().encode())
-        if not _is_up_to_date(files, course, places):
-            _simulate(course.simulator, course, places.simulated)
-            simulated = True
-        files["submissions.csv"] = _hash_file(places.simulated)
+        if not _is_up_to_date(files, course, inputs, simulated):
+            _simulate(course.simulator, course, simulated)
+            ran = True
+        files["submissions.csv"] = _hash_file(simulated)
     text = json.dumps(files, indent=2, sort_keys=True) + "\n"
-    if not places.inputs.exists() or places.inputs.read_text(encoding="utf-8") != text:
-        places.inputs.write_text(text, encoding="utf-8")
-    return Collected(files, simulated)
+    if not inputs.exists() or inputs.read_text(encoding="utf-8") != text:
+        with atomic_file(inputs) as part:
+            part.write_text(text, encoding="utf-8")
+    return Collected(files, ran)
 
 
 def _inputs(course: Course) -> Iterator[str]:
@@ -94,14 +94,14 @@ def _hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_up_to_date(files: dict[str, str], course: Course, places: Places) -> bool:
-    if not places.simulated.exists() or not places.inputs.exists():
+def _is_up_to_date(files: dict[str, str], course: Course, inputs: Path, simulated: Path) -> bool:
+    if not simulated.exists() or not inputs.exists():
         return False
-    before: dict[str, str] = json.loads(places.inputs.read_text(encoding="utf-8"))
+    before: dict[str, str] = json.loads(inputs.read_text(encoding="utf-8"))
     assert course.simulator
     own = [name for name in files if name.startswith((course.simulator.program, course.assignments.path))]
     unchanged = all(before.get(name) == files[name] for name in ["simulator", *own])
-    return unchanged and before.get("submissions.csv") == _hash_file(places.simulated)
+    return unchanged and before.get("submissions.csv") == _hash_file(simulated)
 
 
 def _simulate(simulator: Simulator, course: Course, target: Path) -> None:

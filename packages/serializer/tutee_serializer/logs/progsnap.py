@@ -1,25 +1,24 @@
-"""ProgSnap2 v1.0, the field's log format: read in the forms real exports have, and written.
+"""Reads ProgSnap2 v1.0, the field's log format, in the forms that real exports have.
 
 https://cssplice.org/progsnap2/ . A data set is a folder (or a zip) with MainTable.csv, DatasetMetadata.csv
 (CodeWorkout: Metadata.csv) and CodeStates/ as a table, as folders or as Git repositories.
 """
 
-import hashlib
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
-from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.logs import Source, Staged, find_columns, stage
-from tutee_serializer.text import find, to_utf8, unpack
+from tutee_serializer.logs.archives import find, unpack
+from tutee_serializer.logs.encodings import to_utf8
+from tutee_serializer.logs.staging import Log, LogFormat, Source, Staged, find_columns, stage
 
 MAIN_TABLE = "MainTable.csv"
 METADATA = ("DatasetMetadata.csv", "Metadata.csv")
 # The student's work on one assignment in one semester: within these, an order must hold.
-TRAJECTORY = {"SubjectID", "AssignmentID", "ProblemID", "TermID", "CourseID", "CourseSectionID"}
+ORDER_SCOPE_COLUMNS = {"SubjectID", "AssignmentID", "ProblemID", "TermID", "CourseID", "CourseSectionID"}
 DEFAULTS = {
     "student": ["SubjectID"],
     "assignment": ["ProblemID", "AssignmentID"],
@@ -28,7 +27,7 @@ DEFAULTS = {
 OPTIONAL = {"row": "EventID", "score": "Score", "code": "Code"}
 
 
-def read_progsnap(course: Course, folder: Path) -> Staged:
+def read_progsnap(log: Log, folder: Path) -> Staged:
     """Stages every ProgSnap2 data set of the course's log.
 
     Submissions are the events `Submit`; a data set without them is read as CodeWorkout's, whose
@@ -39,20 +38,20 @@ def read_progsnap(course: Course, folder: Path) -> Staged:
     left_out: dict[str, int] = {}
     parts: list[pl.DataFrame] = []
     fields: set[str] = set()
-    for semester, dataset in _datasets(course, folder):
+    for semester, dataset in _datasets(log, folder):
         main, encoding = _read_csv(dataset / MAIN_TABLE, folder)
         main = main.with_row_index("source_row", offset=1).with_columns(pl.col("source_row").cast(pl.Int64))
-        mapping = {**DEFAULTS, **course.columns.mapping()}
+        mapping = {**DEFAULTS, **log.columns.mapping()}
         if semester is not None:
             mapping.pop("semester")
             main = main.with_columns(pl.lit(semester).alias("semester of the file"))
-        columns = find_columns(f"{dataset.name}/{MAIN_TABLE}", main.columns, mapping, course.file)
+        columns = find_columns(f"{dataset.name}/{MAIN_TABLE}", main.columns, mapping, log.file)
         if semester is not None:
             columns["semester"] = "semester of the file"
         events, others = _submissions(main, dataset)
         for kind, count in others.items():
             left_out[f"event {kind}, no submission"] = left_out.get(f"event {kind}, no submission", 0) + count
-        events = events.with_columns(_order(events, dataset, folder, course).alias("attempt of the event"))
+        events = events.with_columns(_order(events, dataset, folder, log).alias("attempt of the event"))
         events = events.with_columns(_time(events).alias("time of the event"))
         columns |= {"attempt": "attempt of the event", "timestamp": "time of the event"}
         events = _with_code(events, dataset, folder)
@@ -71,22 +70,20 @@ def read_progsnap(course: Course, folder: Path) -> Staged:
     return Staged(pl.concat(parts).lazy(), sources, left_out, frozenset(fields))
 
 
-def _datasets(course: Course, folder: Path) -> list[tuple[str | None, Path]]:
-    path = course.logs.path
+def _datasets(log: Log, folder: Path) -> list[tuple[str | None, Path]]:
+    path = log.config.path
     patterns = path if isinstance(path, dict) else {None: str(path)}
     found: list[tuple[str | None, Path]] = []
     for semester, pattern in patterns.items():
-        place = course.folder / pattern
+        place = log.folder / pattern
         if not place.is_dir():
-            archive = find(pattern, course.folder)[0]
+            archive = find(pattern, log.folder)[0]
             place = folder / f"unpacked_{len(found)}"
             place.mkdir()
             unpack(archive, place, flat=False)
         tables = sorted(place.rglob(MAIN_TABLE))
         if not tables:
-            raise LogError(
-                f"{course.file}: `logs.path`: {pattern} holds no {MAIN_TABLE}, so it is no ProgSnap2"
-            )
+            raise LogError(f"{log.file}: `logs.path`: {pattern} holds no {MAIN_TABLE}, so it is no ProgSnap2")
         found += [(semester, table.parent) for table in tables]
     return found
 
@@ -143,12 +140,12 @@ def _submissions(main: pl.DataFrame, dataset: Path) -> tuple[pl.DataFrame, dict[
     return chosen, dict(counts)
 
 
-def _order(events: pl.DataFrame, dataset: Path, folder: Path, course: Course) -> pl.Expr:
+def _order(events: pl.DataFrame, dataset: Path, folder: Path, log: Log) -> pl.Expr:
     """The column Order, where the metadata says that it orders each student's work; else nothing."""
     metadata = _metadata(dataset, folder)
     scope = metadata.get("EventOrderScope", "None").lower()
     within = {name.strip() for name in metadata.get("EventOrderScopeColumns", "").split(";") if name.strip()}
-    ordered = scope == "global" or (scope == "restricted" and within and within <= TRAJECTORY)
+    ordered = scope == "global" or (scope == "restricted" and within and within <= ORDER_SCOPE_COLUMNS)
     if ordered and "Order" in events.columns:
         return pl.col("Order")
     if not {"ServerTimestamp", "ClientTimestamp"} & set(events.columns):
@@ -286,42 +283,8 @@ def _git(repository: Path, *arguments: str) -> bytes:
     return done.stdout
 
 
-def export_progsnap(submissions: pl.DataFrame, folder: Path) -> None:
-    """Writes a SUBMISSIONS table as a ProgSnap2 v1.0 data set, students under their pseudonyms.
-
-    What has no score stays without one; a log's plain right or wrong becomes 1 or 0.
-    """
-    states = folder / "CodeStates"
-    states.mkdir(parents=True, exist_ok=True)
-    distinct = submissions.select("code").unique(maintain_order=True)
-    ids = [hashlib.sha256(code.encode()).hexdigest()[:16] for code in distinct["code"]]
-    code = distinct.with_columns(pl.Series("CodeStateID", ids)).select("CodeStateID", Code="code")
-    score = pl.coalesce(pl.col("logged_score") / 100, pl.col("logged_correct").cast(pl.Float64))
-    main = submissions.join(code, left_on="code", right_on="Code", how="left", maintain_order="left").select(
-        pl.lit("Submit").alias("EventType"),
-        EventID="submission_id",
-        Order="order",
-        SubjectID="student",
-        ToolInstances=pl.lit("Python"),
-        CodeStateID="CodeStateID",
-        ServerTimestamp=pl.col("submitted_at").dt.strftime("%Y-%m-%dT%H:%M:%S%.6f"),
-        ServerTimezone=pl.lit("+00:00"),
-        CourseID="course",
-        TermID="semester",
-        AssignmentID="assignment",
-        ProblemID="assignment",
-        Attempt="order",
-        Score=score,
-    )
-    metadata = {
-        "Version": "1.0",
-        "IsEventOrderingConsistent": "true",
-        "EventOrderScope": "Restricted",
-        "EventOrderScopeColumns": "TermID;SubjectID;ProblemID",
-        "CodeStateRepresentation": "Table",
-    }
-    code.write_csv(states / "CodeStates.csv", quote_style="non_numeric")
-    main.write_csv(folder / MAIN_TABLE)
-    pl.DataFrame(list(metadata.items()), schema=["Property", "Value"], orient="row").write_csv(
-        folder / METADATA[0]
-    )
+FORMAT = LogFormat(
+    "progsnap2",
+    read_progsnap,
+    fields=frozenset(("student", "assignment", "semester", "code", "attempt", "timestamp")),
+)

@@ -1,0 +1,1 @@
+"""Submissions and verdicts in, dialogs of learner and grader out."""

@@ -1,0 +1,157 @@
+"""One dialog of a learner and the grader, as training, rollouts and the service use it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from tutee_grader.errors import InputError
+from tutee_grader.feedback import Level, feedback
+from tutee_grader.verdict import Verdict
+from tutee_serializer.dialogs.formats import (
+    TASK,
+    Message,
+    escape,
+    feedback_turn,
+    read_turn,
+    system_turn,
+    task_turn,
+    write_turn,
+)
+from tutee_serializer.dialogs.tokens import TokenCounter
+from tutee_serializer.dialogs.truncation import truncate
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One of the student's turns: `messages[:index]` precede it, `messages[task]` is its task.
+
+    `previous` is the program that it edits (None: the first on this task); `grade` is 0 to 100.
+    """
+
+    index: int
+    task: int
+    previous: str | None
+    program: str
+    grade: float
+    submission_id: str
+
+
+@dataclass
+class Dialog:
+    """A dialog, untruncated: system turn, task, then in turn the student's programs and the feedback.
+
+    `format` says how programs are written, `feedback` how much the grader tells. `grades` and
+    `submission_ids` belong to the student's turns where these are real submissions, in order.
+    """
+
+    format: str
+    feedback: Level
+    messages: list[Message]
+    dialog_id: str = ""
+    grades: tuple[float, ...] = ()
+    submission_ids: tuple[str, ...] = ()
+
+    @classmethod
+    def start(cls, format: str, feedback: Level, task: str, system: str | None = None) -> Self:
+        """A dialog that ends with the task. `system` replaces the system turn that students train with."""
+        opening = system_turn(format) if system is None else escape(system)
+        messages = [
+            {"role": "system", "content": opening},
+            {"role": "user", "content": task_turn(format, task)},
+        ]
+        return cls(format, feedback, messages)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """The dialog in a row of DIALOGS."""
+        return cls(
+            row["format"],
+            row["feedback"],
+            list(row["messages"]),
+            row["dialog_id"],
+            tuple(turn["grade"] for turn in row["turns"]),
+            tuple(turn["submission_id"] for turn in row["turns"]),
+        )
+
+    @cached_property
+    def previous(self) -> str | None:
+        """The student's last program on the present task, which the next turn edits; None: there is none."""
+        last = None
+        for message in self.messages:
+            if _opens_task(message):
+                last = None
+            elif message["role"] == "assistant":
+                last = read_turn(self.format, last, message["content"])
+        return last
+
+    def turns(self) -> Iterator[Turn]:
+        """The student's turns in order, with whole programs."""
+        previous: str | None = None
+        task = number = 0
+        for index, message in enumerate(self.messages):
+            if _opens_task(message):
+                previous, task = None, index
+            elif message["role"] == "assistant":
+                program = read_turn(self.format, previous, message["content"])
+                yield Turn(index, task, previous, program, self.grades[number], self.submission_ids[number])
+                previous, number = program, number + 1
+
+    def before(self, number: int) -> Self:
+        """A new dialog that ends where the student's turn `number`, counted from 1, would come."""
+        places = [at for at, message in enumerate(self.messages) if message["role"] == "assistant"]
+        return type(self)(self.format, self.feedback, self.messages[: places[number - 1]])
+
+    def append(self, program: str, verdict: Verdict | str) -> None:
+        """Adds the student's next program and the feedback on it: a verdict's, or any text."""
+        words = verdict if isinstance(verdict, str) else feedback(verdict, self.feedback)
+        turn = write_turn(self.format, self.previous, program)
+        self.messages.append({"role": "assistant", "content": turn})
+        self.messages.append({"role": "user", "content": feedback_turn(self.format, words, program)})
+        self.previous = program
+
+    def truncated(self, budget: int, count: TokenCounter) -> list[Message]:
+        """The messages cut to `budget` tokens, as `truncate` cuts."""
+        return truncate(self.messages, budget, count)
+
+    def pieces(self, budget: int, count: TokenCounter) -> Iterator[list[Message]]:
+        """The messages in pieces of at most `budget` tokens, each student's turn in exactly one of them.
+
+        Every piece has system, task, and as many turns as fit; a turn that does not fit alone is left out.
+        """
+        messages = list(self.messages)
+        while True:
+            kept = truncate(messages, budget, count)
+            if count.total(kept) <= budget:
+                yield kept
+            written = sum(message["role"] == "assistant" for message in kept)
+            places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+            if written == len(places):
+                return
+            messages = messages[: places[-written - 1] + 1]
+
+
+def _opens_task(message: Message) -> bool:
+    return message["role"] == "user" and message["content"].startswith(TASK)
+
+
+def read_dialogs(path: Path, format: str, feedback: Level, split: str) -> list[Dialog]:
+    """The dialogs of a DIALOGS table that have this format, feedback level and split.
+
+    Raises InputError where the table is missing or holds none of them.
+    """
+    try:
+        table = pl.scan_parquet(path).filter(split=split, feedback=feedback).collect()
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing; run `tutee serialize` first") from None
+    formats = table["format"].unique().to_list()
+    if formats != [format]:
+        found = f"format {', '.join(formats)}" if formats else "none"
+        raise InputError(
+            f"{path}: expected {split} dialogs of format {format} and feedback {feedback}, found {found}; "
+            "run `tutee serialize` with the same preset, or bring a longer log"
+        )
+    return [Dialog.from_row(row) for row in table.iter_rows(named=True)]

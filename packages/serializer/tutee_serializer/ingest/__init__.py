@@ -1,0 +1,1 @@
+"""Rows of a log in, submissions out: checked, ordered, pseudonymised, masked and validated."""
