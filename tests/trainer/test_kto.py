@@ -77,7 +77,7 @@ def test_it_changes_the_adapter_and_leaves_one(tuned: Path, train: Callable[...,
     assert not (tuned / "kto" / "ref").exists()
 
 
-def test_a_preset_without_its_section_is_told_to_add_it(
+def test_a_preset_without_its_section_is_an_error_that_names_it(
     tuned: Path, preset: Preset, train: Callable[..., Trained]
 ) -> None:
     sections = preset.model_dump(exclude={"kto"})

@@ -15,7 +15,7 @@ QWEN = ("qwen3-4b", "qwen3-8b")
 
 
 def written(folder: Path, values: Any) -> Path:
-    path = folder / "mine.yaml"
+    path = folder / "edited.yaml"
     path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
     return path
 
@@ -64,7 +64,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path, tiny: dict[str, Any])
         ("dapo", "max_prompt", 100_000, "max_prompt"),
         ("kto", "micro_batch", 1, "greater than or equal to 2"),
         ("model", "kv_heads", 4, "multiple of kv_heads"),
-        ("dialog", "max_new_tokens", 4096, "no room"),
+        ("dialog", "max_new_tokens", 4096, "no tokens"),
     ],
 )
 def test_numbers_that_do_not_fit_each_other(
@@ -102,7 +102,7 @@ def test_an_optional_section_may_be_left_out(tmp_path: Path, tiny: dict[str, Any
 
 @pytest.mark.parametrize("text", ["- 1\n", "model: [\n", "name: x\n", ""])
 def test_a_file_that_is_no_preset(tmp_path: Path, text: str) -> None:
-    with pytest.raises(PresetError, match=r"mine\.yaml"):
+    with pytest.raises(PresetError, match=r"edited\.yaml"):
         Preset.load(written(tmp_path, text))
 
 

@@ -78,7 +78,7 @@ class DialogConfig(Section):
     def _prompt_fits(self) -> Self:
         if self.max_new_tokens >= self.max_length:
             raise ValueError(
-                f"max_new_tokens ({self.max_new_tokens}) leaves no room for a prompt in max_length "
+                f"max_new_tokens ({self.max_new_tokens}) leaves no tokens for a prompt in max_length "
                 f"({self.max_length})"
             )
         return self
