@@ -34,7 +34,7 @@ class TokenCounter:
         self.markup = math.ceil((self.length(rendered) - len(roles) * self.length("x")) / len(roles))
         self.opening = self.length(opened) - self.length(rendered)
         texts = pl.Series(sorted(set(contents)), dtype=pl.String)
-        counts = count_tokens(tokenizer.backend_tokenizer, texts) if len(texts) else []
+        counts: Iterable[int] = count_tokens(tokenizer.backend_tokenizer, texts) if len(texts) else ()
         self._counted: dict[str, int] = dict(zip(texts, counts, strict=True))
         self._count = lru_cache(maxsize=1 << 16)(self.length)
 

@@ -1,4 +1,4 @@
-"""The first stage: runs a course's simulator, where it has one, and hashes all files that the course reads."""
+"""The first stage: runs the simulator of a course that has one, and hashes all files the course reads."""
 
 import hashlib
 import json

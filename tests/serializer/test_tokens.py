@@ -13,7 +13,7 @@ from tokenizers import (
     trainers,
 )
 
-from tutee_serializer import counting
+from tutee_serializer.dialogs import tokens
 from tutee_serializer.dialogs.tokens import count_tokens
 
 PROGRAM = "def f(n):\n    if n > 1: \n\n        return 'é'  # don't\n\n\n    return {n: 10}\n"
@@ -123,7 +123,7 @@ def _whole(tokenizer, texts):
 
 
 GPT2 = gpt2()
-TINY = _of_pattern(counting.WORDS)
+TINY = _of_pattern(tokens.WORDS)
 
 
 @pytest.mark.parametrize("tokenizer", [GPT2, TINY], ids=["gpt2", "tiny"])
@@ -149,9 +149,9 @@ def test_what_a_post_processor_adds_to_each_text_is_not_counted():
 @pytest.mark.parametrize("tokenizer", [GPT2, TINY], ids=["gpt2", "tiny"])
 def test_a_line_that_texts_share_is_encoded_once(monkeypatch, tokenizer):
     seen = []
-    encode = counting._encode
+    encode = tokens._encode
     monkeypatch.setattr(
-        counting, "_encode", lambda tokenizer, texts: seen.extend(texts) or encode(tokenizer, texts)
+        tokens, "_encode", lambda tokenizer, texts: seen.extend(texts) or encode(tokenizer, texts)
     )
     count_tokens(tokenizer, pl.Series([PROGRAM, PROGRAM + "print(f(3))\n", PROGRAM]))
     assert len(seen) == len(set(seen))
