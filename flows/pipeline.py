@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +17,6 @@ from tutee_grader.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
-
-METHODS = ("base", "sft", "para", "dpo", "dapo")
 
 
 @dataclass(frozen=True)
@@ -82,18 +80,18 @@ class Pipeline:
         (out,) = self.repo.find_outs_by_path(str(path))
         return str(out.hash_info.value)
 
-    def hashes(self) -> dict[str, str]:
-        """The content hashes of the course's models and their metrics."""
-        outputs = [*(self.places.model(method) for method in METHODS), self.places.metrics]
+    def hashes(self, methods: Sequence[str]) -> dict[str, str]:
+        """The content hashes of the models of `methods` and of the course's metrics."""
+        outputs = [*(self.places.model(method) for method in methods), self.places.metrics]
         return {str(path): self.hash_of(path) for path in outputs}
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, methods: Sequence[str]) -> str:
         """One hash over `hashes`: the same results have the same one."""
-        return hashlib.sha256(json.dumps(self.hashes(), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.hashes(methods), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _reasons(changes: list[str | dict[str, dict[str, str]]]) -> Iterator[str]:
-    """The words of `dvc status`: a plain one, or what became of which dependency or output."""
+    """The words of `dvc status`: a plain one, or which dependency or output changed and how."""
     for change in changes:
         if isinstance(change, str):
             yield change

@@ -1,4 +1,4 @@
-"""Where the files of one course lie. Every stage and every test asks here."""
+"""Where the files of one course lie; the packages are given paths, and only this file knows them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,11 +60,20 @@ class Places:
         return self.data / "pairs.parquet"
 
     @property
+    def partitions(self) -> Path:
+        """Verdicts of finished partitions while others are graded, so that a killed run goes on."""
+        return self.data / "grading"
+
+    @property
     def rollouts(self) -> Path:
         return self.data / "rollouts"
 
     def rollout(self, method: str) -> Path:
         return self.rollouts / f"{method}.parquet"
+
+    def rollout_card(self, method: str) -> Path:
+        """The card of the student that was rolled out; a baseline has none."""
+        return self.rollouts / f"{method}.json"
 
     @property
     def models(self) -> Path:
@@ -76,6 +85,33 @@ class Places:
     @property
     def reports(self) -> Path:
         return self.root / "reports" / self.course
+
+    @property
+    def retrain_lock(self) -> Path:
+        """Locked while a retrain works in this folder, on whichever course."""
+        return self.root / "data" / ".retrain.lock"
+
+    @property
+    def prefect(self) -> Path:
+        """What Prefect remembers."""
+        return self.root / "data" / ".prefect"
+
+    @property
+    def mlflow_database(self) -> Path:
+        return self.root / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "mlruns" / self.course
+
+    @property
+    def bentos(self) -> Path:
+        return self.root / "bentos"
+
+    @property
+    def student(self) -> Path:
+        """The champion as it is served: adapter, base, assignments."""
+        return self.bentos / "students" / self.course
 
     @property
     def data_docs(self) -> Path:

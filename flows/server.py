@@ -52,9 +52,9 @@ def prefect(home: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    from flows.guard import end_with_retrain
+    from flows.environment import exit_with_parent
 
-    end_with_retrain()
+    exit_with_parent()
     import uvicorn
     from prefect.server.api.server import create_app
 

@@ -1,24 +1,24 @@
-"""The one line in which a command says what it took in and what it made."""
+"""The one line in which a command says what it read and what it made."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Line:
+class Summary:
     """`text` is what the command did; the name and the time are put around it."""
 
     text = "done"
 
 
 @contextmanager
-def line(name: str) -> Iterator[Line]:
+def summary_line(name: str) -> Iterator[Summary]:
     """Prints `name: text, 12 s` when the block ends well."""
     started = time.monotonic()
-    said = Line()
-    yield said
+    summary = Summary()
+    yield summary
     seconds = time.monotonic() - started
-    print(f"{name}: {said.text}, {seconds:.{0 if seconds >= 10 else 1}f} s", flush=True)
+    print(f"{name}: {summary.text}, {seconds:.{0 if seconds >= 10 else 1}f} s", flush=True)
 
 
 def count(number: int, noun: str) -> str:

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from flows.guard import VARIABLE, alone
+from flows.environment import LOCK_VARIABLE, exclusive_lock
 from tutee_grader.errors import UnavailableError
 
 # A stage that would work for ever; it says that it has begun.
 STAGE = (
-    "import sys, time; from flows.guard import end_with_retrain; end_with_retrain(); "
+    "import sys, time; from flows.environment import exit_with_parent; exit_with_parent(); "
     "print('at work', flush=True); time.sleep(600)"
 )
 RETRAIN = f"""
 import subprocess, sys
 from pathlib import Path
-from flows.guard import alone
-with alone(Path(sys.argv[1])):
+from flows.environment import exclusive_lock
+with exclusive_lock(Path(sys.argv[1])):
     subprocess.run([sys.executable, "-c", {STAGE!r}])
 """
 
@@ -44,12 +44,12 @@ def test_a_killed_retrain_takes_its_stage_along(retrain: "subprocess.Popen[str]"
 
 
 def test_a_second_retrain_is_refused(retrain: "subprocess.Popen[str]", tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match=f"process {retrain.pid}"), alone(tmp_path / "lock"):
+    with pytest.raises(UnavailableError, match=f"process {retrain.pid}"), exclusive_lock(tmp_path / "lock"):
         pass
 
 
 def test_the_next_one_goes_on_where_one_was_killed(retrain: "subprocess.Popen[str]", tmp_path: Path) -> None:
     retrain.kill()
-    with alone(tmp_path / "lock"):
-        assert os.environ[VARIABLE] == str(tmp_path / "lock")
-    assert VARIABLE not in os.environ
+    with exclusive_lock(tmp_path / "lock"):
+        assert os.environ[LOCK_VARIABLE] == str(tmp_path / "lock")
+    assert LOCK_VARIABLE not in os.environ

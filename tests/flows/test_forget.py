@@ -19,29 +19,29 @@ KEPT = ("data", "models", "reports", "mlruns", ".dvc/cache")
 
 
 @pytest.fixture(scope="module")
-def number(examined) -> int:
+def number(reported) -> int:
     """Of one whose programs the report shows. The two students with it, one of the training semester and one
     of the test semester, wrote `by hand NUMBER` into every program, and nobody else did."""
-    report = Places("small", examined.folder).report.read_text()
+    report = Places("small", reported.folder).report.read_text()
     return next(number for number in range(8) if f"by hand {number}" in report)
 
 
 @pytest.fixture(scope="module")
-def before(examined, number):
+def before(reported, number):
     """Where traces of the students are when the project's results have been registered and promoted."""
-    with contextlib.chdir(examined.folder):
+    with contextlib.chdir(reported.folder):
         setup, places = load("small"), Places("small")
         registry, pipeline = Registry(places), Pipeline.of(places)
         metrics = pl.read_parquet(places.metrics)
         release.register(setup, pipeline, registry, metrics)
         release.promote(setup, pipeline, registry, metrics)
-    return traces(examined.folder, number)
+    return traces(reported.folder, number)
 
 
 @pytest.fixture(scope="module")
-def said(examined, number, before) -> str:
+def said(reported, number, before) -> str:
     """What `tutee forget` said of both."""
-    runs = [examined.tutee("forget", student) for student in students(number)]
+    runs = [reported.tutee("forget", student) for student in students(number)]
     assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
     return "".join(run.stdout for run in runs)
 
@@ -64,10 +64,10 @@ def traces(folder: Path, number: int) -> set[str]:
     return found
 
 
-def test_no_table_report_or_copy_of_one_holds_them(examined, number, before, said) -> None:
+def test_no_table_report_or_copy_of_one_holds_them(reported, number, before, said) -> None:
     kinds = ("data/small/dialogs", "reports/small/report.html", "mlruns/", ".dvc/cache/")
     assert all(any(path.startswith(kind) for path in before) for kind in kinds), before
-    assert traces(examined.folder, number) == set()
+    assert traces(reported.folder, number) == set()
 
 
 def test_it_says_what_it_removed_and_what_comes_next(said) -> None:
@@ -76,29 +76,29 @@ def test_it_says_what_it_removed_and_what_comes_next(said) -> None:
     assert "tutee retrain small" in said
 
 
-def test_models_that_learnt_from_them_are_marked_once_for_each(examined, number, said) -> None:
-    with contextlib.chdir(examined.folder):
+def test_models_trained_on_them_are_marked_once_for_each(reported, number, said) -> None:
+    with contextlib.chdir(reported.folder):
         registry = Registry(Places("small"))
         assert {version.forgotten for version in registry.versions()} == {1}
-        again = examined.tutee("forget", students(number)[0])
+        again = reported.tutee("forget", students(number)[0])
         assert again.returncode == 0
         assert "no table holds a row of theirs" in again.stdout
         assert {version.forgotten for version in registry.versions()} == {1}
-        assert "which learnt from 1 since forgotten" in examined.tutee("status", "small").stdout
+        assert "trained on 1 since forgotten" in reported.tutee("status", "small").stdout
 
 
-def test_the_next_run_leaves_them_out(examined, number, said) -> None:
-    with contextlib.chdir(examined.folder):
+def test_the_next_run_leaves_them_out(reported, number, said) -> None:
+    with contextlib.chdir(reported.folder):
         pipeline = Pipeline.of(Places("small"))
         assert [stage for stage in ("source", "ingest", "grade") if pipeline.run(f"{stage}@small")] == [
             *("source", "ingest", "grade")
         ]
         submissions = pl.read_parquet(Places("small").submissions)
     assert submissions["student"].n_unique() == 14
-    assert traces(examined.folder, number) == set()
+    assert traces(reported.folder, number) == set()
 
 
-def test_a_champion_that_learnt_from_them_need_not_be_beaten(examined, said, monkeypatch) -> None:
-    monkeypatch.chdir(examined.folder)
+def test_a_champion_trained_on_them_need_not_be_beaten(reported, said, monkeypatch) -> None:
+    monkeypatch.chdir(reported.folder)
     setup, registry = load("small"), Registry(Places("small"))
-    assert release._standing(registry.champion(), setup, Pipeline.of(Places("small")), registry) is None
+    assert release._score(registry.champion(), setup, Pipeline.of(Places("small")), registry) is None
