@@ -162,7 +162,7 @@ def evaluate_model(folder: Path, setup: Setup, places: Places) -> pl.DataFrame:
 
 
 def pack(setup: Setup, registry: Registry) -> str:
-    """Packs the champion with all that serving it takes, and builds its Bento; returns what it made, in words.
+    """Packs the champion with all that serving it takes, and builds its Bento; returns what it made.
 
     What is there already, of the same version, assignments and code, is left as it is.
     """
