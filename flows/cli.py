@@ -1,6 +1,6 @@
 """The command line: `tutee SUBCOMMAND`. It reports what went wrong and ends with the exit code that fits.
 
-0 done, 1 a gate or check said no, 2 the user's input is wrong, 3 the environment lacks something, 70 a bug.
+0 done, 1 a gate or check refused, 2 the user's input is wrong, 3 the environment lacks something, 70 a bug.
 """
 
 import os

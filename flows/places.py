@@ -1,4 +1,4 @@
-"""Where the files of one course lie; the packages are given paths, and only this file knows them."""
+"""The paths of one course's files. The packages are given paths; only this file knows where things are."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,5 +142,5 @@ class Places:
 
     @property
     def forgotten_noted(self) -> Path:
-        """`forgotten` as it was when the course was last looked at, by which its tables are out of date."""
+        """`forgotten` as stage `source` last saw it: a change makes the course's tables out of date."""
         return self.data / "forgotten.txt"

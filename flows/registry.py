@@ -144,7 +144,7 @@ class Registry:
         return {name.removeprefix(mine): value for name, value in found.items() if name.startswith(mine)}
 
     def folder(self, version: Version) -> Path:
-        """Where the adapter lies; its base lies beside it, unless it is the hub's."""
+        """The folder of the adapter; its base is beside it, unless it is on the hub."""
         from mlflow.utils.file_utils import local_file_uri_to_path
 
         artifacts = self.client.get_run(version.run_id).info.artifact_uri

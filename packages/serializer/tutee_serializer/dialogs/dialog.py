@@ -43,7 +43,7 @@ class Turn:
 class Dialog:
     """A dialog, untruncated: system turn, task, then in turn the student's programs and the feedback.
 
-    `format` says how programs are written, `feedback` how much the grader tells. `grades` and
+    `format` says how programs are written, `feedback` is the grader's level of detail. `grades` and
     `submission_ids` belong to the student's turns where these are real submissions, in order.
     """
 

@@ -77,7 +77,7 @@ def _hashes(names: Iterable[str], folder: Path) -> dict[str, str]:
         if name.startswith(HUB):
             files[name] = name
         elif "://" in name:
-            # A remote file is not fetched for this: what its server says of it stands for it.
+            # A remote file is not fetched for this; its server's ETag or modification time represents it.
             system, path = fsspec.core.url_to_fs(name)
             files[name] = str(system.ukey(path))
         else:
