@@ -23,8 +23,8 @@ def doctor(
     import platform
     import shutil
 
-    from tutee_grader.doctor import check_sandbox, protections, show
     from tutee_grader.grader import REQUIRED
+    from tutee_grader.sandbox.doctor import check_sandbox, protections, show
 
     free = shutil.disk_usage(".").free / 1e9
     print(f"python      {platform.python_version()} on {platform.platform()}")
@@ -57,8 +57,8 @@ def bench(
 
         bench_serializer(rows)
         return
+    from benchmarks.grader import bench_grader
     from flows.parameters import load
-    from tutee_grader.bench import bench_grader
     from tutee_grader.files import read_table
     from tutee_serializer.places import Places
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutee_grader.assignment import Leniency
-from tutee_grader.comparison import equal, same_text
-from tutee_grader.inside.values import ValueTooLargeError, decode, encode
+from tutee_grader.forms.calls import equal
+from tutee_grader.forms.scoring import Leniency
+from tutee_grader.forms.stdio import same_text
+from tutee_grader.sandbox.inside.values import ValueTooLargeError, decode, encode
 
 atoms = (
     st.none()

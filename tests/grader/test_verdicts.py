@@ -6,7 +6,7 @@ import pytest
 
 from tutee_grader import Assignment, Outcome, Status, Verdict, feedback
 from tutee_grader.assignment import Limits
-from tutee_grader.rows import verdict_row
+from tutee_grader.table import verdict_row
 
 
 def outcomes(verdict):

@@ -1,6 +1,6 @@
 """Plain built-in values as JSON text: how results leave the student's process, and how they are read outside.
 
-`encode` runs where student code runs, so nothing it writes is believed: `decode` checks every part.
+`encode` runs where student code runs, so nothing it writes is trusted: `decode` checks every part.
 """
 
 from _json import encode_basestring_ascii as quote
