@@ -68,24 +68,20 @@ def _compare(chosen: Sequence[Program], workers: int, rounds: int) -> dict[str, 
     endless = [any(t.outcome in LIMITS for t in verdict.tests) for verdict in verdicts]
     quick = [program for program, is_endless in zip(chosen, endless, strict=True) if not is_endless]
     graded_100 = [v.grade == 100 for v, is_endless in zip(verdicts, endless, strict=True) if not is_endless]
-    passed_usually: list[bool] = []
+    passed: list[list[bool]] = []
     ours, usual, lower_bound = [], [], []
     with Grader(workers) as grader:
         for _ in tqdm(range(rounds), desc="bench", disable=None):
             ours.append(_ours(grader, quick))
             lower_bound.append(_lower_bound(quick, workers))
-            usual.append(
-                _measured(
-                    lambda: passed_usually.__setitem__(slice(None), grade_in_fresh_pythons(quick, workers))
-                )
-            )
+            usual.append(_measured(lambda: passed.append(grade_in_fresh_pythons(quick, workers))))
     result: dict[str, Any] = {
         "programs": len(quick),
         "tests": sum(len(assignment.tests) for assignment, _ in quick),
         "workers": workers,
         "over_limits": sum(endless),
         "first_pass_s": round(all_s, 2),
-        "same_verdict": statistics.mean(a == b for a, b in zip(graded_100, passed_usually, strict=True)),
+        "same_verdict": statistics.mean(a == b for a, b in zip(graded_100, passed[-1], strict=True)),
     }
     for name, rows in (("grader", ours), ("usual", usual), ("lower_bound", lower_bound)):
         result[f"{name}_per_s"] = round(statistics.median(len(quick) / wall_s for wall_s, _ in rows), 1)
@@ -157,9 +153,8 @@ def _workers_cpu_s(grader: Grader) -> float:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             if os.getpgid(int(process.name)) in groups:
                 fields = (process / "stat").read_text().rpartition(")")[2].split()
-                ticks += sum(
-                    map(int, fields[11:15])
-                )  # its own and its children's, in user and in system mode
+                # Its own and its children's, in user and in system mode.
+                ticks += sum(map(int, fields[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 

@@ -116,7 +116,7 @@ def _grade_on_cluster(
 def _grade_columns(
     columns: dict[str, list[Any]], shared: tuple[dict[str, Assignment], bool]
 ) -> list[dict[str, Any]]:
-    """One partition in a process of a cluster. What crosses is plain, whatever version of polars is there."""
+    """The VERDICTS of one partition, in a process of a cluster, where polars may have another version."""
     assignments, allow_weak = shared
     if not _grader:
         _grader.append(Grader(1, allow_weak))

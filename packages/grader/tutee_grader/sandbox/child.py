@@ -25,6 +25,7 @@ class Child:
         self._pid: int | None = None
         self.began = time.monotonic()
         if not self.send(request):  # no student code has run in it yet
+            self.channel.close()
             raise SandboxError("a sandbox process is gone")
 
     def send(self, message: bytes) -> bool:

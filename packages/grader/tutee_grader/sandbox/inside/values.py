@@ -8,7 +8,7 @@ from typing import Any
 
 MAX_DEPTH = 60  # nested containers; far below what would exhaust a recursive reader
 MAX_CHARS = 1_000_000  # of one encoded value
-MANY_COLLISIONS = 100  # set or dict entries of one hash: more is an attack on whoever builds the set
+MANY_COLLISIONS = 100  # set or dict entries of one hash: more make building the set too slow
 
 
 class ValueTooLargeError(Exception):
