@@ -40,6 +40,6 @@ def test_the_same_tests_in_a_file_of_the_instructors_grade_alike() -> None:
         assert [verdict.grade for verdict in grader.grade(programs)] == [100, 50, 100, 0]
 
 
-def test_nothing_to_grade_is_said() -> None:
+def test_nothing_to_grade_is_an_error() -> None:
     with pytest.raises(InputError, match="no program"):
         bench_grader([])

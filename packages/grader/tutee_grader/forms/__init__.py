@@ -1,7 +1,8 @@
 """The forms that the tests of an assignment may have, one file each.
 
-A form's file has its test class (how one test is run and judged) and `read`, which turns the assignment's
-files into fields of Assignment. A new form is one such file and one row of FORMS.
+A form's file has its test class (how one test is run and judged; falcon and unittest share that of
+instructor.py) and `read`, which turns the assignment's files into fields of Assignment. A new form is one
+such file and one row of FORMS.
 """
 
 from collections.abc import Callable

@@ -44,13 +44,17 @@ class TestsYaml:
         self.data: dict[str, Any] = {}
         self._lines: dict[Any, int] = {}
         self.exists = path.exists()
+        self.form = default_form
         if self.exists:
             self._load()
-            self.form = self._choice("form", list(forms))
-        else:
-            self.form = default_form
-            if default_form not in forms:
-                raise self.missing()
+            self.form = self.data.get("form", "")
+            if self.form not in list(forms):
+                known = ", ".join(forms)
+                raise self.error(
+                    f"form has value {self.data.get('form')!r}. It must be one of {known}", "form"
+                )
+        elif default_form not in forms:
+            raise self.missing()
 
     def _load(self) -> None:
         text = read_text(self.path)
@@ -70,12 +74,6 @@ class TestsYaml:
             raise self.error("the file must be a mapping with `form` and `tests`")
         self.check_keys(data, {"form", "limits", "options", "tests"})
         self.data = data
-
-    def _choice(self, key: str, known: list[str]) -> str:
-        value = self.data.get(key)
-        if value not in known:
-            raise self.error(f"{key} has value {value!r}. It must be one of {', '.join(known)}", key)
-        return str(value)
 
     @property
     def test_file(self) -> Path:
