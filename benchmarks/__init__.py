@@ -1,1 +1,1 @@
-"""What `tutee bench` measures: each part of tutee beside the usual way, in one run."""
+"""Benchmarks: how fast parts of the system are, beside the usual way and beside a lower bound."""

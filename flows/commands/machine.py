@@ -18,13 +18,13 @@ class Bench(StrEnum):
 def doctor(
     sandbox: Annotated[bool, typer.Option("--sandbox", help="Run the attacks on the sandbox, too.")] = False,
 ) -> None:
-    """Says what this machine offers; ends with 1 where the sandbox lacks something or lets an attack by."""
+    """Reports what this machine offers; ends with 1 where the sandbox lacks something or an attack succeeds."""
     import os
     import platform
     import shutil
 
-    from tutee_grader.doctor import check_sandbox, protections, show
     from tutee_grader.grader import REQUIRED
+    from tutee_grader.sandbox.doctor import check_sandbox, protections, show
 
     free = shutil.disk_usage(".").free / 1e9
     print(f"python      {platform.python_version()} on {platform.platform()}")
@@ -41,7 +41,7 @@ def doctor(
         results = check_sandbox()
         print(show(results))
         if any(result.problems for result in results):
-            raise CheckError("an attack went through the sandbox; do not grade programs of strangers here")
+            raise CheckError("an attack succeeded; do not grade programs of strangers here")
 
 
 def bench(
@@ -57,9 +57,9 @@ def bench(
 
         bench_serializer(rows)
         return
+    from benchmarks.grader import bench_grader
     from flows.parameters import load
     from flows.places import Places
-    from tutee_grader.bench import bench_grader
     from tutee_grader.files import read_table
 
     setup = load(course, logs=False)

@@ -1,6 +1,6 @@
 """Plain built-in values as JSON text: how results leave the student's process, and how they are read outside.
 
-`encode` runs where student code runs, so nothing it writes is believed: `decode` checks every part.
+`encode` runs where student code runs, so nothing it writes is trusted: `decode` checks every part.
 """
 
 from _json import encode_basestring_ascii as quote
@@ -8,7 +8,7 @@ from typing import Any
 
 MAX_DEPTH = 60  # nested containers; far below what would exhaust a recursive reader
 MAX_CHARS = 1_000_000  # of one encoded value
-MANY_COLLISIONS = 100  # set or dict entries of one hash: more is an attack on whoever builds the set
+MANY_COLLISIONS = 100  # set or dict entries of one hash: more make building the set too slow
 
 
 class ValueTooLargeError(Exception):

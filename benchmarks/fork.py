@@ -1,8 +1,9 @@
-"""The floor of the bench: a bare fork of a warm interpreter that executes programs; no tests, no isolation.
+"""The lower bound: a bare fork of a warm interpreter that executes programs; no tests, no isolation.
 
-    python -s -S -P floor.py < marshalled list of (form, source, inputs)
+    python -s -S -P fork.py < marshalled list of (form, source, inputs)
 
-Prints the wall and the CPU seconds that it took, its own start left out.
+Runs as a script with tutee_grader/sandbox/inside on its path. Prints the wall and the CPU seconds that it
+took, without its own start.
 """
 
 import io
@@ -13,16 +14,16 @@ import sys
 import time
 import types
 
-# What the zygote has loaded and done, so that both fork the same interpreter.
-import rehearsal
+# Loads and warms up what the zygote does, so that both fork the same interpreter.
+import warm_up
 import zygote
 
 
 def main() -> None:
     programs = marshal.loads(sys.stdin.buffer.read())
     silent = io.StringIO()
-    rehearsal.rehearse(None)
-    zygote.settle()
+    warm_up.warm_up(None)
+    zygote.freeze_memory()
     wall_s, cpu_s = time.perf_counter(), _cpu_s()
     for form, source, inputs in programs:
         child = os.fork()
@@ -34,7 +35,7 @@ def main() -> None:
                     sys.stdin = io.StringIO(stdin)
                     try:
                         exec(code, types.ModuleType("__main__").__dict__)
-                    except BaseException:
+                    except BaseException:  # noqa: BLE001 - a student's program may raise anything
                         continue
             finally:
                 os._exit(0)

@@ -8,6 +8,12 @@ child inherits holds nothing of the one before. Control messages, one datagram e
                        b"R" with a descriptor: kill and reap the oldest child, clean the scratch, then fork
                        b"P": asks for a process descriptor of the oldest child
     zygote -> caller   b"H" + JSON: what is in force; b"R" + REAPED; b"P" with a descriptor
+
+What it does not protect from:
+- A child that takes its full limits: memory, CPU time and output are limited, not forbidden.
+- Reading Python's own library, which every child needs.
+- With Landlock alone, finding out names, sizes and dates of files outside (not their contents); with
+  bubblewrap those files are not there.
 """
 
 import _socket
@@ -24,7 +30,7 @@ from collections.abc import Callable
 os.register_at_fork = lambda **_: None
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-# What novices import, loaded once here instead of once a program.
+# What beginners import, loaded once here instead of once per program.
 import collections  # noqa: F401
 import copy  # noqa: F401
 import functools  # noqa: F401
@@ -35,8 +41,8 @@ import string  # noqa: F401
 import time  # noqa: F401
 
 import confinement
-import rehearsal
 import student
+import warm_up
 from channel import DESCRIPTOR
 from zygote_messages import REAPED
 
@@ -58,7 +64,7 @@ def role_module(role: str) -> types.ModuleType:
 
 
 def prepare() -> None:
-    """What a plain interpreter offers and one started without `site` lacks."""
+    """Adds what a plain interpreter offers and one started without `site` lacks."""
 
     def leave(code: object = None) -> None:
         raise SystemExit(code)
@@ -164,15 +170,15 @@ def clean(folder: str) -> bool:
         return False
 
 
-def settle() -> None:
-    """The last act before the first fork: what is there stays where it is."""
+def freeze_memory() -> None:
+    """Before the first fork: keeps children from writing to the memory that they share with the zygote."""
     gc.collect()
-    _kept.extend(rehearsal.fill_holes())
+    _kept.extend(warm_up.fill_free_blocks())
     gc.freeze()
 
 
 def serve(control: "_socket.socket", scratch: str, serve_child: Callable[[int], None]) -> None:
-    """Fork and reap at the caller's word, until it hangs up."""
+    """Fork and reap as the caller commands, until it hangs up."""
     children: list[int] = []
     space = _socket.CMSG_SPACE(DESCRIPTOR.size)
     try:
@@ -205,6 +211,7 @@ def serve(control: "_socket.socket", scratch: str, serve_child: Callable[[int], 
 
 
 def reap(child: int, scratch: str) -> bytes:
+    """End and reap a child and clean the scratch folder: REAPED, packed."""
     found, status, usage = os.wait4(child, os.WNOHANG)
     if not found:  # it is about to end, or it has closed its channel and lives on
         os.kill(child, 9)
@@ -231,10 +238,10 @@ def main() -> None:
         active["seccomp error"] = str(error)
     control.send(b"H" + json.dumps(active).encode())
     os.dup2(1, 2)  # from here on nothing may write to the caller's terminal
-    rehearsal.rehearse(None if role is student else role)
+    warm_up.warm_up(None if role is student else role)
     if role is student:
-        student.make_ahead()
-    settle()
+        student.preallocate_streams()
+    freeze_memory()
     serve(control, scratch, lambda channel: role.serve(channel, seccomp))
 
 

@@ -1,7 +1,7 @@
 """The student's process: reads one program and its inputs, runs them, writes results, ends.
 
-Everything here runs beside student code, in its reach; so it holds nothing worth stealing (no expected
-value) and nothing it writes is believed. The request is one marshalled tuple; each answer is one line of
+Student code can reach everything here; so it holds nothing worth stealing (no expected value), and nothing
+it writes is trusted. The request is one marshalled tuple; each answer is one line of
 JSON:
     ["c"] it compiles        ["n", type, message, line] it does not
     ["l"] it is loaded       ["x", type, message, line] it stopped while loading
@@ -18,9 +18,9 @@ import sys
 import types
 from collections.abc import Callable
 
-import answering
 import channel as channels
 import confinement
+import object_server
 from values import ValueTooLargeError, encode, quote
 
 PROGRAM = "program.py"
@@ -53,7 +53,7 @@ def serve(channel: int, seccomp: "confinement.SeccompFilter | None") -> None:
     confinement.die_with_parent()
     if seccomp is not None:
         seccomp.install()
-    form, source, memory_bytes, cpu_s, output_bytes, prompts, tests = marshal.loads(channels.receive(channel))
+    mode, source, memory_bytes, cpu_s, output_bytes, prompts, tests = marshal.loads(channels.receive(channel))
     inputs = marshal.loads(tests)
     confinement.limit_program(memory_bytes, cpu_s)
     if not prompts:
@@ -69,10 +69,10 @@ def serve(channel: int, seccomp: "confinement.SeccompFilter | None") -> None:
             answer('["n",' + describe(error) + "]")
             return
         answer('["c"]')
-        if form == "stdio":
+        if mode == "stdio":
             run_scripts(code, inputs, output_bytes, answer)
-        elif form == "serve":
-            answering.Answering(code, output_bytes, channel).serve()
+        elif mode == "serve":
+            object_server.ObjectServer(code, output_bytes, channel).serve()
         else:
             run_calls(code, inputs, output_bytes, answer)
     finally:
@@ -103,17 +103,17 @@ class Streams:
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = text  # type: ignore[misc]
 
 
-_made_ahead: list[Streams] = []
+_preallocated: list[Streams] = []
 
 
-def make_ahead() -> None:
-    """In the zygote: spares every child the making of its first streams."""
-    _made_ahead[:] = [Streams()]
+def preallocate_streams() -> None:
+    """In the zygote: makes the first streams of every child, which need not make its own."""
+    _preallocated[:] = [Streams()]
 
 
 def redirect(stdin: bytes, output_bytes: int) -> Output:
     """Fresh standard streams with this input; returns what will be printed."""
-    streams = _made_ahead.pop() if _made_ahead else Streams()
+    streams = _preallocated.pop() if _preallocated else Streams()
     if stdin:
         streams.stdin.write(stdin)
         streams.stdin.seek(0)

@@ -2,9 +2,9 @@
 
 import struct
 
-COMPARE = "__compare__"  # the name by which an instructor's bare asserts call the judge's comparison
+COMPARE = "__compare__"  # name of the function that an instructor's bare asserts are rewritten to call
 REAPED = struct.Struct("=id?")  # wait status, CPU seconds, whether the scratch folder is clean
-MAX_ANSWER_BYTES = 16 << 20  # what a student's process may write before it is ended
+MAX_ANSWER_BYTES = 16 << 20  # output of a student's process at which it is ended
 CHUNK_BYTES = 16384  # of one reading of a channel; a much larger one would be mapped anew each time
 
 

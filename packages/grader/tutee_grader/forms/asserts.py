@@ -1,9 +1,8 @@
-"""`assert a and b and ...` files: each clause is taken apart into calls of the student's functions and the
-rest.
+"""Tests of the form `asserts`: a file of `assert a and b and ...`, each clause of which is one test.
 
-The calls run in the student's process. The rest (the comparison, the expected value, the built-in functions
-around the call) is evaluated here, outside, over the plain values that came back: `sorted(f([2, 1])) == [1,
-2]` runs `f([2, 1])` inside and everything else outside.
+A clause is split into calls of the student's functions, which run in the student's process, and the rest (the
+comparison, the expected value, the built-in functions around the call), which is evaluated here over the
+plain values that come back: `sorted(f([2, 1])) == [1, 2]` runs `f([2, 1])` inside and the rest outside.
 """
 
 import ast
@@ -11,7 +10,13 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType
-from typing import Any
+from typing import Any, ClassVar
+
+from tutee_grader.errors import AssignmentError
+from tutee_grader.forms.calls import compile_call, plain_values
+from tutee_grader.forms.reading import TestsYaml, read_text
+from tutee_grader.forms.scoring import Leniency, Mode, clean, show
+from tutee_grader.verdict import Outcome, TestResult
 
 _NAMES = {
     f.__name__: f
@@ -91,6 +96,55 @@ class Clause:
         return _expected(self.expression)
 
 
+@dataclass(frozen=True, slots=True)
+class ClauseTest:
+    """One clause of an assert statement."""
+
+    name: str
+    clause: Clause
+    weight: float = 1.0
+
+    mode: ClassVar[Mode] = "calls"
+
+    @property
+    def subject(self) -> str:
+        return clean(", ".join(self.clause.calls), 80)
+
+    def inputs(self) -> list[object]:
+        return [compile_call(call) for call in self.clause.calls]
+
+    def judge(self, message: list[Any], leniency: Leniency) -> TestResult | None:
+        """From `["v", [value of each call]]`."""
+        values = plain_values(message, len(self.clause.calls))
+        if values is None:
+            return None
+        expected = self.clause.expected()
+        got = ", ".join(map(show, values))
+        try:
+            holds = self.clause.holds(values)
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
+            holds = False  # the values are not of a kind that the clause can compare
+        if holds:
+            return TestResult(self.name, Outcome.PASSED, "", expected, got)
+        wanted = (
+            f"expected {clean(expected)}"
+            if expected is not None
+            else f"and this does not hold: {clean(self.name)}"
+        )
+        words = f"{self.subject} returned {got}, {wanted}"
+        return TestResult(self.name, Outcome.FAILED, words, expected, got)
+
+
+def read(settings: TestsYaml) -> dict[str, Any]:
+    """The fields of Assignment that the file test.py gives."""
+    path = settings.test_file
+    try:
+        clauses = read_clauses(read_text(path))
+    except ClauseError as error:
+        raise AssignmentError(f"{path}, line {error.line}: {error}") from None
+    return {"tests": tuple(ClauseTest(clause.text, clause) for clause in clauses)}
+
+
 @lru_cache(maxsize=4096)
 def _compiled(expression: str) -> CodeType:
     return compile(expression, "<clause>", "eval", dont_inherit=True)
@@ -135,18 +189,18 @@ def _conjuncts(node: ast.expr) -> list[ast.expr]:
 
 def _clause(node: ast.expr) -> Clause:
     text = ast.unparse(node)
-    taker = _CallTaker()
-    rest = taker.visit(node)
-    if not taker.calls:
+    extractor = _CallExtractor()
+    rest = extractor.visit(node)
+    if not extractor.calls:
         raise ClauseError(node.lineno, f"no call of a student's function in `{_short(node)}`")
     for part in ast.walk(rest):
-        if isinstance(part, ast.Name) and part.id not in _NAMES and part.id not in taker.names:
+        if isinstance(part, ast.Name) and part.id not in _NAMES and part.id not in extractor.names:
             raise ClauseError(
                 node.lineno, f"unknown name {part.id!r} in `{_short(node)}`; is it a text without quotes?"
             )
         if not isinstance(part, _ALLOWED):
             raise ClauseError(node.lineno, f"{type(part).__name__} cannot be used in `{_short(node)}`")
-    return Clause(text, tuple(taker.calls), ast.unparse(rest))
+    return Clause(text, tuple(extractor.calls), ast.unparse(rest))
 
 
 def _short(node: ast.AST) -> str:
@@ -154,7 +208,7 @@ def _short(node: ast.AST) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-class _CallTaker(ast.NodeTransformer):
+class _CallExtractor(ast.NodeTransformer):
     """Replaces each outermost call of something that is not a built-in by the name of its result."""
 
     def __init__(self) -> None:

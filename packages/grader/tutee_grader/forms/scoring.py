@@ -1,7 +1,7 @@
-"""From what the student's process claimed to a verdict: the judge of forms calls, asserts and stdio.
+"""What all test forms share: reading the lines of a student's process, wording results, adding up a grade.
 
-Nothing a student's process says is believed beyond its plain values: every part is checked, and a line that
-is not understood is not listened to.
+Nothing that a student's process writes is trusted beyond its plain values: every part is checked, and a line
+of another shape is ignored.
 """
 
 import json
@@ -9,11 +9,9 @@ import os
 import re
 import signal
 import sys
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
 
-from tutee_grader.assignment import Assignment, CallTest, ClauseTest, ScriptTest, Test
-from tutee_grader.comparison import equal, same_text
-from tutee_grader.inside.values import decode
 from tutee_grader.verdict import Outcome, TestResult
 
 MAX_SHOWN = 160
@@ -21,6 +19,47 @@ _decode = json.JSONDecoder().raw_decode  # half the time of `json.loads`, which 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+|0x[0-9a-fA-F]{9,}")
 # Where a program runs and where Python lies differ from machine to machine.
 _PATH = re.compile(rf"(?:(?:/\w+)+/tutee-scratch-\w+|/scratch|{re.escape(sys.base_prefix)})\b")
+
+# How a student's process runs a program: `calls` loads it once and evaluates calls in it, `stdio` runs it
+# anew for each test, `serve` answers the questions of an instructor's test code.
+Mode = Literal["calls", "stdio", "serve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leniency:
+    """Which differences in a program's output do not count."""
+
+    trailing_blanks: str = "ignore"  # or "exact"
+    case: str = "exact"  # or "ignore"
+    tolerance: float = 0.0  # numbers in the text may differ by this much
+    contains: bool = False  # the expected lines need only occur in the output
+    hide_prompts: bool = False  # the prompts passed to `input` do not count as output
+
+
+class Test(Protocol):
+    """One test of an assignment: a frozen dataclass, whose repr is part of the assignment's fingerprint."""
+
+    mode: ClassVar[Mode]
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def weight(self) -> float: ...
+
+    @property
+    def subject(self) -> str:
+        """The test as the subject of a sentence: `f(2)`, `the run with input '3'`."""
+
+
+class InputTest(Test, Protocol):
+    """A test that sends inputs to the student's process and judges what comes back here."""
+
+    def inputs(self) -> object:
+        """The inputs for the student's process, as `marshal` takes them; never the expected value."""
+
+    def judge(self, message: list[Any], leniency: Leniency) -> TestResult | None:
+        """The result, from the values or the output in `message`; None where it is not such a line."""
 
 
 def clean(text: str, limit: int = MAX_SHOWN) -> str:
@@ -74,13 +113,6 @@ def error_message(message: list[Any]) -> tuple[str, str, int | None] | None:
     return clean(kind, 60), clean(text), line if line is not None and 0 < line < 10_000_000 else None
 
 
-def _subject(test: Test) -> str:
-    """The test as the subject of a sentence."""
-    if isinstance(test, ScriptTest):
-        return f"the run with {clean(test.name, 80)}"
-    return clean(", ".join(test.clause.calls) if isinstance(test, ClauseTest) else test.name, 80)
-
-
 def describe(kind: str, text: str, line: int | None) -> str:
     """`NameError on line 4: name 'x' is not defined`"""
     return kind + (f" on line {line}" if line else "") + (f": {text}" if text else "")
@@ -88,7 +120,7 @@ def describe(kind: str, text: str, line: int | None) -> str:
 
 def raised(test: Test, kind: str, text: str, line: int | None, subject: str | None = None) -> TestResult:
     """The result of a test that ended in an exception."""
-    subject = subject or _subject(test)
+    subject = subject or test.subject
     if kind == "OutputLimitError":
         return ended(test, Outcome.OUTPUT_LIMIT, subject)
     if kind == "MemoryError":
@@ -108,80 +140,24 @@ _ENDINGS = {
 
 
 def ended(test: Test, outcome: Outcome, subject: str | None = None) -> TestResult:
-    """The result of a test whose process came to an end."""
-    return TestResult(test.name, outcome, f"{subject or _subject(test)} {_ENDINGS[outcome]}")
+    """The result of a test whose process ended before it answered."""
+    return TestResult(test.name, outcome, f"{subject or test.subject} {_ENDINGS[outcome]}")
 
 
-def judge(assignment: Assignment, test: Test, message: list[Any]) -> TestResult | None:
-    """The result of one test from the line that the student's process wrote.
-
-    None where it is no such line.
-    """
+def judge(test: InputTest, message: list[Any], leniency: Leniency) -> TestResult | None:
+    """The result of one test from a line of the student's process; None where it is no such line."""
     tag = message[0]
     if tag == "o":
         return ended(test, Outcome.OUTPUT_LIMIT)
     if tag == "e":
         error = error_message(message[1:])
         return raised(test, *error) if error else None
-    if (
-        tag == "v"
-        and isinstance(test, CallTest | ClauseTest)
-        and len(message) == 2
-        and type(message[1]) is list
-    ):
-        try:
-            values = [decode(value) for value in message[1]]
-        except (ValueError, TypeError, RecursionError):
-            return None
-        return _judge_call(test, values) if isinstance(test, CallTest) else _judge_clause(test, values)
-    if tag == "s" and isinstance(test, ScriptTest) and len(message) == 3 and type(message[1]) is str:
-        return _judge_script(assignment, test, message[1], message[2])
-    return None
+    return test.judge(message, leniency)
 
 
-def _judge_call(test: CallTest, values: list[Any]) -> TestResult | None:
-    if len(values) != 1:
-        return None
-    expected, got = show(test.returns), show(values[0])
-    if equal(test.returns, values[0], test.tolerance):
-        return TestResult(test.name, Outcome.PASSED, "", expected, got)
-    message = f"{_subject(test)} returned {got}, expected {expected}"
-    return TestResult(test.name, Outcome.FAILED, message, expected, got)
-
-
-def _judge_clause(test: ClauseTest, values: list[Any]) -> TestResult | None:
-    if len(values) != len(test.clause.calls):
-        return None
-    expected = test.clause.expected()
-    got = ", ".join(map(show, values))
-    try:
-        holds = test.clause.holds(values)
-    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
-        holds = False  # the values are not of a kind that the clause can compare
-    if holds:
-        return TestResult(test.name, Outcome.PASSED, "", expected, got)
-    wanted = (
-        f"expected {clean(expected)}"
-        if expected is not None
-        else f"and this does not hold: {clean(test.name)}"
-    )
-    return TestResult(test.name, Outcome.FAILED, f"{_subject(test)} returned {got}, {wanted}", expected, got)
-
-
-def _judge_script(assignment: Assignment, test: ScriptTest, stdout: str, error: Any) -> TestResult | None:
-    if error is not None:
-        described = error_message(error) if type(error) is list else None
-        return raised(test, *described, subject=_subject(test)) if described else None
-    expected, got = clean(repr(test.stdout)), clean(repr(stdout))
-    if same_text(test.stdout, stdout, assignment.leniency):
-        return TestResult(test.name, Outcome.PASSED, "", expected, got)
-    message = f"{_subject(test)} printed {got}, expected {expected}"
-    return TestResult(test.name, Outcome.FAILED, message, expected, got)
-
-
-def grade(assignment: Assignment, results: tuple[TestResult, ...]) -> float:
+def grade(tests: tuple[Test, ...], results: tuple[TestResult, ...]) -> float:
     """0 to 100: the share of the tests' weight that passed."""
-    weights = [test.weight for test in assignment.tests]
+    weights = [test.weight for test in tests]
     if all(result.outcome == Outcome.PASSED for result in results):
         return 100.0
     passed = sum(w for w, r in zip(weights, results, strict=True) if r.outcome == Outcome.PASSED)
@@ -204,7 +180,7 @@ def refusal(message: list[Any]) -> str:
 
 
 def outcome_of(status: int) -> Outcome:
-    """What the end of a student's process says of the test it was at."""
+    """The outcome of the test at which a student's process ended, from its wait status."""
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if number == signal.SIGXCPU:
         return Outcome.TIMEOUT

@@ -38,7 +38,7 @@ def raises(expected: Any, *arguments: Any, match: "str | None" = None, **options
 
 
 class approx:  # noqa: N801
-    """As pytest's: equal within a relative 1e-6 or an absolute 1e-12, or as told."""
+    """As pytest's: equal within a relative 1e-6 or an absolute 1e-12, or within `rel` and `abs`."""
 
     def __init__(self, expected: Any, rel: "float | None" = None, abs: "float | None" = None) -> None:
         self.expected = expected

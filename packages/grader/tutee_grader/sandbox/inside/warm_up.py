@@ -1,8 +1,8 @@
-"""What a zygote does once, so that none of its children has to be the first to do it.
+"""Warms a zygote up, so that its children start warm.
 
-A program and an instructor's file are gone through in every form: what Python settles on the way
-(specialised instructions, attributes looked up, names interned) is then there in every child. And the holes
-in the zygote's memory are filled: a child that allocates in one makes the kernel copy the page around it.
+It runs a program and an instructor's file in every form: what Python caches on the way (specialised
+instructions, attribute look-ups, interned names) is then there in every child. And it fills the free blocks
+in the zygote's memory: a child that allocates in one makes the kernel copy the page around it.
 """
 
 import builtins
@@ -12,7 +12,7 @@ import random
 import sys
 import types
 
-import answering
+import object_server
 import student
 
 TIMES = 12  # Python specialises what has run eight times
@@ -108,16 +108,16 @@ _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__"
 _MODULES = ("__main__", "program", "tests", "cs110", "cs110.autograder")
 
 
-def rehearse(judge: types.ModuleType | None) -> None:
-    """Go through the work of a student's process or, given its module, of a judge, and leave no trace."""
+def warm_up(judge: types.ModuleType | None) -> None:
+    """Run the code of a student's process or, given its module, of a judge; afterwards all is as before."""
     streams = [(name, getattr(sys, name)) for name in _STREAMS]
     modules = {name: sys.modules.get(name) for name in _MODULES}
     read = builtins.input
     for _ in range(TIMES):
         if judge is None:
-            _be_a_student()
+            _run_student_code()
         else:
-            _be_a_judge(judge)
+            _run_judge_code(judge)
     builtins.input = read
     for name, stream in streams:
         setattr(sys, name, stream)
@@ -133,7 +133,7 @@ def _compiled(source: str) -> types.CodeType:
     return compile(source, student.PROGRAM, "exec", dont_inherit=True)
 
 
-def _be_a_student() -> None:
+def _run_student_code() -> None:
     calls = [[(None, compile(call, "<test>", "eval"))] for call in CALLS]
     student.run_calls(_compiled(PROGRAM), calls, MANY_BYTES, str)
     builtins.input = student.silent_input
@@ -143,35 +143,35 @@ def _be_a_student() -> None:
             _compiled(source)
         except SyntaxError as error:
             student.describe(error)
-    asked = answering.Answering(_compiled(PROGRAM), MANY_BYTES, -1)
+    server = object_server.ObjectServer(_compiled(PROGRAM), MANY_BYTES, -1)
     for question in QUESTIONS:
-        asked.reply(question.encode())
+        server.reply(question.encode())
 
 
-class _Beside:
-    """In the place of the judge's channel to a student's process: the answers come from this process."""
+class _LocalConnection:
+    """Replaces `connection.StudentConnection`: the answers come from this process instead of a student's."""
 
     def __init__(self, source: str) -> None:
-        self._answering = answering.Answering(_compiled(source), MANY_BYTES, -1)
+        self._server = object_server.ObjectServer(_compiled(source), MANY_BYTES, -1)
 
-    def tell(self, question: str) -> None:
-        self._line = self._answering.reply(question.encode()).encode()
+    def send(self, question: str) -> None:
+        self._line = self._server.reply(question.encode()).encode()
 
-    def line(self) -> bytes:
+    def receive(self) -> bytes:
         return self._line
 
 
-def _be_a_judge(judge: types.ModuleType) -> None:
-    asker = judge.Asker(_Beside(PROGRAM))
+def _run_judge_code(judge: types.ModuleType) -> None:
+    asker = judge.Asker(_LocalConnection(PROGRAM))
     sys.modules["program"] = judge.Program("program", asker)
     names = ["Test.test_right", "Test.test_wrong", "Test.test_raises", "Test.test_stops", "test_function"]
     json.dumps(judge.instructor.run_tests(_compiled(TESTS), names))
-    asker = judge.Asker(_Beside(SCRIPT))
+    asker = judge.Asker(_LocalConnection(SCRIPT))
     judge.instructor.run_falcon(_compiled(FALCON), ["test_passed"], 1.0, asker)
 
 
-def fill_holes() -> list[object]:
-    """Small objects in every free block of the memory that Python has cut up so far; to be kept."""
+def fill_free_blocks() -> list[object]:
+    """Small objects that take up every free block of Python's allocator; the caller must keep them."""
     return [_block(size) for size, free in _free_blocks() for _ in range(free)]
 
 

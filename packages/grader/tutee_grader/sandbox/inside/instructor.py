@@ -14,8 +14,8 @@ from zygote_messages import COMPARE
 MAX_PRINTED = 2000
 
 
-class Cut(io.StringIO):
-    """What the tests print, as far as anyone will read it."""
+class LimitedText(io.StringIO):
+    """The first MAX_PRINTED characters that the tests print."""
 
     def write(self, text: str) -> int:
         if self.tell() < MAX_PRINTED:
@@ -28,7 +28,7 @@ def run_falcon(
 ) -> tuple[float | None, list[list[Any]]]:
     """The grade (0 to 100) by `test_passed()`, and its one test."""
     _provide_autograder(asker)
-    printed = Cut()
+    printed = LimitedText()
     try:
         with contextlib.redirect_stdout(printed):
             namespace = _execute(code)
@@ -51,7 +51,7 @@ def _scored(score: Any, max_score: float, printed: io.StringIO) -> str:
 
 
 def _provide_autograder(asker: Any) -> None:
-    """The module `cs110.autograder`; whatever file its functions are told of, it is the program."""
+    """The module `cs110.autograder`; every file name that its functions take means the program."""
     package, module = types.ModuleType("cs110"), types.ModuleType("cs110.autograder")
 
     def run_script(filename: str = "", inputs: Any = (), *_: Any, **__: Any) -> tuple[str, str]:
@@ -99,7 +99,7 @@ def _provide_autograder(asker: Any) -> None:
 
 def run_tests(code: types.CodeType, names: list[str]) -> tuple[None, list[list[Any]]]:
     """One result for each of `names`: `TestCase.test_method`, or `test_function`."""
-    printed = Cut()
+    printed = LimitedText()
     try:
         with contextlib.redirect_stdout(printed):
             namespace = _execute(code)

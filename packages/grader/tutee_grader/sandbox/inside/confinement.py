@@ -2,6 +2,12 @@
 
 Landlock (kernel 5.13 on) restricts which files a process may touch, seccomp which system calls it may make.
 Both are inherited by children and can never be taken off again.
+What they do not protect from:
+- A hole in the kernel, or side channels of the hardware.
+- Reading below `readable` (Python's library), and names, sizes and dates of files elsewhere.
+- TCP and signals before Landlock's versions 4 and 6; there the seccomp filter alone refuses them.
+- On aarch64, errors in the filter's call numbers, which are untested.
+
 Sources: the kernel's userspace-api/landlock.rst and userspace-api/seccomp_filter.rst, and linux/*.h.
 """
 

@@ -1,9 +1,9 @@
-"""The judge's process: runs an instructor's test code for one program, and asks for whatever it needs of
-the program.
+"""The judge's process: runs an instructor's test code for one program.
 
 It is forked anew for every program and is confined like a student's process. The student's program is not
-here: its module, functions and objects are stand-ins (`Remote`) that ask the student's process, and get
-plain values back. The last line to the caller is `d` and `["done", share, [[name, outcome, message], ...]]`.
+here: its module, functions and objects are stand-ins (`Remote`, `Program`) that ask the student's process and
+get plain values back. The last line to the caller is `d` and
+`["done", share, [[name, outcome, message, exception, line], ...]]`.
 """
 
 import _socket
@@ -14,116 +14,20 @@ import marshal
 import os
 import sys
 import types
-from typing import Any, NoReturn
+from typing import Any
 
 import channel as channels
 import confinement
 import instructor
 from channel import ProgramEndedError
+from connection import StudentConnection
 from values import decode, encode, quote
-from zygote_messages import CHUNK_BYTES, MAX_ANSWER_BYTES, frame
-
-
-class Student:
-    """The student's process, on a channel that the caller hands out and that the judge speaks on alone.
-
-    Lines to the caller about it: `s`, a question is not answered at once, so its time must be watched; `f`,
-    that one is answered; `o`, it writes without end; `r`, another process, please; and the process's own
-    line that says why the program does not compile.
-    """
-
-    def __init__(self, caller: "_socket.socket") -> None:
-        self._caller = caller
-        self._channel = -1
-        self._buffer = bytearray()
-        self._is_first = True  # which the caller starts unasked
-        self._is_slow = False
-        self._is_refused = False
-
-    def tell(self, text: str) -> None:
-        """Send a message. Raises ProgramEndedError where there is nobody to read it."""
-        if self._channel < 0:
-            self._meet()
-        data = frame(text.encode())
-        while True:
-            try:
-                data = data[os.write(self._channel, data) :]
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._bury()
-            if not data:
-                return
-            self._report_slow()
-
-    def line(self) -> bytes:
-        """The next line. Raises ProgramEndedError where the process ends instead."""
-        buffer, searched, is_late = self._buffer, 0, False
-        while (end := buffer.find(b"\n", searched)) < 0:
-            searched = len(buffer)
-            if searched > MAX_ANSWER_BYTES:
-                self._report("o")
-                self._bury()
-            if is_late:
-                self._report_slow()
-            is_late = True
-            buffer += self._read()
-        line = bytes(buffer[:end])
-        del buffer[: end + 1]
-        if self._is_slow:
-            self._is_slow = False
-            self._report("f")
-        return line
-
-    def _read(self) -> bytes:
-        try:
-            data = os.read(self._channel, CHUNK_BYTES)
-        except BlockingIOError:  # the patience that the caller set on the channel is over
-            return b""
-        except OSError:
-            data = b""
-        if not data:
-            self._bury()
-        return data
-
-    def _meet(self) -> None:
-        """Take the channel of a process and hear whether the program compiles."""
-        if self._is_refused:
-            raise ProgramEndedError("does not compile")
-        if not self._is_first:
-            self._report("r")
-        self._is_first = False
-        message, self._channel = channels.receive_with_descriptor(self._caller)
-        if self._channel < 0:
-            raise ProgramEndedError(message.decode())
-        line = self.line()
-        if not line.startswith(b'["c"'):
-            self._is_refused = True
-            self._report(line.decode())
-            self._bury()
-
-    def _bury(self) -> NoReturn:
-        """The process has ended, or is about to: the caller says why."""
-        os.close(self._channel)
-        self._channel = -1
-        self._buffer.clear()
-        self._is_slow = False
-        message, _ = channels.receive_with_descriptor(self._caller)
-        raise ProgramEndedError("does not compile" if self._is_refused else message.decode())
-
-    def _report_slow(self) -> None:
-        if not self._is_slow:
-            self._is_slow = True
-            self._report("s")
-
-    def _report(self, line: str) -> None:
-        channels.write(self._caller.fileno(), line)
 
 
 class Asker:
-    """Puts questions to the student's process."""
+    """Sends questions to the student's process and reads the answers."""
 
-    def __init__(self, student: Student) -> None:
+    def __init__(self, student: StudentConnection) -> None:
         self._student = student
         self._exceptions: dict[str, type] = {}
         self.calls = 0  # since the program was loaded
@@ -133,13 +37,13 @@ class Asker:
         """The answer's value. Raises what the student's code raised, or ProgramEndedError."""
         self.calls += 1
         try:
-            self._student.tell(question)
+            self._student.send(question)
             while True:
-                answer = json.loads(self._student.line())
+                answer = json.loads(self._student.receive())
                 if answer[0] != "i":
                     break
                 # The program calls input(); a test may have replaced it by something of its own.
-                self._student.tell(self._input(answer[1]))
+                self._student.send(self._input(answer[1]))
         except ProgramEndedError:
             self.processes += 1
             raise
@@ -276,7 +180,7 @@ def _delegate(name: str) -> Any:
 
 
 def _compare(name: str) -> Any:
-    """Among the program's own objects only: comparing with a plain value is not the program's business."""
+    """Between the program's own objects only: its methods must not decide about plain values."""
     return lambda self, other: _operate(self, name, other) if type(other) is Remote else NotImplemented
 
 
@@ -316,14 +220,14 @@ def _update(before: Any, after: Any) -> None:
 
 
 class Program(types.ModuleType):
-    """The student's program as a module, whatever the tests call it; loaded when first asked for a name."""
+    """The student's program as a module, under any name; loaded when a test first uses a name of it."""
 
     def __init__(self, name: str, asker: Asker) -> None:
         super().__init__(name)
         self.__dict__["_asker"] = asker
 
     def _load(self) -> None:
-        """Have the program loaded: its functions are then known, its data until something is called."""
+        """Load the program: its functions are then known, its data until something is called."""
         asker = self.__dict__["_asker"]
         loaded = {name: asker.decode(data) for name, data in asker.ask('["load"]')[0]}
         for name, value in loaded.items():
@@ -363,7 +267,7 @@ def serve(channel: int, seccomp: "confinement.SeccompFilter | None") -> None:
     form, tests, modules, names, memory_bytes, cpu_s, max_score = marshal.loads(channels.receive(channel))
     confinement.limit_program(memory_bytes, cpu_s)
     sys.stdin = io.StringIO("")
-    asker = Asker(Student(caller))
+    asker = Asker(StudentConnection(caller))
     sys.modules.update(dict.fromkeys(modules, Program("program", asker)))
     code = marshal.loads(tests)
     if form == "falcon":

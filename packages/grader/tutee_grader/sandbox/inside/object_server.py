@@ -1,4 +1,4 @@
-"""The student's process under a judge: it answers questions about one program, one at a time.
+"""The student's process of a program that a judge grades: it answers questions about the program's objects.
 
 Questions: ["load"] ["name", n] ["set", n, value] ["call", object, arguments, options] ["op",
 operation, object, arguments] ["script", stdin] ["compiles"]. Answers: ["r", ...], ["e", type, message,
@@ -51,8 +51,8 @@ OPERATIONS: dict[str, Any] = (
 )
 
 
-class Answering:
-    """Holds the program's objects that the judge knows of, numbered in the order in which it met them."""
+class ObjectServer:
+    """Holds the objects of the program that the judge refers to, numbered in the order of their first use."""
 
     def __init__(self, code: types.CodeType, output_bytes: int, channel: int) -> None:
         self._code = code

@@ -1,4 +1,10 @@
-"""One worker: a zygote in its sandbox, seen from the caller's side, and the children it forks."""
+"""One worker: a zygote in its sandbox, seen from the caller's side.
+
+What it does not protect from:
+- A hole in the kernel: the sandbox shares the caller's kernel.
+- Without bubblewrap, a scratch folder that grows beyond its limit until the pool looks (every 20 ms).
+- Other processes of the same user, which can read the scratch folder and end the zygote.
+"""
 
 import array
 import contextlib
@@ -8,7 +14,6 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -18,13 +23,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tutee_grader.errors import SandboxError, UnavailableError
-from tutee_grader.inside.zygote_messages import CHUNK_BYTES, REAPED, frame
 
 INSIDE = Path(__file__).parent / "inside"
 SCRATCH_BYTES = 16 << 20
 START_TIMEOUT_S = 20.0
 REPLY_TIMEOUT_S = 20.0
-READY = 2  # children forked ahead: one at work, one waiting
+READY = 2  # children forked in advance: one at work, one waiting
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONUTF8": "1",
@@ -38,7 +42,7 @@ Role = Literal["student", "judge"]
 
 
 class Worker:
-    """Starts a zygote by executing a fresh small interpreter, never by forking this process, however large.
+    """Starts a zygote: executes a fresh, small interpreter and never forks this process, which may be large.
 
     `bubblewrap` is the program's path, or None to do without; `core` the one core to run on, or None for any.
     """
@@ -100,8 +104,8 @@ class Worker:
             inner.close()
         self.ready.append(outer)
 
-    def settle(self) -> None:
-        """Wait until every command has been obeyed."""
+    def wait_until_idle(self) -> None:
+        """Wait until the zygote has carried out every command."""
         self.control.send(b"P")
         _, descriptors, _, _ = socket.recv_fds(self.control, 16, 1)
         for descriptor in descriptors:
@@ -128,15 +132,12 @@ class Worker:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def scratch_is_full(self) -> bool:
-        """Whether the scratch folder outgrew its limit.
-
-        (In bubblewrap, its file system has a limited size.)
-        """
+        """Whether the scratch folder is over its limit; in bubblewrap, the file system itself is limited."""
         return self.scratch is not None and _size(self.scratch.path) > SCRATCH_BYTES
 
 
 class ScratchFolder:
-    """A folder for one worker, locked while its caller lives; those of killed callers are swept."""
+    """A folder for one worker, locked while its caller lives; a new one removes those of killed callers."""
 
     PREFIX = "tutee-scratch-"
     STALE_S = 60.0  # a younger one may be about to be locked
@@ -161,6 +162,7 @@ class ScratchFolder:
                     os.close(lock)
 
     def remove(self) -> None:
+        """Delete the folder."""
         os.close(self._lock)
         with contextlib.suppress(OSError):
             shutil.rmtree(self.path)
@@ -194,107 +196,3 @@ def _size(folder: str) -> int:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
     return total
-
-
-class Child:
-    """The oldest child of a worker, at work on what it is sent."""
-
-    def __init__(self, worker: Worker, request: bytes) -> None:
-        self.worker = worker
-        self.channel = worker.ready.popleft()
-        self.buffer = bytearray()
-        self.killed = False
-        self._pid: int | None = None
-        self.began = time.monotonic()
-        if not self.tell(request):  # no student code has run in it yet
-            raise SandboxError("a sandbox process is gone")
-
-    def tell(self, message: bytes) -> bool:
-        """Send one framed message; whether it could be sent."""
-        self.channel.settimeout(REPLY_TIMEOUT_S)
-        try:
-            self.channel.sendall(frame(message))
-        except OSError:
-            return False
-        self.channel.setblocking(False)
-        return True
-
-    def lend(self, other: "Child", patience_s: float) -> bool:
-        """Let `other` speak with it alone from here on; it hears of every wait longer than `patience_s`."""
-        patience = struct.pack("ll", *divmod(int(patience_s * 1_000_000), 1_000_000))
-        self.channel.setblocking(True)
-        self.channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
-        self.channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [self.channel.fileno()]))]
-        try:
-            other.channel.sendmsg([frame(b"")], rights)
-        except OSError:
-            return False
-        return True
-
-    def hear(self, most: int) -> list[bytes]:
-        """The whole lines that have come, up to `most` bytes in one go; never waits."""
-        buffer = self.buffer
-        while len(buffer) <= most:
-            try:
-                data = self.channel.recv(CHUNK_BYTES)
-            except OSError:  # nothing there, or the other end was reset
-                break
-            if not data:
-                break
-            buffer += data
-        *lines, rest = bytes(buffer).split(b"\n")
-        buffer[:] = rest
-        return lines
-
-    def starved_s(self) -> float:
-        """Seconds that it was ready to run and no core was free: not its fault, so not counted."""
-        try:
-            return int(Path(f"/proc/{self._process()}/schedstat").read_text().split()[1]) / 1e9
-        except (OSError, IndexError, ValueError):
-            return 0.0
-
-    def kill(self) -> None:
-        """End it now; its channel hangs up."""
-        if not self.killed:
-            self.killed = True
-            with contextlib.suppress(ProcessLookupError):
-                if self._process() > 0:
-                    os.kill(self._process(), signal.SIGKILL)
-
-    def finish(self) -> tuple[int, float, bool]:
-        """Kill and reap it: wait status, CPU seconds, and whether it left the worker clean."""
-        self.release()
-        return self.reaped()
-
-    def release(self) -> None:
-        """Have it killed and reaped; nothing more is heard of it."""
-        self.channel.close()
-        self.worker.order(b"R")
-
-    def reaped(self) -> tuple[int, float, bool]:
-        """What `finish` returns, once it has been released."""
-        try:
-            reply = self.worker.control.recv(64)
-        except OSError as error:
-            raise SandboxError(f"a sandbox process does not answer: {error}") from error
-        if not reply.startswith(b"R"):
-            raise SandboxError("a sandbox process is gone")
-        status, cpu_s, is_clean = REAPED.unpack(reply[1:])
-        return status, cpu_s, is_clean
-
-    def _process(self) -> int:
-        """Its process id on this side, not the one in its own namespace; -1 when it has ended."""
-        if self._pid is None:
-            try:
-                self.worker.control.send(b"P")
-                _, descriptors, _, _ = socket.recv_fds(self.worker.control, 16, 1)
-                descriptor = descriptors[0]
-            except (OSError, IndexError) as error:
-                raise SandboxError(f"a sandbox process is gone: {error}") from error
-            try:
-                text = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
-                self._pid = int(text.split("Pid:")[1].split()[0])
-            finally:
-                os.close(descriptor)
-        return self._pid

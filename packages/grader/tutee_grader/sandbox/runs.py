@@ -1,30 +1,35 @@
-"""One program of the forms calls, asserts and stdio under way: its processes, its answers, its verdict."""
+"""The run of one program whose tests are inputs: its processes, its answers, its verdict."""
 
-import ast
 import marshal
 import math
 import select
 import time
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
-from tutee_grader import judgement
-from tutee_grader.assignment import Assignment, CallTest, ClauseTest, ScriptTest
-from tutee_grader.inside.zygote_messages import MAX_ANSWER_BYTES
+from tutee_grader.forms import scoring
+from tutee_grader.sandbox.child import Child
+from tutee_grader.sandbox.inside.zygote_messages import MAX_ANSWER_BYTES
+from tutee_grader.sandbox.worker import Role, Worker
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
-from tutee_grader.worker import Child, Role, Worker
+
+if TYPE_CHECKING:
+    from tutee_grader.assignment import Assignment
+    from tutee_grader.forms.scoring import InputTest, Mode
 
 STARVED_FACTOR = 10  # on a busy machine, a program may take this many times its limit of wall time
-SHORT_S = 0.1  # too short to ask how much of it was spent waiting for a core
+SHORT_S = 0.1  # too short to ask the kernel how much of it was a wait for a core
 INTERPRETER_BYTES = 96 << 20  # address space of the interpreter itself
 
 
 class Workers(Protocol):
-    """Where a run gets its processes from."""
+    """The workers that a run takes its processes from."""
 
-    def worker(self, role: Role) -> Worker: ...
+    def worker(self, role: Role) -> Worker:
+        """The worker of this role, started if need be."""
 
-    def replace(self, role: Role) -> None: ...
+    def replace(self, role: Role) -> None:
+        """End a worker that is not clean."""
 
 
 class Budget:
@@ -60,10 +65,12 @@ class Budget:
 
 
 class Run:
-    """A program whose tests are inputs for the student's process and a comparison here."""
+    """A program whose tests are inputs for the student's process and comparisons on this side."""
 
-    def __init__(self, assignment: Assignment, source: str) -> None:
+    def __init__(self, assignment: "Assignment", source: str) -> None:
         self.assignment = assignment
+        self.tests = cast("tuple[InputTest, ...]", assignment.tests)
+        self.mode = self.tests[0].mode
         self.source = source
         self.results: list[TestResult] = []
         self.budget = Budget(assignment.limits.seconds)
@@ -78,16 +85,15 @@ class Run:
     _child: Child
 
     def begin(self, workers: Workers, poll: select.epoll) -> list[int]:
-        """Send the program to a student's process; the descriptors to wait for."""
+        """Send the program to a student's process; the descriptors to wait for. Raises SandboxError."""
         self._workers = workers
         self._poll = poll
         return self._start()
 
     def _start(self) -> list[int]:
-        form = "stdio" if self.assignment.form == "stdio" else "calls"
         prompts = not self.assignment.leniency.hide_prompts
         inputs = _inputs(self.assignment, len(self.results))
-        request = student_request(form, self.assignment, self.source, self.budget, prompts, inputs)
+        request = student_request(self.mode, self.assignment, self.source, self.budget, prompts, inputs)
         self._loaded = False
         self._killed_for = None
         self._child = Child(self._workers.worker("student"), request)
@@ -97,13 +103,13 @@ class Run:
         return [self._child.channel.fileno()]
 
     def event(self, descriptor: int, flags: int) -> list[int] | None:
-        """The process hung up. The descriptors of its successor, or None when the program is through."""
+        """The process hung up: the descriptors of its successor, or None when the program is done."""
         child = self._child
-        lines = child.hear(MAX_ANSWER_BYTES)
+        lines = child.recv_lines(MAX_ANSWER_BYTES)
         self._poll.unregister(descriptor)
         self.budget.spend(child)
         child.release()
-        self._take_all(lines)  # judged here while the worker tidies up
+        self._process(lines)  # judged here while the worker cleans up
         status, cpu_s, is_clean = child.reaped()
         self.cpu_s += cpu_s
         if not is_clean:
@@ -113,11 +119,11 @@ class Run:
         return None if self._over or self.budget.is_spent else self._start()
 
     def abandon(self) -> None:
-        """The sandbox failed under it."""
+        """Close the channel after a failure of the sandbox."""
         self._child.channel.close()
 
-    def look(self, now: float) -> list[int]:
-        """Take in what there is, and end the process when it is over a limit; the descriptors to wait for."""
+    def check(self, now: float) -> list[int]:
+        """Read what is there and end the process when it is over a limit; the descriptors to wait for."""
         if self._read():
             self._test_began = now
         if len(self._child.buffer) > MAX_ANSWER_BYTES or self._child.worker.scratch_is_full():
@@ -127,14 +133,13 @@ class Run:
         return [self._child.channel.fileno()]
 
     def verdict(self) -> Verdict:
-        """What came of it."""
-        tests = self.assignment.tests
+        """The verdict, once `event` has returned None."""
         if self._refused:
-            results = judgement.not_run(tests, self._refused)
+            results = scoring.not_run(self.tests, self._refused)
             return Verdict(0.0, Status.DOES_NOT_COMPILE, results, self.budget.spent_s, self.cpu_s)
-        rest = tests[len(self.results) :]
+        rest = self.tests[len(self.results) :]
         results = (*self.results, *(TestResult(test.name, Outcome.NOT_RUN) for test in rest))
-        grade = judgement.grade(self.assignment, results)
+        grade = scoring.grade(self.tests, results)
         return Verdict(grade, Status.COMPILES, results, self.budget.spent_s, self.cpu_s)
 
     def _kill(self, reason: Outcome) -> None:
@@ -142,70 +147,70 @@ class Run:
         self._child.kill()
 
     def _read(self) -> bool:
-        """Take in the lines that have come; whether that settled a test."""
+        """Process the lines that are there; whether that finished a test."""
         before = len(self.results), self._loaded
-        self._take_all(self._child.hear(MAX_ANSWER_BYTES))
+        self._process(self._child.recv_lines(MAX_ANSWER_BYTES))
         return (len(self.results), self._loaded) != before
 
-    def _take_all(self, lines: list[bytes]) -> None:
+    def _process(self, lines: list[bytes]) -> None:
         for line in lines:
-            if self._over or not self._take(line):
+            if self._over or not self._process_line(line):
                 break
 
-    def _take(self, line: bytes) -> bool:
-        """Enter one line of the student's process; False where it is not one that can stand there."""
-        message = judgement.parse(line)
+    def _process_line(self, line: bytes) -> bool:
+        """Process one line of the student's process; False where no such line can come now."""
+        message = scoring.parse(line)
         if message is None:
             return False
         tag = message[0]
         if not self._compiled:
             if tag == "n":
-                self._refused = judgement.refusal(message)
+                self._refused = scoring.refusal(message)
                 self._over = True
             self._compiled = tag == "c"
             return tag in ("n", "c")
-        if len(self.results) == len(self.assignment.tests):
+        if len(self.results) == len(self.tests):
             self._over = True
             return False
-        test = self.assignment.tests[len(self.results)]
+        test = self.tests[len(self.results)]
         if tag == "x":
-            error = judgement.error_message(message[1:])
+            error = scoring.error_message(message[1:])
             if error is None:
                 return False
-            self.results.append(judgement.raised(test, *error, subject="your program"))
+            self.results.append(scoring.raised(test, *error, subject="your program"))
             self._over = True
         elif tag == "l":
             self._loaded = True
-        elif tag != "c":  # which a successor process says again
-            result = judgement.judge(self.assignment, test, message)
+        elif tag != "c":  # which a successor process writes again
+            result = scoring.judge(test, message, self.assignment.leniency)
             if result is None:
                 return False
             self.results.append(result)
-            self._over = len(self.results) == len(self.assignment.tests)
+            self._over = len(self.results) == len(self.tests)
         return True
 
     def _ended_early(self, status: int) -> None:
-        """The process is gone before its last word: what that means for the test it was at."""
+        """The process ended before its last answer: that is the result of the test it was at."""
         if not self._compiled:
             self._refused = "it is too large or too deeply nested"
             self._over = True
             return
-        outcome = self._killed_for or judgement.outcome_of(status)
+        outcome = self._killed_for or scoring.outcome_of(status)
         self.budget.hangs += outcome is Outcome.TIMEOUT
-        test = self.assignment.tests[len(self.results)]
-        while_loading = self.assignment.form != "stdio" and not self._loaded
-        self.results.append(judgement.ended(test, outcome, "your program" if while_loading else None))
-        self._over = while_loading or len(self.results) == len(self.assignment.tests)
+        test = self.tests[len(self.results)]
+        while_loading = self.mode == "calls" and not self._loaded
+        self.results.append(scoring.ended(test, outcome, "your program" if while_loading else None))
+        self._over = while_loading or len(self.results) == len(self.tests)
 
 
 def student_request(
-    form: str, assignment: Assignment, source: str, budget: Budget, prompts: bool, inputs: bytes
+    mode: "Mode", assignment: "Assignment", source: str, budget: Budget, prompts: bool, inputs: bytes
 ) -> bytes:
-    """What a student's process is sent: a program, its limits, and what it is to be run on."""
+    """The request to a student's process: a program, its limits and its inputs."""
     limits = assignment.limits
     return marshal.dumps(
         (
-            form,
+            mode,
             source,
             INTERPRETER_BYTES + (limits.memory_mb << 20),
             math.ceil(budget.left_s) + 1,
@@ -217,25 +222,7 @@ def student_request(
 
 
 @lru_cache(maxsize=256)
-def _inputs(assignment: Assignment, first: int) -> bytes:
-    """The inputs of the tests from `first` on, as the student's process wants them; no expected value."""
-    tests: list[object] = []
-    for test in assignment.tests[first:]:
-        if isinstance(test, ScriptTest):
-            tests.append(test.stdin.encode("utf-8", "replace"))
-        elif isinstance(test, CallTest):
-            tests.append([_code(test.call)])
-        elif isinstance(test, ClauseTest):
-            tests.append([_code(call) for call in test.clause.calls])
-    return marshal.dumps(tests)
-
-
-def _code(call: str) -> tuple[object, object]:
-    """A call as code objects: its leading statements, if it has any, and the expression that is its value."""
-    tree = ast.parse(call)
-    last = tree.body[-1]
-    assert isinstance(last, ast.Expr)
-    expression = compile(ast.Expression(last.value), "<test>", "eval", dont_inherit=True)
-    if len(tree.body) == 1:
-        return None, expression
-    return compile(ast.Module(tree.body[:-1], []), "<test>", "exec", dont_inherit=True), expression
+def _inputs(assignment: "Assignment", first: int) -> bytes:
+    """The inputs of the tests from `first` on, for the student's process."""
+    tests = cast("tuple[InputTest, ...]", assignment.tests)
+    return marshal.dumps([test.inputs() for test in tests[first:]])
