@@ -1,76 +1,27 @@
-"""What hands in the next program: an artificial student, or the baseline that changes nothing."""
+"""A language model, loaded with the library transformers, that plays a student."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from tutee_grader import Level
+from tutee_evaluator.engines import Completion
 from tutee_grader.errors import InputError, UnavailableError
 from tutee_serializer.card import StudentCard
-from tutee_serializer.dialogs.formats import TurnError, read_turn, write_turn
-from tutee_serializer.dialogs.truncation import truncate
+from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.formats import TurnError, read_turn
+from tutee_serializer.dialogs.tokens import TokenCounter
 
 if TYPE_CHECKING:
     import torch
-
-Message = dict[str, str]  # role, content
-
-
-@dataclass(frozen=True)
-class Situation:
-    """Where a student stands: what was said so far, ending with a user's turn, and their last program."""
-
-    messages: Sequence[Message]
-    previous: str | None
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What came of a situation: the turn as it was written, and the program in it or why there is none."""
-
-    content: str
-    program: str | None
-    reason: str | None = None
-
-
-class Engine(Protocol):
-    """Whatever can be rolled out. `feedback` is the level of feedback it is to be shown."""
-
-    format: str
-    feedback: Level
-
-    def next_programs(self, situations: Sequence[Situation]) -> list[Attempt]:
-        """One attempt per situation, in the same order."""
-        ...
-
-
-class Copy:
-    """The baseline that hands in the last program again. A student who has learnt something beats it."""
-
-    def __init__(self, format: str, feedback: Level) -> None:
-        self.format = format
-        self.feedback = feedback
-
-    def next_programs(self, situations: Sequence[Situation]) -> list[Attempt]:
-        attempts = []
-        for situation in situations:
-            if situation.previous is None:
-                attempts.append(Attempt("", None, "no program before this one to hand in again"))
-            else:
-                content = write_turn(self.format, situation.previous, situation.previous)
-                attempts.append(Attempt(content, situation.previous))
-        return attempts
 
 
 class Student:
     """A language model that plays a student.
 
-    `temperature` 0 takes the likeliest token each time; above 0 tokens are drawn, from `seed` on.
+    `temperature` 0 takes the likeliest token each time; above 0, tokens are drawn with `seed`. `batch`
+    is the number of dialogs continued at once.
     """
 
     def __init__(
@@ -95,22 +46,16 @@ class Student:
         self.batch = batch
         self.progress = progress
         self._random = torch.Generator(device=model.device).manual_seed(seed)
-        # What the chat template puts around each turn, and before the one to be written.
-        turns = [{"role": role, "content": "x"} for role in ("system", "user", "assistant", "user")]
-        rendered = tokenizer.apply_chat_template(turns, tokenize=False)
-        opened = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        self._markup = math.ceil((self._tokens(rendered) - 4 * self._tokens("x")) / 4)
-        self._opening = self._tokens(opened) - self._tokens(rendered)
-        self._count = lru_cache(maxsize=65536)(lambda text: self._tokens(text) + self._markup)
+        self._count = TokenCounter(tokenizer, roles=("system", "user", "assistant", "user"))
 
     @classmethod
     def load(cls, folder: Path | str, device: str | None = None, **settings: Any) -> "Student":
         """The student in `folder`: an adapter with its base, or a base alone.
 
-        An adapter is merged into its base where the base is not quantised, which spares two small
-        products per layer and token. `device` is CUDA where there is one. `settings` are those of the
-        constructor. Raises InputError where `folder` holds no student, and
-        UnavailableError where its model cannot be loaded.
+        An adapter is merged into its base unless the base is quantised, which saves two small products
+        per layer and token. `device` defaults to CUDA where there is a GPU. `settings` are those of the
+        constructor. Raises InputError where `folder` holds no student, and UnavailableError where its
+        model cannot be loaded.
         """
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -134,58 +79,59 @@ class Student:
                     model = model.merge_and_unload()
         except (OSError, torch.cuda.OutOfMemoryError) as error:
             raise UnavailableError(
-                f"{folder}: the model (base {base}) cannot be loaded: {error}; train it again, or see "
-                "that the base is there and the memory suffices"
+                f"{folder}: the model (base {base}) cannot be loaded: {error}; train it again, or check "
+                "that the base is there and the memory is large enough"
             ) from error
         model.eval()
         return cls(model, tokenizer, card, **settings)
 
-    def prompt(self, messages: Sequence[Message]) -> str:
-        """The text after which the student's next turn begins.
+    def prompt(self, dialog: Dialog) -> str:
+        """The text after which the model writes the student's next turn.
 
-        The oldest turns are left out until the prompt and a longest answer fit `card.max_length`.
+        The oldest turns are left out until the prompt and the longest possible turn fit `card.max_length`.
         """
-        budget = self.card.max_length - self.card.max_new_tokens - self._opening
-        kept = truncate(list(messages), budget, self._count)
+        budget = self.card.max_length - self.card.max_new_tokens - self._count.opening
+        kept = dialog.truncated(budget, self._count)
         return self.tokenizer.apply_chat_template(kept, tokenize=False, add_generation_prompt=True)
 
-    def next_programs(self, situations: Sequence[Situation]) -> list[Attempt]:
-        texts = self.write([self.prompt(situation.messages) for situation in situations])
-        attempts = []
-        for situation, text in zip(situations, texts, strict=True):
-            attempts.append(self._read(situation, text))
-        return attempts
+    def complete(self, dialogs: Sequence[Dialog]) -> list[Completion]:
+        prompts = [self._encode(self.prompt(dialog)) for dialog in dialogs]
+        return [
+            self._read(dialog, text, len(prompt))
+            for dialog, prompt, text in zip(dialogs, prompts, self._write(prompts), strict=True)
+        ]
 
-    def write(self, prompts: Sequence[str]) -> list[str | None]:
-        """The turn after each prompt, in the same order; None where it did not end in time."""
-        encoded = [self._encode(prompt) for prompt in prompts]
-        longest_first = sorted(range(len(encoded)), key=lambda row: -len(encoded[row]))
-        texts: list[str | None] = [None] * len(encoded)
+    def _read(self, dialog: Dialog, text: str | None, prompt_tokens: int) -> Completion:
+        if text is None:
+            reason = f"no end of turn within {self.card.max_new_tokens} tokens"
+            return Completion("", None, reason, prompt_tokens)
+        completion_tokens = self._count.length(text)
+        try:
+            program = read_turn(self.format, dialog.previous, text)
+        except TurnError as error:
+            return Completion(text, None, str(error), prompt_tokens, completion_tokens)
+        return Completion(text, program, None, prompt_tokens, completion_tokens)
+
+    def _write(self, prompts: list[list[int]]) -> list[str | None]:
+        """The turn after each prompt, in the same order; None where it does not end in time."""
+        longest_first = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
+        texts: list[str | None] = [None] * len(prompts)
         with tqdm(
-            total=len(encoded), desc=f"{self.card.method} writes", unit="turn", leave=False,
+            total=len(prompts), desc=f"{self.card.method} writes", unit="turn", leave=False,
             disable=None if self.progress else True,
         ) as bar:  # fmt: skip
-            for start in range(0, len(encoded), self.batch):
+            for start in range(0, len(prompts), self.batch):
                 rows = longest_first[start : start + self.batch]
-                for row, tokens in zip(rows, self._generate([encoded[row] for row in rows]), strict=True):
+                for row, tokens in zip(rows, self._generate([prompts[row] for row in rows]), strict=True):
                     if tokens is not None:
                         texts[row] = self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
                 bar.update(len(rows))
         return texts
 
-    def _read(self, situation: Situation, text: str | None) -> Attempt:
-        if text is None:
-            return Attempt("", None, f"no end of turn within {self.card.max_new_tokens} tokens")
-        try:
-            return Attempt(text, read_turn(self.format, situation.previous, text))
-        except TurnError as error:
-            return Attempt(text, None, str(error))
-
     def _generate(self, prompts: list[list[int]]) -> list[list[int] | None]:
         """The tokens after each prompt up to the end of turn; None where that does not come in time.
 
-        A row that has ended leaves the batch at once, so that the longest answer is written alone
-        rather than beside padding.
+        A row that has ended leaves the batch at once, so that no time is spent on padding.
         """
         import torch
         from transformers import DynamicCache
@@ -234,15 +180,12 @@ class Student:
         chances = torch.softmax(logits.float() / self.temperature, dim=-1)
         return torch.multinomial(chances, 1, generator=self._random)[:, 0]
 
-    def _tokens(self, text: str) -> int:
-        return len(self._encode(text))
-
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def _base(folder: Path, card: StudentCard) -> str:
-    """Where the weights below `folder`'s own lie: a folder, or a name on the hub."""
+    """The base model's weights for `folder`: a folder, or a name on the hub."""
     if (folder / "config.json").exists():
         return str(folder)
     base = card.base_of(folder)
