@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from tutee_evaluator.metrics import LIKENESS, METRICS, REAL, ReportConfig, measure
+from tutee_evaluator.metrics import METRICS, ReportConfig, measure
+from tutee_evaluator.metrics.outcomes import REAL
+from tutee_evaluator.metrics.paper import SIMILARITY
 from tutee_evaluator.pairing import STEPS
 
 FEW = ReportConfig(resamples=50)
@@ -243,7 +245,7 @@ row = st.fixed_dictionaries(
 )
 
 
-def _without_likeness_of_nothing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _without_similarity_of_nothing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         entry
         if entry["grade"] is not None and entry["real_grade"] is not None
@@ -252,7 +254,7 @@ def _without_likeness_of_nothing(rows: list[dict[str, Any]]) -> list[dict[str, A
     ]
 
 
-rows = st.lists(row, min_size=1, max_size=20).map(_without_likeness_of_nothing)
+rows = st.lists(row, min_size=1, max_size=20).map(_without_similarity_of_nothing)
 
 
 @settings(deadline=None, max_examples=40)
@@ -263,7 +265,7 @@ def test_values_are_within_bounds_and_intervals_hold_them(rows: list[dict[str, A
     assert metrics.schema == METRICS
     known = metrics.drop_nulls("value")
     assert (known["low"] <= known["value"]).all() and (known["value"] <= known["high"]).all()
-    shares = known.filter(pl.col("metric").is_in(["coverage", *LIKENESS, "outcome_distance", "solved"]))
+    shares = known.filter(pl.col("metric").is_in(["coverage", *SIMILARITY, "outcome_distance", "solved"]))
     assert shares["low"].min() is None or (shares["low"].min() >= 0 and shares["high"].max() <= 1 + 1e-9)
 
 
