@@ -15,7 +15,7 @@ FEW = ReportConfig(resamples=50)
 
 
 def steps_of(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """STEPS, with what a test does not speak of filled in, and what follows from grades worked out."""
+    """STEPS, with defaults for columns that a test leaves out and columns that follow from grades."""
     full = []
     for row in rows:
         row = {
@@ -131,7 +131,7 @@ def test_degradation_is_the_mean_change_from_step_1() -> None:
     assert value(metrics, "codebleu_degradation") == 0
 
 
-def test_skill_is_how_much_of_what_copy_lacks_is_made_good() -> None:
+def test_skill_is_the_share_of_copys_deficit_that_is_removed() -> None:
     metrics = measure(
         steps_of(
             [
@@ -178,7 +178,7 @@ def test_outcomes_are_compared_with_the_students_own() -> None:
     assert value(metrics, "outcome_distance") == pytest.approx((0 + 0.25 + 0.5 + 0.25) / 2)
 
 
-def test_what_is_solved_stays_solved() -> None:
+def test_a_solved_start_stays_solved() -> None:
     metrics = measure(
         steps_of(
             [
@@ -195,9 +195,9 @@ def test_what_is_solved_stays_solved() -> None:
     assert [value(metrics, "solved", REAL, f"step={step}") for step in (1, 2)] == [0.5, 1.0]
 
 
-def test_the_interval_is_that_of_drawing_students_anew() -> None:
+def test_the_interval_is_that_of_resampling_students() -> None:
     # Two students, values 0 and 1, one step each: a resample has 0, 1/2 or 1 with chances 1/4, 1/2, 1/4. Ten
-    # steps more of the first weigh their student, and draw nothing anew.
+    # more steps of the first give the student more weight, and no more draws.
     rows = [{"student": "ada", "start": start, "grade": 0.0, "real_grade": 100.0} for start in range(2, 13)]
     rows.append({"student": "ben", "grade": 100.0, "real_grade": 100.0})
 
