@@ -152,6 +152,13 @@ def test_a_name_of_a_baseline_loads_it_and_any_other_name_a_student(
     assert load_engine(COPY, tmp_path, table.filter(pl.col("feedback") == "none")).feedback == "none"
 
 
+def test_a_name_that_is_no_baseline_needs_a_folder_with_a_student(
+    dialogs_of: DialogsOf, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"student\.json: missing"):
+        load_engine("icl", tmp_path / "icl", dialogs_of())
+
+
 def test_a_baseline_without_dialogs_is_refused(dialogs_of: DialogsOf, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to roll out"):
         load_engine(COPY, tmp_path, dialogs_of().clear())
