@@ -24,7 +24,7 @@ def doctor(
     import shutil
 
     from tutee_grader.grader import REQUIRED
-    from tutee_grader.sandbox.doctor import check_sandbox, protections, show
+    from tutee_grader.doctor import check_sandbox, protections, show
 
     free = shutil.disk_usage(".").free / 1e9
     print(f"python      {platform.python_version()} on {platform.platform()}")

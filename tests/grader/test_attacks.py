@@ -6,7 +6,7 @@ import pytest
 
 from tutee_grader import Grader
 from tutee_grader.sandbox.attacks import ATTACKS, Attack
-from tutee_grader.sandbox.doctor import Decoys, lay_decoys, run_attack, show
+from tutee_grader.doctor import Decoys, lay_decoys, run_attack, show
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ def dublin() -> Course:
     except CourseError as error:
         if "does not exist" not in str(error):
             raise
-        pytest.skip(f"the data of Dublin is not on this machine: {error}")
+        pytest.skip(f"the Dublin data (figshare 12610958) is not on this machine: {error}")
 
 
 def test_dublin_is_read_through_nothing_but_its_course_file(dublin: Course, tmp_path: Path) -> None:

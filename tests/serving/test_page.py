@@ -104,7 +104,7 @@ class Browser:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     if executable is None:
-        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
+        pytest.skip("Chromium is not installed: apt-get install chromium")
     browser = Browser(executable, tmp_path_factory.mktemp("browser"))
     yield browser
     browser.close()
