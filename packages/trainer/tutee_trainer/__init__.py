@@ -1,1 +1,1 @@
-"""Trains artificial students: base, SFT, preference pairs, DPO, DAPO."""
+"""Trains artificial students: dialogs in, a base model and adapters out."""

@@ -1,39 +1,21 @@
-"""Adapters: how a model gets one, how it is widened, and the folder it is kept in."""
+"""Adapters: adding one to a model, loading and widening one, and the folder that holds one."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tutee_grader import Level
+from tutee_grader.feedback import Level
 from tutee_serializer.card import StudentCard
-from tutee_trainer.preset import Lora, Preset
+from tutee_trainer.preset import AdapterConfig, Preset
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What a stage of training took in and made. `loss` is the mean of the last tenth of the steps."""
-
-    folder: Path
-    examples: int
-    steps: int
-    tokens: int
-    loss: float
-    seconds: float
-    note: str = ""
-
-    def __str__(self) -> str:
-        line = f"{self.examples:,} examples -> {self.folder}, {self.steps} steps, {self.tokens:,} tokens"
-        return f"{line}, loss {self.loss:.3f}{', ' + self.note if self.note else ''}, {self.seconds:.0f} s"
-
-
-def new_adapter(model: PreTrainedModel, lora: Lora, seed: int) -> PeftModel:
+def new_adapter(model: PreTrainedModel, lora: AdapterConfig, seed: int) -> PeftModel:
     """`model` with a fresh LoRA adapter named `default`, which changes nothing yet."""
     import torch
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
@@ -75,12 +57,12 @@ def load_adapter(
     ratio = (narrow.lora_alpha / narrow.r) / (wide.lora_alpha / wide.r)
     fresh = {name: value.clone() for name, value in widened.state_dict().items() if "lora_" in name}
     for name, value in load_peft_weights(str(folder), device="cpu").items():
-        place = name.replace(".weight", ".default.weight")
+        target = name.replace(".weight", ".default.weight")
         with torch.no_grad():
             if "lora_A" in name:
-                fresh[place][: narrow.r] = value
+                fresh[target][: narrow.r] = value
             else:
-                fresh[place].zero_()[:, : narrow.r] = value * ratio
+                fresh[target].zero_()[:, : narrow.r] = value * ratio
     widened.load_state_dict(fresh, strict=False)
     return widened
 
@@ -89,21 +71,19 @@ def save_adapter(
     folder: Path,
     model: PeftModel,
     tokenizer: PreTrainedTokenizerBase,
-    preset: Preset,
-    course: str,
-    method: str,
-    feedback: Level,
+    card: StudentCard,
     training: dict[str, Any],
 ) -> None:
     """Writes PEFT's files, the tokenizer, student.json and training.json into `folder`."""
     model.save_pretrained(folder, selected_adapters=["default"])
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     tokenizer.save_pretrained(folder)
-    student_card(preset, course, method, feedback, "../base").save(folder)
+    card.save(folder)
     (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
 
 
 def student_card(preset: Preset, course: str, method: str, feedback: Level, base: str) -> StudentCard:
+    """The card of a student that this preset trains; `base` as the card names it."""
     dialog = preset.dialog
     return StudentCard(
         method=method,

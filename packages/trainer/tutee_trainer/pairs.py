@@ -1,18 +1,18 @@
-"""Preference pairs: what the student did next, against what they did only later."""
+"""Preference pairs: the student's next submission against one that came only later."""
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
-from flows.places import Places
 from tutee_grader.config import Section
 from tutee_grader.errors import InputError
 from tutee_grader.files import write_table
+from tutee_serializer.dialogs.dialog import Dialog, Turn, read_dialogs
 from tutee_serializer.dialogs.formats import write_turn
 from tutee_serializer.dialogs.trees import normalise
-from tutee_trainer.conversations import Conversation, Turn, read_dialogs
 from tutee_trainer.preset import Preset
 
 PAIRS = pl.Schema(
@@ -41,7 +41,7 @@ class PairsConfig(Section):
     seed: int = 0
 
 
-def make_pairs(dialogs: Sequence[Conversation], config: PairsConfig) -> pl.DataFrame:
+def make_pairs(dialogs: Sequence[Dialog], config: PairsConfig) -> pl.DataFrame:
     """PAIRS of the dialogs: chosen is the real next submission (Koutcheme et al., arXiv 2604.10720).
 
     Steps are counted from the last submission of the prompt: the chosen is one step later, `next` two, and
@@ -71,17 +71,17 @@ def make_pairs(dialogs: Sequence[Conversation], config: PairsConfig) -> pl.DataF
     return pl.DataFrame(rows, schema=PAIRS)
 
 
-def write_pairs(config: PairsConfig, preset: Preset, places: Places) -> tuple[int, int]:
-    """Writes pairs.parquet from the training students' dialogs; returns the numbers of dialogs and pairs."""
-    dialogs = read_dialogs(places.dialogs, preset.dialog.format, preset.dialog.feedback, "train")
-    pairs = make_pairs(dialogs, config)
-    if pairs.is_empty():
+def write_pairs(config: PairsConfig, preset: Preset, dialogs: Path, pairs: Path) -> tuple[int, int]:
+    """Writes table `pairs` from the training students in table `dialogs`; returns the rows of each."""
+    rows = read_dialogs(dialogs, preset.dialog.format, preset.dialog.feedback, "train")
+    table = make_pairs(rows, config)
+    if table.is_empty():
         raise InputError(
-            f"{places.dialogs}: not one pair by strategy {config.strategy}; choose another under "
-            "pairs.strategy in params.yaml, or bring longer trajectories"
+            f"{dialogs}: not one pair by strategy {config.strategy}; choose another under pairs.strategy in "
+            "params.yaml, or bring longer trajectories"
         )
-    write_table(pairs, places.pairs)
-    return len(dialogs), pairs.height
+    write_table(table, pairs)
+    return len(rows), table.height
 
 
 def _rejected(chosen: Turn, later: list[Turn], strategy: str, chance: random.Random) -> Turn | None:

@@ -1,13 +1,19 @@
-"""A preset: which model is trained, and how. The one place that says what a preset may hold."""
+"""A preset: which model is trained, and how. The one place that says what a preset may hold.
 
+The sections of the training methods come from their table (`tutee_trainer.methods`).
+"""
+
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, create_model, model_validator
 
 from tutee_grader.config import Section, describe_errors
 from tutee_grader.errors import InputError
+from tutee_trainer.methods import load_methods
 
 FOLDER = Path("presets")
 
@@ -32,7 +38,7 @@ class TinyModel(Section):
     mlp_size: Count
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> "TinyModel":
+    def _heads_divide(self) -> Self:
         if self.heads % self.kv_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
         return self
@@ -45,37 +51,14 @@ class PretrainedModel(Section):
     quantization: Literal["nf4", "none"] = "nf4"
 
 
-class Tokenizer(Section):
+class TokenizerConfig(Section):
     """The byte-level BPE tokenizer of a tiny model; `vocabulary` counts its tokens, markers included."""
 
     vocabulary: Annotated[int, Field(ge=300)]
 
 
-class Base(Section):
-    """How the tiny base is trained, whole. `tokens` and `batch_tokens` count padded tokens.
-
-    `practice` is the share of synthetic dialogs, `renamed` that of dialogs with other variable names,
-    `no_feedback` that of real dialogs without the grader's words. `prompt_weight` is the weight in the
-    loss of a token that the student does not write; the student's own weigh 1.
-    """
-
-    tokens: Count
-    batch_tokens: Count
-    learning_rate: Rate
-    embedding_learning_rate: Rate
-    warmup: Annotated[float, Field(gt=0, le=1)] = 0.05
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    prompt_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    practice: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    renamed: Share = 0.3
-    no_feedback: Share = 0.2
-    evaluations: Count = 6
-    patience: Count = 2
-    seed: int = 0
-
-
-class Lora(Section):
-    """A LoRA adapter: its rank, its scale times the rank, dropout, and the layers it sits on."""
+class AdapterConfig(Section):
+    """A LoRA adapter: its rank, alpha (its scale times the rank), dropout, and the layers that have one."""
 
     rank: Count
     alpha: Count
@@ -83,64 +66,8 @@ class Lora(Section):
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-class Stage(Section):
-    """What every adapter's training has in common.
-
-    `batch` counts examples (dialogs, pairs, completions) per optimizer step, `micro_batch` those that are
-    on the device at once. `steps` caps the optimizer steps below what `epochs` asks for.
-    """
-
-    learning_rate: Rate
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: Share = 0.1
-    epochs: Rate = 1.0
-    steps: Count | None = None
-    batch: Count = 16
-    micro_batch: Count = 1
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _batch_divides(self) -> "Stage":
-        if self.batch % self.micro_batch:
-            raise ValueError(f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})")
-        return self
-
-
-class Sft(Stage):
-    """SFT and PARA: loss on the student's turns only."""
-
-
-class Dpo(Stage):
-    """DPO from the SFT adapter, widened to a larger rank where `rank` and `alpha` say so."""
-
-    beta: Rate = 0.5
-    rank: Count | None = None
-    alpha: Count | None = None
-
-
-class Dapo(Stage):
-    """DAPO from the SFT adapter: `samples` completions a prompt, rewarded by the grader.
-
-    `max_prompt` caps a prompt's tokens; the oldest turns go first. `candidates` prompts are tried ahead, and
-    those kept whose samples earn different rewards (None: all prompts, untried).
-    """
-
-    samples: Annotated[int, Field(ge=2)] = 4
-    temperature: Rate = 1.0
-    epsilon: Rate = 0.2
-    epsilon_high: Rate = 0.28
-    max_prompt: Count
-    candidates: Count | None = None
-
-    @model_validator(mode="after")
-    def _samples_divide(self) -> "Dapo":
-        if self.batch % self.samples:
-            raise ValueError(f"batch ({self.batch}) must be a multiple of samples ({self.samples})")
-        return self
-
-
-class Dialog(Section):
-    """How the student is spoken to. `max_length` and `max_new_tokens` count tokens."""
+class DialogConfig(Section):
+    """The dialogs that a student trains on. `max_length` and `max_new_tokens` count tokens."""
 
     format: Literal["code", "dual", "edits"]
     feedback: Literal["summary", "full"] = "summary"
@@ -148,7 +75,7 @@ class Dialog(Section):
     max_new_tokens: Count
 
     @model_validator(mode="after")
-    def _room_for_a_prompt(self) -> "Dialog":
+    def _prompt_fits(self) -> Self:
         if self.max_new_tokens >= self.max_length:
             raise ValueError(
                 f"max_new_tokens ({self.max_new_tokens}) leaves no room for a prompt in max_length "
@@ -157,41 +84,64 @@ class Dialog(Section):
         return self
 
 
+class MethodConfig(Section):
+    """The section of a preset that configures a method of training."""
+
+    def check_dialog(self, dialog: DialogConfig) -> None:
+        """Raises ValueError where the section does not fit the lengths of `dialog`."""
+
+
 def _kind(model: Any) -> str:
-    held = model if isinstance(model, dict) else {}
-    return "_pretrained" if "pretrained" in held or isinstance(model, PretrainedModel) else "_tiny"
+    keys = model if isinstance(model, dict) else {}
+    return "_pretrained" if "pretrained" in keys or isinstance(model, PretrainedModel) else "_tiny"
+
+
+C = TypeVar("C", bound=MethodConfig)
 
 
 class Preset(Section):
-    """One file of presets/, parsed. `base` and `tokenizer` belong to a tiny model only."""
+    """One file of presets/, parsed: these sections, and one for each method (`methods`).
+
+    The sections `base` and `tokenizer` belong to a tiny model only. `parse` and `load` make presets.
+    """
 
     name: str
     model: Annotated[
         Annotated[TinyModel, Tag("_tiny")] | Annotated[PretrainedModel, Tag("_pretrained")],
         Discriminator(_kind),
     ]
-    tokenizer: Tokenizer | None = None
-    base: Base | None = None
-    lora: Lora
-    sft: Sft
-    dpo: Dpo
-    dapo: Dapo
-    dialog: Dialog
+    tokenizer: TokenizerConfig | None = None
+    lora: AdapterConfig
+    dialog: DialogConfig
+
+    @property
+    def methods(self) -> Mapping[str, MethodConfig]:
+        """The sections of the methods, by name."""
+        return {name: section for name, section in self if isinstance(section, MethodConfig)}
+
+    def section(self, name: str, kind: type[C]) -> C:
+        """The section that configures a method; raises InputError where this preset leaves it out."""
+        section = self.methods.get(name)
+        if not isinstance(section, kind):
+            raise InputError(f"preset {self.name}: section {name} is missing; add it to train this method")
+        return section
 
     @model_validator(mode="after")
-    def _sections_fit_the_model(self) -> "Preset":
+    def _sections_fit_each_other(self) -> Self:
         tiny = isinstance(self.model, TinyModel)
-        for section in ("tokenizer", "base"):
-            if tiny and getattr(self, section) is None:
-                raise ValueError(f"section {section} is missing: a model with random weights needs it")
-            if not tiny and getattr(self, section) is not None:
-                raise ValueError(f"section {section} has no use: a pretrained model brings its own")
-        room = self.dialog.max_length - self.dialog.max_new_tokens
-        if self.dapo.max_prompt > room:
-            raise ValueError(
-                f"dapo.max_prompt ({self.dapo.max_prompt}) exceeds max_length - max_new_tokens ({room})"
-            )
+        for name, section in (("tokenizer", self.tokenizer), ("base", self.methods.get("base"))):
+            if tiny and section is None:
+                raise ValueError(f"section {name} is missing: a model with random weights needs it")
+            if not tiny and section is not None:
+                raise ValueError(f"section {name} has no use: a pretrained model brings its own")
+        for section in self.methods.values():
+            section.check_dialog(self.dialog)
         return self
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "Preset":
+        """The preset with this name and these sections; raises ValidationError with every problem."""
+        return _with_methods().model_validate(values)
 
     @classmethod
     def load(cls, preset: str | Path, folder: Path = FOLDER) -> "Preset":
@@ -203,9 +153,9 @@ class Preset(Section):
         try:
             text = path.read_text(encoding="utf-8")
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            there = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or f"none in {folder}/"
+            names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or f"none in {folder}/"
             raise PresetError(
-                f"preset {str(preset)!r}: there is no {path}; presets there are: {there}"
+                f"preset {str(preset)!r}: there is no {path}; presets there are: {names}"
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise PresetError(f"{path}: cannot be read ({error})") from error
@@ -218,6 +168,16 @@ class Preset(Section):
         if "name" in values:
             raise PresetError(f"{path}: name: the file's own name is the preset's; remove this key")
         try:
-            return cls(name=path.stem, **values)
+            return cls.parse({"name": path.stem, **values})
         except ValidationError as error:
             raise PresetError("\n".join(f"{path}: {problem}" for problem in describe_errors(error))) from None
+
+
+@cache
+def _with_methods() -> type[Preset]:
+    """`Preset` with a field for the section of each method."""
+    fields: dict[str, Any] = {
+        method.section: (method.config | None, None) if method.optional else (method.config, ...)
+        for method in load_methods().values()
+    }
+    return create_model("Preset", __base__=Preset, **fields)

@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tutee_grader import Assignment, Grader
+from tutee_grader.assignment import Assignment
+from tutee_grader.grader import Grader
 from tutee_serializer.dialogs.formats import TurnError, read_turn
 from tutee_serializer.dialogs.trees import normalise
 
 SAME_TREE, SAME_GRADE, OTHER, NOT_COMPILING, UNREADABLE = 2.0, 1.0, 0.0, -0.5, -1.0
 FLOOR = -0.75
 OVERLONG = 0.5  # weight of the penalty of an overlong turn
-OVERLONG_SHARE = 0.25  # the last part of the room for a turn, over which that penalty grows from 0 to 1
+OVERLONG_SHARE = 0.25  # the last part of max_new_tokens, over which that penalty grows from 0 to 1
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ def rewards(
     assignments: Mapping[str, Assignment],
     grader: Grader,
     format: str,
-    room: int,
+    max_new_tokens: int,
 ) -> list[float]:
     """One reward per written turn, graded in one batch (Koutcheme et al., arXiv 2604.10720).
 
     2 for the real submission's normalised tree, 1 for its grade, 0 for neither, -0.5 where the program does
     not compile, -1 for a turn without a program; less half of the soft overlong penalty (DAPO, arXiv
-    2503.14476: 0 up to three quarters of `room`, 1 at `room` tokens); never below -0.75.
+    2503.14476: 0 up to three quarters of `max_new_tokens`, 1 at all of them); never below -0.75.
     """
     programs: list[str | None] = []
     for content, target in zip(contents, targets, strict=True):
@@ -50,7 +51,7 @@ def rewards(
     for row, verdict in zip(readable, verdicts, strict=True):
         values[row] = _compare(programs[row] or "", verdict.grade, targets[row])
     return [
-        max(FLOOR, value - OVERLONG * _overlong(length, room))
+        max(FLOOR, value - OVERLONG * _overlong(length, max_new_tokens))
         for value, length in zip(values, lengths, strict=True)
     ]
 
@@ -64,6 +65,6 @@ def _compare(program: str, grade: float, target: Target) -> float:
     return SAME_GRADE if abs(grade - target.grade) < 1e-6 else OTHER
 
 
-def _overlong(length: int, room: int) -> float:
-    free = room * (1 - OVERLONG_SHARE)
-    return min(1.0, max(0.0, (length - free) / (room - free)))
+def _overlong(length: int, max_new_tokens: int) -> float:
+    free = max_new_tokens * (1 - OVERLONG_SHARE)
+    return min(1.0, max(0.0, (length - free) / (max_new_tokens - free)))

@@ -15,7 +15,7 @@ class Muon(torch.optim.Optimizer):
 
     `torch.optim.Muon` does the same matrix by matrix in bfloat16. Here matrices of one shape go through the
     iteration together, in float32: 0.05 s a step instead of 0.12 s for the tiny preset, a third of the whole
-    step (one core; `tests/trainer/test_muon.py` holds the two together).
+    step (one core). `tests/trainer/test_muon.py` compares the two.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class Muon(torch.optim.Optimizer):
                 shapes[matrix.shape].append(matrix)
             for shape, matrices in shapes.items():
                 gradients = torch.stack([matrix.grad for matrix in matrices])
-                held = self.state[matrices[0]].setdefault("momentum", torch.zeros_like(gradients))
-                held.lerp_(gradients, 1 - group["momentum"])
-                updates = orthogonal(gradients.lerp_(held, group["momentum"]))
+                momentum = self.state[matrices[0]].setdefault("momentum", torch.zeros_like(gradients))
+                momentum.lerp_(gradients, 1 - group["momentum"])
+                updates = orthogonal(gradients.lerp_(momentum, group["momentum"]))
                 size = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
                 for matrix, update in zip(matrices, updates, strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-size)

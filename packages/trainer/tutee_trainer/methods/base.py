@@ -1,0 +1,84 @@
+"""The base model: a tiny one trained whole from random weights, or a card that names a pretrained one."""
+
+import json
+import time
+from typing import Annotated
+
+from pydantic import Field
+
+from tutee_grader.files import atomic_dir
+from tutee_trainer.adapters import student_card
+from tutee_trainer.methods import Method
+from tutee_trainer.model import check_pretrained
+from tutee_trainer.preset import Count, MethodConfig, PretrainedModel, Rate, Share
+from tutee_trainer.training import Trained, TrainingJob, silence_libraries
+
+
+class BaseConfig(MethodConfig):
+    """Section `base`, of a tiny model. `tokens` and `batch_tokens` count padded tokens.
+
+    `renamed` is the share of dialogs with other variable names, `no_feedback` that of dialogs without the
+    grader's feedback. `prompt_weight` is the weight in the loss of a token that the student does not write;
+    the student's own weigh 1. The validation loss is measured `evaluations` times, and training stops once
+    it has not fallen for `patience` of them.
+    """
+
+    tokens: Count
+    batch_tokens: Count
+    learning_rate: Rate
+    embedding_learning_rate: Rate
+    warmup: Annotated[float, Field(gt=0, le=1)] = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    prompt_weight: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    renamed: Share = 0.3
+    no_feedback: Share = 0.2
+    evaluations: Count = 6
+    patience: Count = 2
+    seed: int = 0
+
+
+def train(job: TrainingJob) -> Trained:
+    """Trains a tiny model on the training students' dialogs; the validation students say when to stop.
+
+    For a pretrained preset the folder holds only the card that names the model, after a check that this
+    machine can train it.
+    """
+    started = time.perf_counter()
+    preset = job.preset
+    if isinstance(preset.model, PretrainedModel):
+        name = preset.model.pretrained
+        check_pretrained(preset)
+        with atomic_dir(job.output) as folder:
+            student_card(preset, job.course, "base", preset.dialog.feedback, name).save(folder)
+        return Trained(job.output, 0, 0, 0, 0.0, time.perf_counter() - started, f"the card of {name}")
+    config = preset.section("base", BaseConfig)
+    silence_libraries()
+
+    from tutee_trainer.tiny.training import train_tiny
+
+    model, tokenizer, training = train_tiny(preset, config, job.data)
+    with atomic_dir(job.output) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
+        student_card(preset, job.course, "base", preset.dialog.feedback, ".").save(folder)
+    return Trained(
+        job.output,
+        training["dialogs"],
+        training["steps"],
+        training["tokens"],
+        training["validation_loss"],
+        time.perf_counter() - started,
+        f"{training['parameters']:,} parameters",
+    )
+
+
+METHOD = Method(
+    name="base",
+    start=None,
+    learns_from="dialogs",
+    section="base",
+    config=BaseConfig,
+    train=train,
+    optional=True,
+)
