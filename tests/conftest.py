@@ -19,7 +19,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     )
     if not reasons:
         return
-    total = reasons.total()
-    terminalreporter.section(f"{total} {'test was' if total == 1 else 'tests were'} skipped; to have them run")
+    terminalreporter.section(f"{reasons.total()} skipped, for want of what is named here")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count:>4}  {reason}")

@@ -18,13 +18,13 @@ class Bench(StrEnum):
 def doctor(
     sandbox: Annotated[bool, typer.Option("--sandbox", help="Run the attacks on the sandbox, too.")] = False,
 ) -> None:
-    """Reports what this machine offers; ends with 1 where the sandbox lacks something or an attack succeeds."""
+    """Reports what this machine offers; ends with 1 where the sandbox lacks something or fails."""
     import os
     import platform
     import shutil
 
-    from tutee_grader.grader import REQUIRED
     from tutee_grader.doctor import check_sandbox, protections, show
+    from tutee_grader.grader import REQUIRED
 
     free = shutil.disk_usage(".").free / 1e9
     print(f"python      {platform.python_version()} on {platform.platform()}")

@@ -176,8 +176,8 @@ def rollout(
     from flows.environment import disable_hub
     from flows.parameters import load, method_named
     from flows.places import Places
-    from tutee_evaluator.engines import load_engine
     from tutee_evaluator.engines.baselines import BASELINES
+    from tutee_evaluator.engines.loading import load_engine
     from tutee_evaluator.rollout import known_verdicts, roll_out
     from tutee_grader.files import read_table, write_table
     from tutee_grader.grader import Grader
@@ -194,7 +194,13 @@ def rollout(
         known = known_verdicts(submissions, read_table(places.verdicts, "grade"))
         config = setup.parameters.rollout
         engine = load_engine(
-            method, places.model(method), dialogs, config, setup.parameters.engine, progress=True
+            method,
+            places.model(method),
+            dialogs,
+            temperature=config.temperature,
+            seed=config.seed,
+            batch=setup.parameters.engine.batch,
+            progress=True,
         )
         with Grader(cache=places.verdict_cache) as grader:
             rollouts = roll_out(

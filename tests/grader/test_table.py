@@ -21,7 +21,9 @@ from tutee_grader import (
 from tutee_grader.assignment import Limits
 
 DUBLIN = Path(__file__).parents[3] / "shared" / "data" / "dublin"
-needs_dublin = pytest.mark.skipif(not DUBLIN.is_dir(), reason=f"the Dublin data (figshare 12610958) is not at {DUBLIN}")
+needs_dublin = pytest.mark.skipif(
+    not DUBLIN.is_dir(), reason=f"the Dublin data (figshare 12610958) is not at {DUBLIN}"
+)
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from typing import Any
 from tqdm import tqdm
 
 from tutee_grader.assignment import Assignment, Limits
+from tutee_grader.attacks import ATTACKS, Attack
 from tutee_grader.errors import UnavailableError
 from tutee_grader.feedback import feedback
 from tutee_grader.forms.calls import CallTest
 from tutee_grader.forms.instructor import FileTest
 from tutee_grader.forms.stdio import ScriptTest
 from tutee_grader.grader import Grader
-from tutee_grader.sandbox.attacks import ATTACKS, Attack
 from tutee_grader.verdict import Verdict
 
 ATTACK_SECONDS = 0.2  # for one test
