@@ -27,7 +27,7 @@ HELLO = "def greet(name):\n    return 'Hello, ' + name\n"
 SHOUT = "def greet(name):\n    return name + '<script>alert(1)</script>'\n"
 SILENT = "def greet(name):\n    print(name)\n"
 
-# Student -> assignment -> the programs they handed in.
+# Student -> assignment -> submitted programs.
 HELD_OUT = {
     "ada": {"double": [COLON, SQUARE, PLUS, RIGHT], "greet": [SILENT, SHOUT, HELLO]},
     "ben": {"double": [PLUS, FIXED, SQUARE], "greet": [SHOUT, HELLO]},

@@ -263,6 +263,7 @@ def test_values_are_within_bounds_and_intervals_hold_them(rows: list[dict[str, A
     metrics = measure(steps_of(rows), FEW)
 
     assert metrics.schema == METRICS
+    assert metrics.select("method", "metric", "stratum").is_unique().all()
     known = metrics.drop_nulls("value")
     assert (known["low"] <= known["value"]).all() and (known["value"] <= known["high"]).all()
     shares = known.filter(pl.col("metric").is_in(["coverage", *SIMILARITY, "outcome_distance", "solved"]))

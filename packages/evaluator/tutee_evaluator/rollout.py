@@ -113,8 +113,8 @@ def roll_out(
 def draw_starts(dialogs: pl.DataFrame, submissions: pl.DataFrame, config: RolloutConfig) -> pl.DataFrame:
     """The starts to roll out from: columns dialog_id, student, assignment, start, real.
 
-    Each start k = 2..N of a held-out trajectory of N submissions stands for the history before submission
-    k; `start` counts the dialog's turns from 1, and `real` lists the ids of the real submissions from
+    Each start k = 2..N of a held-out trajectory of N submissions is the history before submission k;
+    `start` counts the dialog's turns from 1, and `real` lists the ids of the real submissions from
     there on. The draw depends on the seed and the submissions, not on the format and feedback of the
     dialogs, so every method gets the same starts.
     """
