@@ -5,23 +5,27 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
-from flows.places import Places
 from tutee_grader import Assignment
+from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import feedback_turn, system_turn, task_turn, write_turn
 from tutee_serializer.schemas import DIALOGS
-from tutee_trainer.conversations import Conversation
+from tutee_trainer.methods import load_methods
+from tutee_trainer.pairs import PairsConfig, write_pairs
 from tutee_trainer.preset import Preset
+from tutee_trainer.training import Trained, TrainingJob
 
 TASKS = {
     "double": "Write a function double(n) that returns twice n.",
     "greet": "Write a function greet(name) that returns 'Hello ' and the name.",
 }
-PROGRAMS = {  # synthetic: what a student handed in, with its grade, in order
+PROGRAMS = {  # a synthetic student's submissions, with their grades, in order
     "double": [
         ("def double(n):\n    print(n + n)\n", 0.0),
         ("def double(n):\n    return n + 2\n", 50.0),
@@ -46,8 +50,8 @@ def messages_of(
     before: tuple[str, float] | None = None
     for program in programs:
         if before is not None:
-            said = f"Grade {before[1]:.0f}." if feedback != "none" else ""
-            messages.append({"role": "user", "content": feedback_turn(format, said, before[0])})
+            text = f"Grade {before[1]:.0f}." if feedback != "none" else ""
+            messages.append({"role": "user", "content": feedback_turn(format, text, before[0])})
         previous = before[0] if before is not None else None
         messages.append({"role": "assistant", "content": write_turn(format, previous, program[0])})
         before = program
@@ -55,16 +59,15 @@ def messages_of(
 
 
 @pytest.fixture(scope="session")
-def conversation() -> Callable[..., Conversation]:
-    """Makes a conversation of programs and grades."""
+def make_dialog() -> Callable[..., Dialog]:
+    """Makes a dialog of programs and grades."""
 
-    def make(
-        programs: list[tuple[str, float]], task: str = TASKS["double"], format: str = "edits"
-    ) -> Conversation:
-        return Conversation(
-            "synthetic",
+    def make(programs: list[tuple[str, float]], task: str = TASKS["double"], format: str = "edits") -> Dialog:
+        return Dialog(
             format,
-            tuple(messages_of(programs, task, "summary", format)),
+            "summary",
+            messages_of(programs, task, "summary", format),
+            "synthetic",
             tuple(grade for _, grade in programs),
             tuple(f"synthetic-{number}" for number in range(len(programs))),
         )
@@ -72,7 +75,8 @@ def conversation() -> Callable[..., Conversation]:
     return make
 
 
-def write_dialogs(places: Places, students: int = 6) -> None:
+def write_dialogs(path: Path, students: int = 6) -> None:
+    """Writes a table of dialogs; the first student is for validation, the others for training."""
     rows = []
     for number in range(students):
         for name, programs in PROGRAMS.items():
@@ -80,7 +84,7 @@ def write_dialogs(places: Places, students: int = 6) -> None:
                 rows.append(
                     {
                         "dialog_id": f"{number}-{name}",
-                        "course": places.course,
+                        "course": "synthetic",
                         "semester": "synthetic",
                         "student": f"student {number}",
                         "assignment": name,
@@ -95,8 +99,7 @@ def write_dialogs(places: Places, students: int = 6) -> None:
                         ],
                     }
                 )
-    places.data.mkdir(parents=True)
-    pl.DataFrame(rows, schema=DIALOGS).write_parquet(places.dialogs)
+    pl.DataFrame(rows, schema=DIALOGS).write_parquet(path)
 
 
 MICRO = {
@@ -111,7 +114,8 @@ MICRO = {
     },
     "lora": {"rank": 4, "alpha": 8},
     "sft": {"learning_rate": 1e-2, "steps": 2, "batch": 4, "micro_batch": 4},
-    "dpo": {"learning_rate": 1e-2, "steps": 2, "batch": 2, "micro_batch": 2, "rank": 8, "alpha": 16},
+    "dpo": {"learning_rate": 1e-2, "steps": 3, "batch": 2, "micro_batch": 2, "rank": 8, "alpha": 16},
+    "kto": {"learning_rate": 1e-2, "steps": 3, "batch": 4, "micro_batch": 4},
     "dapo": {
         "learning_rate": 1e-2, "steps": 1, "batch": 8, "micro_batch": 8, "samples": 4, "max_prompt": 200,
         "candidates": 2,
@@ -122,28 +126,42 @@ MICRO = {
 
 @pytest.fixture(scope="session")
 def preset() -> Preset:
-    return Preset.model_validate(MICRO)
+    return Preset.parse(MICRO)
 
 
 @pytest.fixture(scope="session")
-def based(tmp_path_factory: pytest.TempPathFactory, preset: Preset) -> Places:
-    """A synthetic course whose base is trained."""
-    from tutee_trainer.base import train_base
+def train(preset: Preset) -> Callable[..., Trained]:
+    """Trains one method in a folder that holds dialogs.parquet, pairs.parquet and the models."""
 
-    places = Places("synthetic", tmp_path_factory.mktemp("course"))
-    write_dialogs(places)
-    train_base(preset, places)
-    return places
+    def run(folder: Path, name: str, **inputs: Any) -> Trained:
+        method = load_methods()[name]
+        job = TrainingJob(
+            preset=preset,
+            course="synthetic",
+            output=folder / name,
+            base=folder / "base",
+            start=folder / (method.start or "base"),
+            data=folder / f"{method.learns_from}.parquet",
+        )
+        return method.train(replace(job, **inputs))
+
+    return run
 
 
 @pytest.fixture(scope="session")
-def tuned(based: Places, preset: Preset) -> Places:
-    """The same course with SFT and pairs."""
-    from tutee_trainer.pairs import PairsConfig, write_pairs
-    from tutee_trainer.sft import train_sft
+def based(tmp_path_factory: pytest.TempPathFactory, train: Callable[..., Trained]) -> Path:
+    """A folder with dialogs and a trained base."""
+    folder = tmp_path_factory.mktemp("course")
+    write_dialogs(folder / "dialogs.parquet")
+    train(folder, "base")
+    return folder
 
-    train_sft(preset, based)
-    write_pairs(PairsConfig(), preset, based)
+
+@pytest.fixture(scope="session")
+def tuned(based: Path, preset: Preset, train: Callable[..., Trained]) -> Path:
+    """The same folder with SFT and pairs."""
+    train(based, "sft")
+    write_pairs(PairsConfig(), preset, based / "dialogs.parquet", based / "pairs.parquet")
     return based
 
 
@@ -164,7 +182,7 @@ def write_assignments() -> Callable[[Path], dict[str, Assignment]]:
         made = {}
         for name, task in TASKS.items():
             place = folder / name
-            place.mkdir()
+            place.mkdir(parents=True)
             (place / "task.md").write_text(task)
             (place / "solution.py").write_text(PROGRAMS[name][-1][0])
             one, first, two, second = calls[name]

@@ -1,4 +1,4 @@
-"""What a preset may hold, and what is said when it does not."""
+"""What a preset may hold, and the errors where it does not."""
 
 import copy
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from tutee_grader.errors import UnavailableError
-from tutee_trainer.arguments import resolve
 from tutee_trainer.preset import Preset, PresetError
+from tutee_trainer.training import resolve
 
 QWEN = ("qwen3-4b", "qwen3-8b")
 
@@ -38,7 +38,7 @@ def test_a_preset_that_is_not_there_names_those_that_are(repository: Path) -> No
         assert name in str(raised.value)
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path, tiny: dict[str, Any]) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path, tiny: dict[str, Any]) -> None:
     wrong = copy.deepcopy(tiny)
     wrong["sft"]["learning_rate"] = "fast"
     wrong["lora"]["ranks"] = 8
@@ -57,21 +57,47 @@ def test_all_problems_are_told_at_once(tmp_path: Path, tiny: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "value", "told"),
+    ("section", "key", "value", "problem"),
     [
         ("sft", "micro_batch", 5, "multiple of micro_batch"),
         ("dapo", "samples", 3, "multiple of samples"),
         ("dapo", "max_prompt", 100_000, "max_prompt"),
+        ("kto", "micro_batch", 1, "greater than or equal to 2"),
         ("model", "kv_heads", 4, "multiple of kv_heads"),
         ("dialog", "max_new_tokens", 4096, "no room"),
     ],
 )
 def test_numbers_that_do_not_fit_each_other(
-    tmp_path: Path, tiny: dict[str, Any], section: str, key: str, value: int, told: str
+    tmp_path: Path, tiny: dict[str, Any], section: str, key: str, value: int, problem: str
 ) -> None:
     tiny[section][key] = value
-    with pytest.raises(PresetError, match=told):
+    with pytest.raises(PresetError, match=problem):
         Preset.load(written(tmp_path, tiny))
+
+
+def test_a_section_that_no_method_owns_is_an_error_that_names_it(
+    tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    tiny["ppo"] = {"learning_rate": 1e-5}
+    with pytest.raises(PresetError, match="`ppo`: unknown key"):
+        Preset.load(written(tmp_path, tiny))
+
+
+@pytest.mark.parametrize("section", ["sft", "dpo", "dapo"])
+def test_a_section_that_is_not_optional_must_be_there(
+    tmp_path: Path, tiny: dict[str, Any], section: str
+) -> None:
+    del tiny[section]
+    with pytest.raises(PresetError, match=f"`{section}`: missing"):
+        Preset.load(written(tmp_path, tiny))
+
+
+def test_an_optional_section_may_be_left_out(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    assert "kto" in Preset.load(written(tmp_path, tiny)).methods
+    del tiny["kto"]
+    preset = Preset.load(written(tmp_path, tiny))
+    assert "kto" not in preset.methods
+    assert set(resolve(preset)) == {"sft", "dpo", "dapo"}
 
 
 @pytest.mark.parametrize("text", ["- 1\n", "model: [\n", "name: x\n", ""])
@@ -106,19 +132,19 @@ def test_the_large_presets_resolve_to_the_published_values(repository: Path, nam
     assert sft["per_device_train_batch_size"] * sft["gradient_accumulation_steps"] == 16
     assert (sft["max_length"], sft["assistant_only_loss"]) == (4096, True)
     assert (dpo["beta"], dpo["loss_type"], dpo["learning_rate"]) == (0.5, ["sigmoid"], 1e-5)
-    assert (preset.dpo.rank, preset.dpo.alpha, dpo["num_train_epochs"]) == (16, 32, 1)
+    assert (preset.methods["dpo"].rank, preset.methods["dpo"].alpha, dpo["num_train_epochs"]) == (16, 32, 1)
     assert (dapo["num_generations"], dapo["temperature"], dapo["learning_rate"]) == (4, 1.0, 1e-5)
     assert (dapo["epsilon"], dapo["epsilon_high"], dapo["beta"]) == (0.2, 0.28, 0)
     assert (dapo["loss_type"], dapo["scale_rewards"]) == ("dapo", "none")
     assert dapo["mask_truncated_completions"] is True
-    assert (preset.dapo.max_prompt, dapo["max_completion_length"]) == (3072, 1024)
+    assert (preset.methods["dapo"].max_prompt, dapo["max_completion_length"]) == (3072, 1024)
 
 
 def test_a_step_cap_is_below_what_the_epochs_ask_for(preset: Preset) -> None:
-    from tutee_trainer.arguments import sft_settings
+    from tutee_trainer.methods.sft import arguments
 
-    assert sft_settings(preset, 1000)["max_steps"] == preset.sft.steps
-    assert sft_settings(preset, 4)["max_steps"] == 1
+    assert arguments(preset, 1000)["max_steps"] == preset.methods["sft"].steps
+    assert arguments(preset, 4)["max_steps"] == 1
 
 
 def test_four_bits_are_refused_without_cuda(repository: Path) -> None:

@@ -1,23 +1,24 @@
-"""The tiny tokenizer and the chat template: what is a token, and where the loss stands."""
+"""The tiny tokenizer and the chat template: what is a token, and which tokens the loss is on."""
 
 from collections.abc import Callable
 
 import pytest
-import torch
-from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerBase
 
+from tutee_serializer.dialogs import tokens
+from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import markers
-from tutee_trainer.conversations import Conversation
-from tutee_trainer.initialisation import lay_induction
-from tutee_trainer.model import END, new_model, train_tokenizer
+from tutee_serializer.dialogs.tokens import TokenCounter
+from tutee_trainer.chat import END
 from tutee_trainer.preset import Preset
+from tutee_trainer.tiny.tokenizer import train_tokenizer
 
 PROGRAMS = [("def double(n):\n    print(n)\n", 0.0), ("def double(n):\n    return n * 2\n", 100.0)]
 
 
 @pytest.fixture(scope="module")
-def tokenizer(preset: Preset, conversation: Callable[..., Conversation]) -> PreTrainedTokenizerBase:
-    return train_tokenizer(preset, [message["content"] for message in conversation(PROGRAMS).messages])
+def tokenizer(preset: Preset, make_dialog: Callable[..., Dialog]) -> PreTrainedTokenizerBase:
+    return train_tokenizer(preset, [message["content"] for message in make_dialog(PROGRAMS).messages])
 
 
 def test_each_marker_is_one_token_that_survives_decoding(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -37,10 +38,10 @@ def test_any_text_comes_back_exactly(tokenizer: PreTrainedTokenizerBase, text: s
     assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
 
 
-def test_the_loss_stands_on_what_the_student_writes_and_the_end_mark(
-    tokenizer: PreTrainedTokenizerBase, conversation: Callable[..., Conversation]
+def test_the_loss_is_on_what_the_student_writes_and_the_end_mark(
+    tokenizer: PreTrainedTokenizerBase, make_dialog: Callable[..., Dialog]
 ) -> None:
-    messages = list(conversation(PROGRAMS).messages)
+    messages = make_dialog(PROGRAMS).messages
     encoded = tokenizer.apply_chat_template(
         messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
     )
@@ -55,9 +56,9 @@ def test_the_loss_stands_on_what_the_student_writes_and_the_end_mark(
 
 
 def test_a_generation_prompt_is_what_comes_before_the_students_turn(
-    tokenizer: PreTrainedTokenizerBase, conversation: Callable[..., Conversation]
+    tokenizer: PreTrainedTokenizerBase, make_dialog: Callable[..., Dialog]
 ) -> None:
-    messages = list(conversation(PROGRAMS).messages)
+    messages = make_dialog(PROGRAMS).messages
     whole = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
     prompt = tokenizer.apply_chat_template(
         messages[:-1], tokenize=True, add_generation_prompt=True, return_dict=False
@@ -68,39 +69,25 @@ def test_a_generation_prompt_is_what_comes_before_the_students_turn(
 
 @pytest.mark.parametrize("format", ["edits", "code", "dual"])
 def test_an_end_mark_in_a_program_does_not_end_a_turn(
-    tokenizer: PreTrainedTokenizerBase, conversation: Callable[..., Conversation], format: str
+    tokenizer: PreTrainedTokenizerBase, make_dialog: Callable[..., Dialog], format: str
 ) -> None:
     programs = [(f"print('{END}')\n<|im_start|>user\n", 0.0), (f"print('{END}', 1)\n", 0.0)]
-    messages = list(conversation(programs, format=format).messages)
+    messages = make_dialog(programs, format=format).messages
     ids = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
     assert ids.count(tokenizer.eos_token_id) == len(messages)
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == len(messages)
 
 
-@pytest.mark.parametrize("shape", [(128, 2, 2, 64), (128, 4, 2, 32), (192, 3, 3, 64)])
-def test_a_new_model_copies_what_it_saw_before(shape: tuple[int, int, int, int]) -> None:
-    """Random tokens, twice: after the second token of the repeat, the next is the one it saw."""
-    width, heads, kv_heads, size = shape
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=500, hidden_size=width, intermediate_size=64, num_hidden_layers=3,
-        num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=size, tie_word_embeddings=True,
-        max_position_embeddings=512, rope_parameters={"rope_type": "default", "rope_theta": 1e6},
-    )  # fmt: skip
-    model = Qwen3ForCausalLM(config).eval()
-    once = torch.randint(0, 500, (2, 100))
-
-    def copied() -> float:
-        with torch.inference_mode():
-            likeliest = model(input_ids=torch.cat([once, once], 1)).logits.argmax(-1)
-        return (likeliest[:, 101:-1] == once[:, 2:]).float().mean().item()
-
-    assert copied() < 0.1
-    assert lay_induction(model)
-    assert copied() > 0.95
-
-
-def test_a_model_too_small_to_copy_is_left_alone(preset: Preset, tokenizer: PreTrainedTokenizerBase) -> None:
-    model = new_model(preset, tokenizer)
-    assert not lay_induction(model)
-    assert model.model.layers[0].mlp.down_proj.weight.abs().sum() > 0
+def test_turns_counted_together_count_as_they_do_alone(
+    make_dialog: Callable[..., Dialog], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    dialog = make_dialog([("def f(n):\n    return n\n", 0.0), ("def f(n):\n    return  n + 1\n\n", 100.0)])
+    assert tokens._cuts_at_lines(tokenizer.backend_tokenizer)
+    count = TokenCounter(tokenizer, (message["content"] for message in dialog.messages))
+    markup = "<|im_start|>{}\n<|im_end|>\n"
+    for message in dialog.messages:
+        turn = f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n"
+        longer = len(tokenizer(markup.format("assistant")).input_ids) - len(
+            tokenizer(markup.format(message["role"])).input_ids
+        )
+        assert count(message["content"]) == len(tokenizer(turn).input_ids) + longer

@@ -1,0 +1,90 @@
+"""KTO: where it starts from, and which programs it calls desirable."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tutee_grader.errors import InputError
+from tutee_trainer.methods import load_methods
+from tutee_trainer.methods.kto import balance, unpair
+from tutee_trainer.pairs import PAIRS
+from tutee_trainer.preset import Preset
+from tutee_trainer.training import Trained
+
+PROMPT = [{"role": "system", "content": "a student"}, {"role": "user", "content": "a task"}]
+
+
+class Words:
+    """Counts words in place of tokens."""
+
+    def __call__(self, content: str) -> int:
+        return len(content.split())
+
+    def total(self, messages: list[dict[str, str]]) -> int:
+        return sum(self(message["content"]) for message in messages)
+
+
+def pair(dialog_id: str, turn: int, chosen: str, rejected: str) -> tuple:
+    return (dialog_id, turn, PROMPT, chosen, rejected, 50.0, 100.0, "grade")
+
+
+@pytest.fixture
+def pairs() -> pl.DataFrame:
+    """Two pairs of one turn, and one of another dialog whose rejected side is long."""
+    rows = [pair("a", 0, "x", "y"), pair("a", 0, "x", "z"), pair("b", 0, "x", "w " * 50)]
+    return pl.DataFrame(rows, schema=PAIRS, orient="row")
+
+
+def test_a_desirable_program_in_several_pairs_is_used_once(pairs: pl.DataFrame) -> None:
+    rows = list(unpair(pairs, 100, Words()))
+    desirable = [row["completion"][0]["content"] for row in rows if row["label"]]
+    undesirable = [row["completion"][0]["content"] for row in rows if not row["label"]]
+    assert desirable == ["x", "x"]  # one of each dialog
+    assert undesirable == ["y", "z", "w " * 50]
+    assert all(row["prompt"] == PROMPT for row in rows)
+
+
+def test_a_program_that_does_not_fit_is_left_out(pairs: pl.DataFrame) -> None:
+    rows = list(unpair(pairs, 20, Words()))
+    assert [row["completion"][0]["content"] for row in rows] == ["x", "x", "y", "z"]
+
+
+def test_both_sides_weigh_the_same() -> None:
+    rows = [{"label": label} for label in (True, True, False, False, False)]
+    assert balance(rows) * 2 == 3
+    assert balance(rows[:2]) == 1  # nothing to balance
+
+
+def test_policy_and_reference_agree_before_the_first_step(tuned: Path, train: Callable[..., Trained]) -> None:
+    """The reference is the SFT adapter; the bare base computes something else."""
+    train(tuned, "kto")
+    first, *_, last = json.loads((tuned / "kto" / "training.json").read_text())["history"]
+    for figure in ("kl", "rewards/chosen", "rewards/rejected"):
+        assert first[figure] == pytest.approx(0, abs=1e-6)
+    assert abs(last["rewards/chosen"]) > 1e-4  # later they part
+
+
+def test_it_changes_the_adapter_and_leaves_one(tuned: Path, train: Callable[..., Trained]) -> None:
+    train(tuned, "kto")
+    before, after = (load_file(tuned / name / "adapter_model.safetensors") for name in ("sft", "kto"))
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert not (tuned / "kto" / "ref").exists()
+
+
+def test_a_preset_without_its_section_is_told_to_add_it(
+    tuned: Path, preset: Preset, train: Callable[..., Trained]
+) -> None:
+    sections = preset.model_dump(exclude={"kto"})
+    with pytest.raises(InputError, match="section kto is missing"):
+        train(tuned, "kto", preset=Preset.parse(sections))
+
+
+def test_it_is_off_unless_a_preset_asks_for_it() -> None:
+    method = load_methods()["kto"]
+    assert (method.start, method.learns_from, method.optional) == ("sft", "pairs", True)
