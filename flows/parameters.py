@@ -20,7 +20,7 @@ from tutee_serializer.course import Course
 from tutee_serializer.dialogs.selection import SerializeConfig
 from tutee_serializer.errors import CourseError
 from tutee_serializer.ingest.ingest import IngestConfig
-from tutee_trainer.methods import Method, load_methods
+from tutee_trainer.method import Method, load_methods
 from tutee_trainer.pairs import PairsConfig
 from tutee_trainer.preset import FOLDER, Preset, PresetError
 

@@ -23,7 +23,7 @@ from tutee_grader.errors import InputError
 from tutee_grader.grader import Grader
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.serialize import serialize
-from tutee_trainer.methods import load_methods
+from tutee_trainer.method import load_methods
 
 GATE = "gate"
 

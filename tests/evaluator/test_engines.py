@@ -4,9 +4,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tutee_evaluator.engines.baselines import COPY, Copy
+from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.engines.loading import load_engine
 from tutee_evaluator.engines.transformers import Student
+from tutee_evaluator.schemas import COPY
 from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.dialog import Dialog

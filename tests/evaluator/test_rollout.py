@@ -9,7 +9,8 @@ import pytest
 
 from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.engines.loading import load_engine
-from tutee_evaluator.rollout import ROLLOUTS, RolloutConfig, draw_starts, known_verdicts, roll_out
+from tutee_evaluator.rollout import RolloutConfig, draw_starts, known_verdicts, roll_out
+from tutee_evaluator.schemas import ROLLOUTS
 from tutee_grader import Assignment, Grader, Verdict
 from tutee_grader.errors import InputError
 from tutee_grader.verdict import Status

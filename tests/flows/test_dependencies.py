@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from flows.places import Places
-from tutee_trainer.methods import load_methods
+from tutee_trainer.method import load_methods
 
 REPOSITORY = Path(__file__).parents[2]
 COURSE = "small"

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from tutee_evaluator.rollout import Outcome
+from tutee_evaluator.schemas import Outcome
 from tutee_evaluator.similarity import compare
 from tutee_grader.errors import InputError
 

@@ -7,21 +7,23 @@ grader's feedback on its own program, and goes on.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from tqdm import tqdm
 
 from tutee_evaluator.engines import Engine
-from tutee_grader.assignment import Assignment
+from tutee_evaluator.schemas import ROLLOUTS, Outcome, StopReason
 from tutee_grader.config import Section
 from tutee_grader.errors import InputError
 from tutee_grader.feedback import feedback
-from tutee_grader.grader import Grader
-from tutee_grader.verdict import VERDICT_COLUMNS, Verdict
+from tutee_grader.verdict import Verdict
 from tutee_serializer.dialogs.dialog import Dialog
+
+if TYPE_CHECKING:
+    from tutee_grader.assignment import Assignment
+    from tutee_grader.grader import Grader
 
 
 class RolloutConfig(Section):
@@ -44,47 +46,13 @@ class RolloutConfig(Section):
         return self
 
 
-class Outcome(StrEnum):
-    """The result of a step of a rollout."""
-
-    PROGRAM = "program"  # a program, which was graded
-    UNREADABLE = "unreadable"  # a turn without a program; `status` gives the reason
-    ENDED = "ended"  # the rollout was over, and the real student went on
-
-
-class StopReason(StrEnum):
-    """Why a rollout ended."""
-
-    SOLVED = "solved"  # the program got grade 100
-    UNREADABLE = "unreadable"  # a turn held no program
-    STEPS = "steps"  # the last step was reached
-
-
-# One row per step at which the rollout or the real student submitted something. `submission_id` is the
-# real submission of that step. `status` is the grader's, or the reason why a turn could not be read.
-_COLUMNS: dict[str, Any] = {
-    "method": pl.String,
-    "dialog_id": pl.String,
-    "start": pl.Int64,
-    "step": pl.Int64,
-    "sample": pl.Int64,
-    "code": pl.String,
-    "outcome": pl.String,
-    **VERDICT_COLUMNS,
-    "feedback": pl.String,
-    "submission_id": pl.String,
-    "stop_reason": pl.String,
-}
-ROLLOUTS = pl.Schema(_COLUMNS)
-
-
 def roll_out(
     method: str,
     engine: Engine,
     dialogs: pl.DataFrame,
     submissions: pl.DataFrame,
-    assignments: Mapping[str, Assignment],
-    grader: Grader,
+    assignments: "Mapping[str, Assignment]",
+    grader: "Grader",
     config: RolloutConfig,
     *,
     known: Mapping[tuple[str, str], Verdict] | None = None,
@@ -156,7 +124,7 @@ class Rollout:
     """
 
     dialog_id: str
-    assignment: Assignment
+    assignment: "Assignment"
     start: int
     sample: int
     real: list[str]
@@ -202,7 +170,7 @@ def _start(
     engine: Engine,
     dialogs: pl.DataFrame,
     submissions: pl.DataFrame,
-    assignments: Mapping[str, Assignment],
+    assignments: "Mapping[str, Assignment]",
     config: RolloutConfig,
 ) -> list[Rollout]:
     """The rollouts before their first step, in the order of the starts."""
@@ -239,7 +207,7 @@ def _start(
 def _advance(
     rollouts: Sequence[Rollout],
     engine: Engine,
-    grader: Grader,
+    grader: "Grader",
     verdicts: dict[tuple[str, str], Verdict],
     last: bool,
 ) -> None:

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from tutee_evaluator.engines import Completion, Engine
+from tutee_evaluator.schemas import COPY
 from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import write_turn
-
-COPY = "copy"
 
 
 class Copy:

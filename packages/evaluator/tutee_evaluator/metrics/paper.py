@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import polars as pl
 
-from tutee_evaluator.engines.baselines import COPY
 from tutee_evaluator.metrics.bootstrap import Estimate, Sums, divide
 from tutee_evaluator.metrics.strata import BOTH, OVERALL, REAL_STEP, STEP
+from tutee_evaluator.schemas import COPY
 
 SIMILARITY = ("grade_proximity", "codebleu", "codebleu_corrected")
 SKILL = "_skill"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tutee_evaluator.engines.baselines import COPY
 from tutee_evaluator.metrics.outcomes import SHARE
 from tutee_evaluator.metrics.strata import ASSIGNMENT, CHANGED, OVERALL, STEP
 from tutee_evaluator.pairing import NONE, SOLVED, SOME, UNREADABLE
+from tutee_evaluator.schemas import COPY
 
 
 @dataclass(frozen=True)

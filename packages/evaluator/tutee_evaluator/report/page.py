@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tutee_evaluator.engines.baselines import COPY
 from tutee_evaluator.metrics import ReportConfig
 from tutee_evaluator.metrics.outcomes import REAL, SHARE
 from tutee_evaluator.metrics.paper import SKILL
 from tutee_evaluator.metrics.strata import ASSIGNMENT, CHANGED, OVERALL, STEP
 from tutee_evaluator.report.examples import examples
 from tutee_evaluator.report.figures import Figures
+from tutee_evaluator.schemas import COPY
 from tutee_grader.files import atomic_file
 
 if TYPE_CHECKING:
