@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from flows.places import Places
+from tutee_evaluator.engines.baselines import BASELINES
 from tutee_trainer.method import load_methods
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,6 +29,7 @@ CACHES = {"verdict_cache", "partitions", "key"}
 SPEED_ONLY = {"grade", "engine"}
 OPTIONAL = {"demographics"}  # written only where the course file asks for it
 PRESET = "presets/${preset}.yaml"
+STARTED_BY_PATH = {"inside"}  # the scripts of the sandbox
 
 
 def stages() -> Iterator[tuple[str, str | None, dict]]:
@@ -80,7 +82,7 @@ def modules_of(function: ast.FunctionDef, arguments: list[str]) -> set[str]:
 
 
 def files_of(modules: set[str]) -> set[Path]:
-    """The files of modules, and files and folders beside them that they name and no import reaches."""
+    """The files of modules, and what lies beside them that they name and no import reaches."""
     files = set()
     for module in modules:
         file = file_of(module)
@@ -88,26 +90,23 @@ def files_of(modules: set[str]) -> set[Path]:
         files.add(file)
         source = (REPOSITORY / file).read_text()
         for beside in (REPOSITORY / file).parent.iterdir():
-            inner = [path for path in beside.rglob("*") if path.is_file()] if beside.is_dir() else [beside]
-            is_module = beside.suffix == ".py" or (
-                (beside / "__init__.py").exists() and beside.name != "inside"
-            )
-            if not is_module and f'"{beside.name}"' in source:
+            by_path = beside.name in STARTED_BY_PATH or (beside.is_file() and beside.suffix != ".py")
+            if by_path and f'"{beside.name}"' in source:
+                inner = beside.rglob("*") if beside.is_dir() else [beside]
                 files |= {path.relative_to(REPOSITORY) for path in inner if is_content(path)}
     return files
 
 
 def is_content(path: Path) -> bool:
     """Whether a file can change what a stage does: not a cache, a marker or a docstring alone."""
-    if "__pycache__" in path.parts or path.name == "py.typed":
+    if not path.is_file() or "__pycache__" in path.parts or path.name == "py.typed":
         return False
     return path.name != "__init__.py" or len(ast.parse(path.read_text()).body) > 1
 
 
 def cover(files: set[Path], folder: Path) -> set[str]:
     """The fewest folders and files that hold `files` and no other file of the packages."""
-    content = {p.relative_to(REPOSITORY) for p in (REPOSITORY / folder).rglob("*") if p.is_file()}
-    content = {path for path in content if is_content(REPOSITORY / path)}
+    content = {p.relative_to(REPOSITORY) for p in (REPOSITORY / folder).rglob("*") if is_content(p)}
     if not content & files:
         return set()
     if content <= files:
@@ -164,6 +163,10 @@ def data_of(function: ast.FunctionDef, arguments: list[str]) -> set[str]:
             # The course's assignments, read where it is loaded.
             case "setup", "course" if function.name != "pairs":
                 found.add(places.source)
+    if function.name == "rollout" and arguments[0] in BASELINES:  # which have neither model nor card
+        found -= {places.model(arguments[0]), places.rollout_card(arguments[0])}
+    elif function.name == "rollout":  # an adapter is loaded with its base
+        found.add(places.model("base"))
     inside = {path for path in found if places.source in path.parents}
     found = (found - inside) | ({places.source} if inside else set())
     if any(path.parent == places.rollouts for path in found) and function.name == "report":
