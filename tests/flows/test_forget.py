@@ -52,7 +52,7 @@ def students(number: int) -> tuple[str, str]:
 
 def traces(folder: Path, number: int) -> set[str]:
     """Files that hold a pseudonym of the students, or a program of theirs."""
-    key = load_key(Places("small", folder))
+    key = load_key(Places("small", folder).key)
     secrets = [*(pseudonym(student, key) for student in students(number)), f"by hand {number}"]
     found = set()
     for kept in KEPT:
