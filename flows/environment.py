@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tutee_grader.errors import UnavailableError
-
 if TYPE_CHECKING:
     from tutee_trainer.preset import Preset
 
@@ -79,6 +77,8 @@ def check_disk(root: Path = Path()) -> None:
 
     Called before a run has worked for minutes.
     """
+    from tutee_grader.errors import UnavailableError
+
     problems = []
     for name in WRITTEN_FOLDERS:
         folder = root / name
@@ -135,6 +135,8 @@ def exclusive_lock(file: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int, file: Path) -> None:
+    from tutee_grader.errors import UnavailableError
+
     # Processes of a killed retrain hold the lock for the moment they take to end.
     deadline = time.monotonic() + 2
     while True:

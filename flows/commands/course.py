@@ -7,12 +7,11 @@ import typer
 
 from flows.commands.stages import CourseArgument
 from flows.commands.summary import count, summary_line
-from flows.errors import CheckError
-from tutee_grader.errors import InputError
 
 
 def validate(course: CourseArgument) -> None:
     """Checks course, parameters, preset, and grades the reference solutions; ends with 1 where one fails."""
+    from flows.errors import CheckError
     from flows.parameters import load
     from tutee_grader.grader import Grader
     from tutee_trainer.training import resolve
@@ -99,6 +98,7 @@ def simulate(
     import tempfile
 
     from flows.parameters import load
+    from tutee_grader.errors import InputError
     from tutee_serializer.ingest.source import collect
 
     described = load(course).course

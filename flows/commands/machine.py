@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from flows.errors import CheckError
-
 
 class Bench(StrEnum):
     """What can be timed."""
@@ -23,6 +21,7 @@ def doctor(
     import platform
     import shutil
 
+    from flows.errors import CheckError
     from tutee_grader.doctor import check_sandbox, protections, show
     from tutee_grader.grader import REQUIRED
 
