@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tutee_grader.forms.calls import equal
 from tutee_grader.sandbox.inside.values import ValueTooLargeError, decode, encode
 
 atoms = (
@@ -105,3 +106,10 @@ def test_a_set_of_one_hash_is_refused_before_it_is_built():
     hostile = [{"i": f"{k * (2**61 - 1):x}"} for k in range(101)]
     with pytest.raises(ValueError, match="one hash"):
         decode({"s": hostile})
+
+
+@given(plain, plain)
+def test_without_a_tolerance_equal_is_pythons_own_except_for_nan(one, other):
+    if "nan" not in repr(one) and "nan" not in repr(other):
+        assert equal(one, other, None) == (one == other)
+    assert equal(one, one, None) or "nan" in repr(one)
