@@ -13,7 +13,6 @@ from typing import Any
 import polars as pl
 
 from benchmarks.generated_class import generate_course
-from flows.places import Places
 from tutee_grader.errors import TuteeError, UnavailableError
 from tutee_serializer.course import Course
 from tutee_serializer.dialogs.formats import Format, feedback_turn, system_turn, task_turn, write_turn
@@ -21,13 +20,14 @@ from tutee_serializer.dialogs.selection import TRAJECTORY, SerializeConfig
 from tutee_serializer.dialogs.serialize import serialize
 from tutee_serializer.dialogs.tokens import count_tokens, line_words
 from tutee_serializer.dialogs.trees import normalise
-from tutee_serializer.ingest.ingest import IngestConfig, ingest, understand
+from tutee_serializer.ingest.ingest import IngestConfig, ingest, parse_log
 
 _TEMPLATE = (
     "{% for message in messages %}"
     "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}"
 )
+_KEY = b"a key of generated students"
 _RULES = SerializeConfig(min_turns=1, validation=0)
 
 
@@ -94,8 +94,20 @@ def _apart(work: Callable[..., Any], *arguments: Any) -> Any:
 def _ingested(folder: Path, rows: int) -> tuple[Course, pl.DataFrame, float]:
     course = Course.load(generate_course(folder, rows))
     began = time.perf_counter()
-    submissions = ingest(course, IngestConfig(), Places(course.name, folder)).submissions
-    return course, submissions, time.perf_counter() - began
+    ingest(
+        course,
+        IngestConfig(),
+        key=_KEY,
+        forgotten=(),
+        simulated=folder / "none.csv",
+        submissions=folder / "submissions.parquet",
+        quarantine=folder / "quarantine.parquet",
+        demographics=folder / "demographics.parquet",
+        account=folder / "account.json",
+        data_docs=folder / "data_docs",
+    )
+    seconds = time.perf_counter() - began
+    return course, pl.read_parquet(folder / "submissions.parquet"), seconds
 
 
 def _verdicts(submissions: pl.DataFrame) -> pl.DataFrame:
@@ -118,7 +130,7 @@ def _logs_to_dialogs(rows: int) -> dict[str, float]:
 
 def _sample(folder: Path, rows: int) -> Path:
     course = Course.load(generate_course(folder, rows))
-    submissions = understand(course, IngestConfig(), Places(course.name, folder)).submissions
+    submissions = parse_log(course, IngestConfig(), _KEY).submissions
     submissions.join(_verdicts(submissions), on="submission_id").write_parquet(folder / "graded.parquet")
     return course.file
 

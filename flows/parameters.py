@@ -1,22 +1,26 @@
-"""params.yaml, parsed once, and a course and a preset with it: everything wrong is said before any work."""
+"""params.yaml, parsed once, and a course and a preset with it: every problem is reported before any work."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
-from flows.promotion import GateConfig
+from flows.gate import GateConfig
+from tutee_evaluator.engines import EngineConfig
+from tutee_evaluator.engines.baselines import BASELINES
 from tutee_evaluator.metrics import ReportConfig
 from tutee_evaluator.rollout import RolloutConfig
-from tutee_grader import GradeConfig
 from tutee_grader.config import Section, describe_errors
 from tutee_grader.errors import InputError
+from tutee_grader.table import GradeConfig
 from tutee_serializer.course import Course
 from tutee_serializer.dialogs.selection import SerializeConfig
 from tutee_serializer.errors import CourseError
 from tutee_serializer.ingest.ingest import IngestConfig
+from tutee_trainer.method import Method, load_methods
 from tutee_trainer.pairs import PairsConfig
 from tutee_trainer.preset import FOLDER, Preset, PresetError
 
@@ -26,21 +30,44 @@ FILE = Path("params.yaml")
 class Parameters(Section):
     """The whole of params.yaml. `courses` maps a course's name to its file.
 
-    Every section must be there, if only as `report: {}`: dvc.yaml says that stages depend on them.
+    `methods` are the training methods to compare, in the order of the report. Every section must be there,
+    if only as `report: {}`: dvc.yaml says that stages depend on them.
     """
 
     courses: dict[str, str] = Field(min_length=1)
     preset: str
+    methods: tuple[str, ...]
     ingest: IngestConfig
     grade: GradeConfig
     serialize: SerializeConfig
     pairs: PairsConfig
+    engine: EngineConfig
     rollout: RolloutConfig
     report: ReportConfig
     gate: GateConfig
 
+    @field_validator("methods")
     @classmethod
-    def load(cls, file: Path = FILE) -> "Parameters":
+    def _are_known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        known = load_methods()
+        if unknown := [name for name in methods if name not in known]:
+            raise ValueError(f"there is no method {', '.join(unknown)}; there are {', '.join(known)}")
+        if "base" not in methods:
+            raise ValueError("base is missing; every other method is trained on it and compared with it")
+        return methods
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The methods that train an adapter."""
+        return tuple(name for name in self.methods if load_methods()[name].start is not None)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """All that is rolled out: the baselines, then the methods."""
+        return (*BASELINES, *self.methods)
+
+    @classmethod
+    def load(cls, file: Path = FILE) -> Self:
         """Reads params.yaml; raises InputError with every problem at once."""
         try:
             values = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -70,7 +97,7 @@ class Setup:
 
 
 def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
-    """Everything a stage of `course` (a name in params.yaml, or a course file) is told by files.
+    """The configuration of a stage of `course`, which is a name in params.yaml or a course file.
 
     `preset` takes the place of the one in params.yaml. `logs=False` leaves unchecked whether the log is
     there. Raises InputError with every problem of all the files at once.
@@ -95,7 +122,7 @@ def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
     if name:
         try:
             chosen = Preset.load(name)
-            problems += _absent(name)
+            problems += _absent(name, parameters.methods if parameters else ())
         except PresetError as error:
             problems.append(str(error))
     if problems or not (parameters and found and chosen):
@@ -125,12 +152,28 @@ def _known(courses: dict[str, str]) -> str:
     return f" (courses in {FILE}: {', '.join(courses)})" if courses else ""
 
 
-def _absent(preset: str) -> list[str]:
-    """Sections a preset may do without, but must name: dvc.yaml says that stages depend on them."""
+def _absent(preset: str, methods: tuple[str, ...]) -> list[str]:
+    """What the preset lacks: keys that dvc.yaml names, if only as null, and the sections of `methods`."""
     file = FOLDER / f"{preset}.yaml"
-    there = yaml.safe_load(file.read_text(encoding="utf-8"))
-    fields = [name for name in Preset.model_fields if name not in there and name != "name"]
-    return [f"{file}: {name}: missing; add the line `{name}: null`" for name in fields]
+    present = yaml.safe_load(file.read_text(encoding="utf-8"))
+    needed = ("model", "tokenizer", "base", "lora", "dialog")
+    problems = [
+        f"{file}: `{name}`: missing; add the line `{name}: null`" for name in needed if name not in present
+    ]
+    sections = dict.fromkeys(load_methods()[name].section for name in methods)
+    return problems + [
+        f"{file}: `{name}`: missing, and `methods` of {FILE} asks for it; add the section"
+        for name in sections
+        if name not in present and name not in needed
+    ]
+
+
+def method_named(name: str, also: tuple[str, ...] = ()) -> Method:
+    """A row of the table of training methods; raises InputError, with all names there are, for another."""
+    methods = load_methods()
+    if name not in methods:
+        raise InputError(f"method {name!r} is not one of {', '.join((*also, *methods))}")
+    return methods[name]
 
 
 def _unlisted(course: Course, courses: dict[str, str]) -> list[str]:

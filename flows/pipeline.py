@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +17,6 @@ from tutee_grader.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
-
-METHODS = ("base", "sft", "para", "dpo", "dapo")
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,7 @@ class Pipeline:
         from dvc.exceptions import DvcException, OutputNotFoundError
         from dvc.repo import Repo
         from dvc.repo.reproduce import plan_repro
+        from networkx import lexicographical_topological_sort
 
         # A stage's command is `tutee ...`: the one of this very environment.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -45,13 +44,16 @@ class Pipeline:
         try:
             repo = Repo(str(places.root))
             final = [out.stage for out in repo.find_outs_by_path(str(places.report))]
-            order = plan_repro(repo.index.graph, final)
+            needed = repo.index.graph.subgraph(plan_repro(repo.index.graph, final))
         except OutputNotFoundError:
             raise InputError(
                 f"dvc.yaml: no stage writes {places.report}; is {places.course} listed in params.yaml?"
             ) from None
         except DvcException as error:
             raise InputError(f"dvc.yaml, params.yaml or the preset: {error}") from error
+        # Of the orders that work, that of dvc.yaml; DVC's own differs from process to process.
+        written = {stage: place for place, stage in enumerate(repo.index.stages)}
+        order = lexicographical_topological_sort(needed.reverse(), key=written.__getitem__)
         return cls(repo, places, tuple(stage.addressing for stage in order))
 
     def run(self, stage: str) -> bool:
@@ -82,18 +84,18 @@ class Pipeline:
         (out,) = self.repo.find_outs_by_path(str(path))
         return str(out.hash_info.value)
 
-    def hashes(self) -> dict[str, str]:
-        """The content hashes of the course's models and their metrics."""
-        outputs = [*(self.places.model(method) for method in METHODS), self.places.metrics]
+    def hashes(self, methods: Sequence[str]) -> dict[str, str]:
+        """The content hashes of the models of `methods` and of the course's metrics."""
+        outputs = [*(self.places.model(method) for method in methods), self.places.metrics]
         return {str(path): self.hash_of(path) for path in outputs}
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, methods: Sequence[str]) -> str:
         """One hash over `hashes`: the same results have the same one."""
-        return hashlib.sha256(json.dumps(self.hashes(), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.hashes(methods), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _reasons(changes: list[str | dict[str, dict[str, str]]]) -> Iterator[str]:
-    """The words of `dvc status`: a plain one, or what became of which dependency or output."""
+    """The words of `dvc status`: a plain one, or which dependency or output changed and how."""
     for change in changes:
         if isinstance(change, str):
             yield change

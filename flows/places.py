@@ -1,4 +1,4 @@
-"""Where the files of one course lie. Every stage and every test asks here."""
+"""The paths of one course's files. The packages are given paths; only this file knows where things are."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,11 +60,20 @@ class Places:
         return self.data / "pairs.parquet"
 
     @property
+    def partitions(self) -> Path:
+        """Verdicts of finished partitions while others are graded, so that a killed run goes on."""
+        return self.data / "grading"
+
+    @property
     def rollouts(self) -> Path:
         return self.data / "rollouts"
 
     def rollout(self, method: str) -> Path:
         return self.rollouts / f"{method}.parquet"
+
+    def rollout_card(self, method: str) -> Path:
+        """The card of the student that was rolled out; a baseline has none."""
+        return self.rollouts / f"{method}.json"
 
     @property
     def models(self) -> Path:
@@ -76,6 +85,33 @@ class Places:
     @property
     def reports(self) -> Path:
         return self.root / "reports" / self.course
+
+    @property
+    def retrain_lock(self) -> Path:
+        """Locked while a retrain works in this folder, on whichever course."""
+        return self.root / "data" / ".retrain.lock"
+
+    @property
+    def prefect(self) -> Path:
+        """What Prefect remembers."""
+        return self.root / "data" / ".prefect"
+
+    @property
+    def mlflow_database(self) -> Path:
+        return self.root / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "mlruns" / self.course
+
+    @property
+    def bentos(self) -> Path:
+        return self.root / "bentos"
+
+    @property
+    def student(self) -> Path:
+        """The champion as it is served: adapter, base, assignments."""
+        return self.bentos / "students" / self.course
 
     @property
     def data_docs(self) -> Path:
@@ -106,5 +142,5 @@ class Places:
 
     @property
     def forgotten_noted(self) -> Path:
-        """`forgotten` as it was when the course was last looked at, by which its tables are out of date."""
+        """`forgotten` as stage `source` last saw it: a change makes the course's tables out of date."""
         return self.data / "forgotten.txt"

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,33 +16,30 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-DATABASE = Path("mlflow.db")
-ARTIFACTS = Path("mlruns")
-ADAPTERS = ("sft", "para", "dpo", "dapo")
-# Beside a run's models: the pseudonyms they learnt from, and those they were examined on.
+# Beside a run's models: the pseudonyms of the students they were trained on, and tested on.
 STUDENTS = "students.json"
-LEARNT_FROM = "learnt_from"
-EXAMINED_ON = "examined_on"
-FORGOTTEN = "learnt_from_forgotten_students"
+TRAIN_STUDENTS = "train_students"
+TEST_STUDENTS = "test_students"
+FORGOTTEN = "trained_on_forgotten_students"
 
 
 @dataclass(frozen=True)
 class Version:
     """A registered adapter.
 
-    `fingerprint` names the results of its run, `examination` the test set and how it was examined there.
+    `fingerprint` names the results of its run, `test_set` what it was evaluated on and how.
     """
 
     number: int
     run_id: str
     method: str
     fingerprint: str
-    examination: str
+    test_set: str
     tags: Mapping[str, str]
 
     @property
     def forgotten(self) -> int:
-        """How many of the students it learnt from were to be forgotten since."""
+        """How many of the students it was trained on have been forgotten since."""
         return int(self.tags.get(FORGOTTEN, 0))
 
 
@@ -55,24 +52,24 @@ class Registry:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.places = places
         self.model = f"tutee-{places.course}"
-        address = f"sqlite:///{(places.root / DATABASE).resolve()}"
+        address = f"sqlite:///{places.mlflow_database.resolve()}"
         self.client = MlflowClient(tracking_uri=address, registry_uri=address)
 
-    def find(self, fingerprint: str) -> dict[str, Version]:
-        """The versions of the run with these results, by method; empty where there is none that is whole."""
+    def find(self, fingerprint: str, methods: Collection[str]) -> dict[str, Version]:
+        """The versions of the run with these results, by method; empty where none has all `methods`."""
         runs: dict[str, dict[str, Version]] = {}
         for version in self.versions():
             if version.fingerprint == fingerprint:
                 runs.setdefault(version.run_id, {})[version.method] = version
-        return next((run for run in runs.values() if set(run) == set(ADAPTERS)), {})
+        return next((run for run in runs.values() if set(run) == set(methods)), {})
 
     def versions(self) -> list[Version]:
         """All versions, the oldest first."""
         found = self.client.search_model_versions(f"name = '{self.model}'")
         return sorted((_version(one) for one in found), key=lambda version: version.number)
 
-    def aliased(self, alias: str) -> Version | None:
-        """The version that bears `alias`, if one does."""
+    def get_by_alias(self, alias: str) -> Version | None:
+        """The version with this alias, if there is one."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -85,7 +82,8 @@ class Registry:
     def register(
         self,
         fingerprint: str,
-        examination: str,
+        test_set: str,
+        methods: Sequence[str],
         params: Mapping[str, Any],
         metrics: Mapping[str, float],
         hashes: Mapping[str, str],
@@ -93,16 +91,16 @@ class Registry:
         students: Mapping[str, Sequence[str]],
         synthetic: bool,
     ) -> dict[str, Version]:
-        """Logs one run with all of the course's models and registers each adapter; returns them by method.
+        """Logs one run with the base and the adapters of `methods` and registers each adapter, by method.
 
-        `students` are the pseudonyms by LEARNT_FROM and EXAMINED_ON, for the day one is to be forgotten.
-        The versions are made last, after every file is there: what a killed run has left, `find` passes over.
+        `students` are the pseudonyms by TRAIN_STUDENTS and TEST_STUDENTS, so that one can be forgotten.
+        The versions are made last, after every file is there, so `find` ignores what a killed run left.
         """
         from mlflow.entities import Metric, Param
 
         client = self.client
         experiment = client.get_experiment_by_name(self.model)
-        where = (self.places.root / ARTIFACTS / self.places.course).resolve().as_uri()
+        where = self.places.mlflow_artifacts.resolve().as_uri()
         experiment_id = (
             experiment.experiment_id if experiment else client.create_experiment(self.model, where)
         )
@@ -121,23 +119,23 @@ class Registry:
             client.log_artifact(run_id, str(file))
         client.log_dict(run_id, {use: sorted(names) for use, names in students.items()}, STUDENTS)
         # An adapter's card names its base relative to its own folder, so the base travels beside it.
-        for method in ("base", *ADAPTERS):
+        for method in ("base", *methods):
             client.log_artifacts(run_id, str(self.places.model(method)), method)
         client.set_terminated(run_id)
         self._create_model()
-        for method in ADAPTERS:
+        for method in methods:
             client.create_model_version(
                 self.model,
                 f"runs:/{run_id}/{method}",
                 run_id,
-                tags={**tags, "method": method, "fingerprint": fingerprint, "examination": examination},
+                tags={**tags, "method": method, "fingerprint": fingerprint, "test_set": test_set},
             )
-        return self.find(fingerprint)
+        return self.find(fingerprint, methods)
 
     def describe(self, version: Version) -> str:
         """In words, for a person."""
-        learnt = f", which learnt from {version.forgotten} since forgotten" if version.forgotten else ""
-        return f"{self.model} version {version.number} ({version.method.upper()}{learnt})"
+        trained = f", trained on {version.forgotten} since forgotten" if version.forgotten else ""
+        return f"{self.model} version {version.number} ({version.method.upper()}{trained})"
 
     def metrics(self, version: Version) -> dict[str, float]:
         """The figures of the version's method, by metric."""
@@ -146,24 +144,24 @@ class Registry:
         return {name.removeprefix(mine): value for name, value in found.items() if name.startswith(mine)}
 
     def folder(self, version: Version) -> Path:
-        """Where the adapter lies; its base lies beside it, unless it is the hub's."""
+        """The folder of the adapter; its base is beside it, unless it is on the hub."""
         from mlflow.utils.file_utils import local_file_uri_to_path
 
         artifacts = self.client.get_run(version.run_id).info.artifact_uri
         return Path(local_file_uri_to_path(artifacts)) / version.method
 
-    def point(self, alias: str, version: Version) -> None:
+    def set_alias(self, alias: str, version: Version) -> None:
         """Gives `alias` to `version`; a new champion remembers the one before it."""
         if alias == CHAMPION:
-            before = self.aliased(CHAMPION)
+            before = self.get_by_alias(CHAMPION)
             if before and before.number != version.number:
                 self.tag(version, "champion_before", str(before.number))
         self.client.set_registered_model_alias(self.model, alias, str(version.number))
 
     def forget(self, student: str) -> list[Version]:
-        """Marks the versions that learnt from a student (a pseudonym); returns those.
+        """Marks the versions that were trained on a student (a pseudonym); returns those.
 
-        The student leaves the notes on every run, and the report of a run that examined on them goes.
+        The student is removed from every run's list, and the report of a run that tested on them is deleted.
         """
         marked: list[int] = []
         runs: dict[str, list[Version]] = {}
@@ -171,14 +169,19 @@ class Registry:
             runs.setdefault(version.run_id, []).append(version)
         for versions in runs.values():
             folder = self.folder(versions[0]).parent
-            notes = json.loads((folder / STUDENTS).read_text(encoding="utf-8"))
-            if student in notes[EXAMINED_ON]:
+            students = json.loads((folder / STUDENTS).read_text(encoding="utf-8"))
+            if TRAIN_STUDENTS not in students:
+                raise InputError(
+                    f"{folder / STUDENTS}: written by tutee 0.1, which used other field names; remove "
+                    f"{self.places.mlflow_database} and {self.places.mlflow_artifacts.parent}, then retrain"
+                )
+            if student in students[TEST_STUDENTS]:
                 (folder / self.places.report.name).unlink(missing_ok=True)
-            if student in notes[LEARNT_FROM]:
+            if student in students[TRAIN_STUDENTS]:
                 for version in versions:
                     self.tag(version, FORGOTTEN, str(version.forgotten + 1))
                     marked.append(version.number)
-            kept = {use: [name for name in names if name != student] for use, names in notes.items()}
+            kept = {use: [name for name in names if name != student] for use, names in students.items()}
             (folder / STUDENTS).write_text(json.dumps(kept), encoding="utf-8")
         return [version for version in self.versions() if version.number in marked]
 
@@ -202,7 +205,7 @@ class Registry:
 
     def champion(self) -> Version:
         """The champion; raises InputError where there is none yet."""
-        champion = self.aliased(CHAMPION)
+        champion = self.get_by_alias(CHAMPION)
         if champion is None:
             raise InputError(
                 f"{self.model}: no version is champion yet; `tutee retrain {self.places.course}` makes one"
@@ -226,6 +229,6 @@ def _version(found: "ModelVersion") -> Version:
         run_id=found.run_id,
         method=tags["method"],
         fingerprint=tags["fingerprint"],
-        examination=tags["examination"],
+        test_set=tags.get("test_set", ""),
         tags=tags,
     )

@@ -9,38 +9,45 @@ from typing import Any
 
 import polars as pl
 
+from flows.environment import disable_hub
 from flows.errors import RefusedError
-from flows.examination import examination_of, examine
+from flows.gate import Score, decide, score
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.places import Places
-from flows.promotion import Standing, decide, standing
-from flows.registry import CHALLENGER, CHAMPION, EXAMINED_ON, LEARNT_FROM, Registry, Version
+from flows.registry import CHALLENGER, CHAMPION, TEST_STUDENTS, TRAIN_STUDENTS, Registry, Version
+from tutee_evaluator.engines.transformers import Student
+from tutee_evaluator.evaluate import evaluate
+from tutee_evaluator.rollout import roll_out
 from tutee_grader.errors import InputError
+from tutee_grader.grader import Grader
+from tutee_serializer.card import StudentCard
+from tutee_serializer.dialogs.serialize import serialize
+from tutee_trainer.method import load_methods
 
 GATE = "gate"
-BENTOS = Path("bentos")
 
 
 def register(
     setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.DataFrame
 ) -> tuple[dict[str, Version], bool]:
     """The versions of the present results, by method, and whether they are new."""
-    fingerprint = pipeline.fingerprint()
-    if found := registry.find(fingerprint):
+    parameters = setup.parameters
+    fingerprint = pipeline.fingerprint(parameters.methods)
+    if found := registry.find(fingerprint, parameters.adapters):
         return found, False
-    preset = setup.preset.model_dump(mode="json")
-    sections = setup.parameters.model_dump(mode="json", exclude={"courses", "preset"})
+    sections = parameters.model_dump(mode="json", exclude={"courses", "preset"})
     overall = metrics.filter((pl.col("stratum") == "overall") & pl.col("metric").str.contains(r"^\w+$"))
     versions = registry.register(
         fingerprint,
-        examination_of(setup, pipeline),
-        params=dict(_flat({**sections, "preset": preset})),
+        test_set_id(setup, pipeline),
+        parameters.adapters,
+        params=dict(_flat({**sections, "preset": setup.preset.model_dump(mode="json")})),
         metrics={
             f"{row['method']}.{row['metric']}": row["value"]
             for row in overall.drop_nulls("value").iter_rows(named=True)
         },
-        hashes=pipeline.hashes(),
+        hashes=pipeline.hashes(parameters.methods),
         files=[pipeline.places.metrics, pipeline.places.report],
         students=_students(pipeline.places),
         synthetic=setup.course.synthetic,
@@ -52,8 +59,8 @@ def _students(places: Places) -> dict[str, list[str]]:
     dialogs = pl.read_parquet(places.dialogs, columns=["split", "student"]).unique()
     is_test = pl.col("split") == "test"
     return {
-        LEARNT_FROM: dialogs.filter(~is_test)["student"].to_list(),
-        EXAMINED_ON: dialogs.filter(is_test)["student"].to_list(),
+        TRAIN_STUDENTS: dialogs.filter(~is_test)["student"].to_list(),
+        TEST_STUDENTS: dialogs.filter(is_test)["student"].to_list(),
     }
 
 
@@ -62,10 +69,12 @@ def promote(
 ) -> tuple[str, bool]:
     """Puts the best of the present results to the gate, and makes it champion where it passes.
 
-    Returns what the gate said, and whether it was asked now: the same results are put to it once, or
-    `again`. Raises InputError where the present results are not registered.
+    Returns the gate's decision in words, and whether it was made now: the same results are put to it once,
+    or `again`. Raises InputError where the present results are not registered.
     """
-    versions = registry.find(pipeline.fingerprint())
+    parameters = setup.parameters
+    fingerprint = pipeline.fingerprint(parameters.methods)
+    versions = registry.find(fingerprint, parameters.adapters)
     if not versions:
         raise InputError(
             f"{registry.model}: the present results are not registered; "
@@ -74,46 +83,106 @@ def promote(
     before = next((version.tags[GATE] for version in versions.values() if GATE in version.tags), None)
     if before and not again:
         return before, False
-    champion = registry.aliased(CHAMPION)
-    if champion and champion.fingerprint == versions["sft"].fingerprint:
+    champion = registry.get_by_alias(CHAMPION)
+    if champion and champion.fingerprint == fingerprint:
         return (
             f"version {champion.number} ({champion.method.upper()}) of these results is champion already",
             False,
         )
-    decision = decide(metrics, setup.parameters.gate, _standing(champion, setup, pipeline, registry))
+    methods = load_methods()
+    candidates = parameters.gate.candidates or [name for name in versions if methods[name].candidate]
+    present = [name for name in candidates if name in versions]
+    if not present:
+        raise InputError(
+            f"params.yaml: `gate.candidates`: none of {', '.join(candidates)} was trained; "
+            f"trained are {', '.join(versions)}"
+        )
+    decision = decide(metrics, present, parameters.gate, _score(champion, setup, pipeline, registry))
     challenger = versions[decision.challenger.method]
-    registry.point(CHALLENGER, challenger)
+    registry.set_alias(CHALLENGER, challenger)
     if decision.passed:
-        registry.point(CHAMPION, challenger)
-    # Written last: a run that was killed on the way comes back here.
+        registry.set_alias(CHAMPION, challenger)
+    # Written last: a run that was killed before this comes back here.
     registry.tag(challenger, GATE, str(decision))
     if again and not decision.passed:
         raise RefusedError(str(decision))
     return str(decision), True
 
 
+def _score(champion: Version | None, setup: Setup, pipeline: Pipeline, registry: Registry) -> Score | None:
+    """The champion's score on the present test set: as registered, or from an evaluation made now.
+
+    None where nothing has to be beaten: no champion, or one that was trained on forgotten students.
+    """
+    if champion is None or champion.forgotten:
+        return None
+    folder = registry.folder(champion)
+    if champion.test_set == test_set_id(setup, pipeline):
+        metrics = pl.read_parquet(folder.parent / pipeline.places.metrics.name)
+    else:
+        metrics = evaluate_model(folder, setup, pipeline.places)
+    return score(metrics, champion.method, setup.parameters.gate)
+
+
+def test_set_id(setup: Setup, pipeline: Pipeline) -> str:
+    """Names the test set, how students were rolled out on it, and how the rollouts were measured.
+
+    Figures with the same name can be compared. The rollouts of COPY stand for the test set: they hold the
+    real programs, the grader's verdicts and the starts, and no model affects them.
+    """
+    parts = [
+        pipeline.hash_of(pipeline.places.rollout("copy")),
+        setup.parameters.rollout.model_dump_json(),
+        setup.parameters.report.model_dump_json(),
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def evaluate_model(folder: Path, setup: Setup, places: Places) -> pl.DataFrame:
+    """METRICS of the student in `folder` on the course's present test set, in the student's own format."""
+    disable_hub(setup.preset)
+    card = StudentCard.load(folder)
+    parameters = setup.parameters
+    submissions = pl.read_parquet(places.submissions)
+    verdicts = pl.read_parquet(places.verdicts)
+    dialogs, _ = serialize(
+        submissions, verdicts, setup.course, parameters.serialize, card.format, card.feedback
+    )
+    config = parameters.rollout
+    student = Student.load(
+        folder, temperature=config.temperature, seed=config.seed, batch=parameters.engine.batch, progress=True
+    )
+    assignments, _ = setup.course.load_assignments()
+    with Grader(cache=places.verdict_cache) as grader:
+        rollouts = roll_out(
+            card.method, student, dialogs, submissions, assignments, grader, config, progress=True
+        )
+    _, metrics = evaluate(rollouts, dialogs, submissions, verdicts, parameters.report, progress=True)
+    return metrics
+
+
 def pack(setup: Setup, registry: Registry) -> str:
-    """Packs the champion with all that serving it takes, and builds its Bento; says what it made.
+    """Packs the champion with all that serving it takes, and builds its Bento; returns what it made.
 
     What is there already, of the same version, assignments and code, is left as it is.
     """
-    champion = registry.aliased(CHAMPION)
+    champion = registry.get_by_alias(CHAMPION)
     if champion is None:
         return "there is no champion yet, so there is nothing to serve"
-    root = registry.places.root
+    places = registry.places
     # BentoML's own files stay in this folder too.
-    os.environ["BENTOML_HOME"] = str((root / BENTOS).resolve())
+    os.environ["BENTOML_HOME"] = str(places.bentos.resolve())
     from serving.bundle import build_bento, code_hash, pack
 
-    inputs = hashlib.sha256(registry.places.inputs.read_bytes()).hexdigest()
+    inputs = hashlib.sha256(places.inputs.read_bytes()).hexdigest()
     contents = f"{champion.number} {inputs} {code_hash()}"
-    note = student_folder(registry.places) / "packed.json"
+    note = places.student / "packed.json"
     if note.exists():
         packed = json.loads(note.read_text(encoding="utf-8"))
         if packed["contents"] == contents and Path(packed["folder"]).is_dir():
             return f"Bento {packed['bento']}, built before"
     about = {"version": str(champion.number), "metrics": registry.metrics(champion)}
-    bundle = pack(registry.folder(champion), setup.course, student_folder(registry.places), about)
+    bundle = pack(registry.folder(champion), setup.course, places.student, about)
     bento = build_bento(bundle.folder)
     note.write_text(
         json.dumps({"contents": contents, "bento": bento.tag, "folder": str(bento.folder)}), encoding="utf-8"
@@ -121,28 +190,6 @@ def pack(setup: Setup, registry: Registry) -> str:
     return (
         f"{registry.describe(champion)} -> {bundle.folder} and Bento {bento.tag}, {bento.size / 1e6:.0f} MB"
     )
-
-
-def student_folder(places: Places) -> Path:
-    """The champion as it is served: adapter, base, assignments."""
-    return places.root / BENTOS / "students" / places.course
-
-
-def _standing(
-    champion: Version | None, setup: Setup, pipeline: Pipeline, registry: Registry
-) -> Standing | None:
-    """How the champion does on the present test set: as noted when it was registered, or examined anew.
-
-    None where nothing has to be beaten: no champion, or one that must go because of whom it learnt from.
-    """
-    if champion is None or champion.forgotten:
-        return None
-    folder = registry.folder(champion)
-    if champion.examination == examination_of(setup, pipeline):
-        metrics = pl.read_parquet(folder.parent / pipeline.places.metrics.name)
-    else:
-        metrics = examine(folder, setup, pipeline.places)
-    return standing(metrics, champion.method, setup.parameters.gate)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -21,20 +21,20 @@ from flows.parameters import Setup, load
 from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.registry import CHAMPION, Registry
-from tutee_evaluator.report import results_table
+from tutee_evaluator.report.tables import results_table
 
-# Exit codes with which a command has said what is wrong; trying again would only say it again.
+# Exit codes of commands that have reported what is wrong; a retry would only repeat it.
 EXPLAINED = (1, 2, 3)
 SETTLE_S = 10
 
 
 def retrain(course: str) -> None:
-    """Runs the flow, and returns when Prefect has written down what it did."""
+    """Runs the flow, and returns when Prefect has recorded it."""
     # Before the flow begins: Prefect's server needs as long to start as these need to be imported.
     setup = load(course)
     places = Places(setup.course.name)
     pipeline, registry = Pipeline.of(places), Registry(places)
-    # A heartbeat costs a second at the end of every flow, and nobody watches for it here.
+    # A heartbeat costs a second at the end of every flow, and nothing here watches for it.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         try:
             _retrain(setup, pipeline, registry)
@@ -58,7 +58,7 @@ def _retrain(setup: Setup, pipeline: Pipeline, registry: Registry) -> None:
     for stage in pipeline.stages:
         _run.with_options(task_run_name=stage)(pipeline, stage)
     metrics = pl.read_parquet(places.metrics)
-    table = results_table(metrics)
+    table = results_table(metrics, setup.parameters.compared)
     create_markdown_artifact(f"```\n{table}\n```", key=f"results-{setup.course.name}")
     _register(setup, pipeline, registry, metrics)
     _promote(setup, pipeline, registry, metrics)
@@ -89,8 +89,8 @@ def _register(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.
 
 @_step(name="promote", task_run_name="promote")
 def _promote(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.DataFrame) -> None:
-    said, new = release.promote(setup, pipeline, registry, metrics)
-    print(f"promote: {said}" + ("" if new else ", decided before"), flush=True)
+    decision, new = release.promote(setup, pipeline, registry, metrics)
+    print(f"promote: {decision}" + ("" if new else ", decided before"), flush=True)
 
 
 @_step(name="pack", task_run_name="pack")
@@ -103,16 +103,16 @@ def _ending(setup: Setup, places: Places, registry: Registry) -> str:
     lines = [f"report      {places.report}"]
     if course.synthetic:
         lines.append("students    synthetic: no student in this course is real")
-    champion = registry.aliased(CHAMPION)
+    champion = registry.get_by_alias(CHAMPION)
     if champion is None:
-        return "\n".join([*lines, "next        see in the report why the gate let no student through"])
+        return "\n".join([*lines, "next        the report shows why the gate refused every student"])
     served = "make serve" if course.name == "demo" else f"make serve COURSE={course.file}"
     lines.append(f"registered  {registry.describe(champion)}, alias {CHAMPION}")
     return "\n".join([*lines, f"next        {served}"])
 
 
 def _settle(tasks: int) -> None:
-    """Waits until Prefect's server, which takes notes in the background, has noted the tasks' ends."""
+    """Waits until Prefect's server, which records in the background, has recorded that the tasks ended."""
     this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.get_id()]))
     deadline = time.monotonic() + SETTLE_S
     with get_client(sync_client=True) as client:

@@ -1,4 +1,4 @@
-"""Prefect's API for the length of one retrain, on a port of the loopback that nobody else knows.
+"""Prefect's API for the length of one retrain, on a free port of the loopback.
 
 Prefect can start one itself, but imports the whole server in the flow's own process as well to do so,
 which takes longer than everything else a retrain does when nothing has changed.
@@ -23,7 +23,7 @@ def prefect(home: Path) -> Iterator[None]:
     """
     home.mkdir(parents=True, exist_ok=True)
     os.environ["PREFECT_HOME"] = str(home.resolve())
-    # What a task logs can be read in Prefect; here, the commands speak for themselves.
+    # Logs of tasks are kept in Prefect; on the terminal, the commands print their own lines.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     if os.environ.get(ADDRESS):
         yield
@@ -52,9 +52,9 @@ def prefect(home: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    from flows.guard import end_with_retrain
+    from flows.environment import exit_with_parent
 
-    end_with_retrain()
+    exit_with_parent()
     import uvicorn
     from prefect.server.api.server import create_app
 

@@ -1,1 +1,1 @@
-"""Serves one artificial student: an HTTP API, an OpenAI-compatible chat, and a page to watch it on."""
+"""Serves one artificial student: an HTTP API, an OpenAI-compatible chat, and a page for watching it."""

@@ -1,4 +1,4 @@
-"""The folder a service reads (a student with its base, and its assignments), and a Bento made of it."""
+"""The folder that the service reads (a student, its base and its assignments), and a Bento made of it."""
 
 import hashlib
 import json
@@ -12,16 +12,17 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from tutee_grader import Assignment
+from tutee_grader.assignment import Assignment
 from tutee_grader.errors import InputError
+from tutee_grader.files import atomic_dir
 from tutee_serializer.card import StudentCard
 from tutee_serializer.course import Course
 
-FILE = "about.json"
-# What a Bento holds of ours.
+ABOUT_FILE = "about.json"
+# The packages of this repository that a Bento contains: all that the service imports.
 PACKAGES = ("serving", "tutee_evaluator", "tutee_serializer", "tutee_grader")
-# No library of the service tells anyone that it runs, or looks for a model elsewhere.
-QUIET = {
+# Environment variables that turn off telemetry, and the search for models on the Hugging Face hub.
+OFFLINE_ENVIRONMENT = {
     "BENTOML_DO_NOT_TRACK": "True",
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
@@ -31,10 +32,10 @@ QUIET = {
 
 @dataclass(frozen=True)
 class About:
-    """What a served student says of itself.
+    """The origin of a served student: its course, training method and registered version.
 
-    `version` is the registered one, `metrics` maps the names of figures to their values, and `tests` is
-    the form of the assignments' tests where their folders do not say.
+    `metrics` maps names to values. `tests` is the form of the assignments' tests where their folders do
+    not name it.
     """
 
     course: str
@@ -46,25 +47,26 @@ class About:
 
     @property
     def model(self) -> str:
-        """The name under which the API offers this student."""
+        """The student's model name in the API."""
         return f"tutee-{self.course}-{self.method}" + (f"-v{self.version}" if self.version else "")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder that holds all that serving a student takes."""
+    """A folder with everything that the service needs to serve a student."""
 
     folder: Path
     about: About
 
     @property
     def student(self) -> Path:
+        """The student's folder."""
         return self.folder / "student"
 
     @classmethod
     def load(cls, folder: Path) -> "Bundle":
-        """Reads a folder that `pack` made; raises InputError where it is none."""
-        file = folder / FILE
+        """Reads a folder that `pack` wrote; raises InputError where it did not."""
+        file = folder / ABOUT_FILE
         try:
             about = About(**json.loads(file.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -76,17 +78,17 @@ class Bundle:
         return cls(folder, about)
 
     def assignments(self) -> dict[str, Assignment]:
-        """The assignments the student can be given, by name."""
+        """The assignments that the student can work on, by name."""
         folders = sorted(entry for entry in (self.folder / "assignments").iterdir() if entry.is_dir())
         return {folder.name: Assignment.load(folder, self.about.tests) for folder in folders}
 
 
 def pack(adapter: Path, course: Course, destination: Path, about: dict[str, Any]) -> Bundle:
-    """Writes the folder that a service reads, replacing one that is there.
+    """Writes the folder that the service reads; replaces an existing one.
 
     `about` may hold `version` and `metrics`; the rest is known from the course and the student's card.
-    The base is copied along, so that the folder needs nothing outside it. Raises InputError where
-    the base is nowhere on this machine.
+    The base model is copied too, so that the folder needs nothing outside it. Raises InputError where
+    the base model is not on this machine, and UnavailableError where the folder cannot be written.
     """
     card = StudentCard.load(adapter)
     described = About(
@@ -97,24 +99,20 @@ def pack(adapter: Path, course: Course, destination: Path, about: dict[str, Any]
         **about,
     )
     assignments, _ = course.load_assignments()
-    building = destination.with_name(destination.name + ".part")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    shutil.copytree(adapter, building / "student")
-    base = _base(card, adapter)
-    if base != adapter:
-        shutil.copytree(base, building / "base")
-        replace(card, base="../base").save(building / "student")
-    for name in assignments:
-        shutil.copytree(
-            course.assignments_folder / name,
-            building / "assignments" / name,
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
-    (building / FILE).write_text(json.dumps(asdict(described), indent=2) + "\n", encoding="utf-8")
-    if destination.exists():
-        shutil.rmtree(destination)
-    building.rename(destination)
+    weights = _weights(card, adapter)
+    with atomic_dir(destination) as folder:
+        shutil.copytree(adapter, folder / "student")
+        if weights != adapter:
+            shutil.copytree(weights, folder / "base")
+            replace(card, base="../base").save(folder / "student")
+        for name in assignments:
+            shutil.copytree(
+                course.assignments_folder / name,
+                folder / "assignments" / name,
+                ignore=shutil.ignore_patterns("__pycache__"),
+            )
+        text = json.dumps(asdict(described), indent=2) + "\n"
+        (folder / ABOUT_FILE).write_text(text, encoding="utf-8")
     return Bundle(destination, described)
 
 
@@ -128,10 +126,10 @@ class BuiltBento:
 
 
 def build_bento(folder: Path, bento_store: Path | None = None) -> BuiltBento:
-    """Builds a Bento of the student in `folder`: code, model and assignments in one, and asks no network.
+    """Builds a Bento with the code, the student and its assignments, without using the network.
 
-    `bento_store` is a folder of Bentos; left out, BentoML's own is used. The Bento names the versions of
-    the libraries that are installed here, so that a container gets the same.
+    `folder` is one that `pack` wrote. `bento_store` is a folder of Bentos and defaults to BentoML's own.
+    The Bento pins the versions of the libraries installed here, so that a container gets the same ones.
     """
     import bentoml
     from bentoml._internal.bento import BentoStore
@@ -158,7 +156,7 @@ def build_bento(folder: Path, bento_store: Path | None = None) -> BuiltBento:
 
 
 def code_hash() -> str:
-    """Changes with any file of ours that a Bento holds."""
+    """A hash of PACKAGES; it changes with every file of theirs."""
     digest = hashlib.sha256()
     for package in PACKAGES:
         source = Path(str(files(package)))
@@ -169,7 +167,7 @@ def code_hash() -> str:
 
 
 def requirements() -> list[str]:
-    """What the packages in a Bento need, each pinned to the version installed here."""
+    """The libraries that PACKAGES need, each pinned to the version installed here."""
     names = {"bentoml", "fastapi", "httpx"}
     for package in PACKAGES[1:]:
         for line in requires(package) or []:
@@ -180,13 +178,13 @@ def requirements() -> list[str]:
     return [f"{name}=={version(name).partition('+')[0]}" for name in sorted(names)]
 
 
-def _base(card: StudentCard, folder: Path) -> Path:
-    """The folder with a student's weights: its own, its base's, or the hub's copy on this machine."""
+def _weights(card: StudentCard, folder: Path) -> Path:
+    """The folder with a student's full weights: its own, its base's, or a download from the hub."""
     if (folder / "config.json").exists():
         return folder
     base = Path(card.base_of(folder))
     if base.is_dir() and base != folder.resolve():
-        return base if (base / "config.json").exists() else _base(StudentCard.load(base), base)
+        return base if (base / "config.json").exists() else _weights(StudentCard.load(base), base)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

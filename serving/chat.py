@@ -1,8 +1,8 @@
-"""The OpenAI-compatible chat: the tutor writes as the user, the learner answers as the assistant.
+"""An OpenAI-compatible chat: the tutor writes as the user, the student answers as the assistant.
 
-The first user message is the task. Then come, in turn, a program of the learner and what the tutor says
-of it; the answer is the learner's next program, as plain text. A system message stands in for the one the
-student was trained with.
+The first user message is the task. Programs of the student and feedback of the tutor follow in turn. The
+answer is the student's next program, as plain text. A system message replaces the one that the student was
+trained with.
 """
 
 import json
@@ -10,23 +10,20 @@ import secrets
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import bentoml
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from serving.payloads import ChatRequest
-
-if TYPE_CHECKING:
-    from serving.classroom import Classroom, Draw
+from serving.students import GenerationRequest, ServedStudent, current_student
 
 chat = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
 
 class ChatError(Exception):
-    """A request that cannot be answered, as OpenAI's clients expect to be told."""
+    """A request that cannot be answered, with the body of an OpenAI error."""
 
     def __init__(self, message: str, param: str | None, code: str, status: HTTPStatus) -> None:
         super().__init__(message)
@@ -36,62 +33,63 @@ class ChatError(Exception):
         self.status = status
 
 
-def invalid(message: str, param: str | None) -> ChatError:
+def invalid_value(message: str, param: str | None) -> ChatError:
+    """The error of a field with a wrong value."""
     return ChatError(message, param, "invalid_value", HTTPStatus.BAD_REQUEST)
 
 
 @chat.exception_handler(ChatError)
-async def refuse(_: Request, error: Exception) -> JSONResponse:
+async def error_response(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ChatError)
     return JSONResponse(error.body, error.status)
 
 
 @chat.exception_handler(RequestValidationError)
-async def refuse_fields(request: Request, error: Exception) -> JSONResponse:
+async def validation_error_response(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems = [(".".join(map(str, problem["loc"][1:])), problem["msg"]) for problem in error.errors()]
-    text = "; ".join(f"{place}: {message}" if place else message for place, message in problems)
-    return await refuse(request, invalid(text, problems[0][0] or None))
+    text = "; ".join(f"{field}: {message}" if field else message for field, message in problems)
+    return await error_response(request, invalid_value(text, problems[0][0] or None))
 
 
 @chat.get("/models")
 async def models() -> dict[str, Any]:
-    """The one model there is."""
-    room = current()
-    return {"object": "list", "data": [described(room)]}
+    """A list of the one model."""
+    return {"object": "list", "data": [model_object(current_student())]}
 
 
 @chat.get("/models/{name}")
 async def model(name: str) -> dict[str, Any]:
-    room = current()
-    check_model(room, name)
-    return described(room)
+    """The model of this name."""
+    student = current_student()
+    check_model(student, name)
+    return model_object(student)
 
 
 @chat.post("/chat/completions")
 async def completions(request: ChatRequest) -> Response:
-    """The learner's next program as an assistant message; as server-sent events with `stream`.
+    """The student's next program as an assistant message; as server-sent events with `stream`.
 
-    A program is known once its turn has ended, so a stream brings it line by line only then.
+    A program is known only once the student's turn has ended, so a stream sends all of its lines then.
     """
-    room = current()
-    check_model(room, request.model)
-    proposal = await room.propose(draw_of(room, request))
+    student = current_student()
+    check_model(student, request.model)
+    completion = await student.complete(request_from_chat(student, request))
     head = {
         "id": f"chatcmpl-{secrets.token_hex(12)}",
         "created": int(time.time()),
-        "model": room.about.model,
+        "model": student.about.model,
     }
-    content, reason = proposal.attempt.program, proposal.attempt.reason
+    content, reason = completion.program, completion.reason
     refusal = None if reason is None else f"the student's turn holds no program: {reason}"
     usage = {
-        "prompt_tokens": proposal.prompt_tokens,
-        "completion_tokens": proposal.turn_tokens,
-        "total_tokens": proposal.prompt_tokens + proposal.turn_tokens,
+        "prompt_tokens": completion.prompt_tokens,
+        "completion_tokens": completion.completion_tokens,
+        "total_tokens": completion.prompt_tokens + completion.completion_tokens,
     }
     if request.stream:
         with_usage = request.stream_options is not None and request.stream_options.include_usage
-        events = stream(head, content, refusal, usage if with_usage else None)
+        events = stream_events(head, content, refusal, usage if with_usage else None)
         headers = {"Cache-Control": "no-cache"}
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
     message = {"role": "assistant", "content": content, "refusal": refusal}
@@ -99,10 +97,10 @@ async def completions(request: ChatRequest) -> Response:
     return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
 
 
-def stream(
+def stream_events(
     head: dict[str, Any], content: str | None, refusal: str | None, usage: dict[str, int] | None
 ) -> Iterator[str]:
-    """The events of one answer."""
+    """The server-sent events of one answer: the role, each line of the program, the end, the usage."""
 
     def event(choices: list[dict[str, Any]], **more: Any) -> str:
         body = {**head, "object": "chat.completion.chunk", "choices": choices, **more}
@@ -120,39 +118,38 @@ def stream(
     yield "data: [DONE]\n\n"
 
 
-def draw_of(room: "Classroom", request: ChatRequest) -> "Draw":
-    """Where the student stands in a chat; raises ChatError where the roles do not take turns."""
-    from serving.classroom import Draw, Step
+def request_from_chat(student: ServedStudent, request: ChatRequest) -> GenerationRequest:
+    """The dialog of a chat, with its sampling settings.
 
+    Raises ChatError where user and assistant do not alternate, from the task to a last user message.
+    """
     messages = list(enumerate(request.messages))
     system = messages.pop(0)[1].text if messages[0][1].role in ("system", "developer") else None
     for turn, (index, message) in enumerate(messages):
         expected = "assistant" if turn % 2 else "user"
         if message.role != expected:
-            raise invalid(
+            raise invalid_value(
                 f"messages.{index} has role {message.role!r}, expected {expected!r}: after an optional "
-                "system message come the task (user), a program (assistant), a word on it (user), and so on",
+                "system message come the task (user), a program (assistant), feedback (user), and so on",
                 f"messages.{index}.role",
             )
     if not messages or messages[-1][1].role != "user":
-        raise invalid(
-            "the last message must be the tutor's (role user): the task, or a word on the last program",
+        raise invalid_value(
+            "the last message must be the tutor's (role user): the task, or feedback on the last program",
             "messages",
         )
-    texts = [message.text for _, message in messages]
-    steps = [Step(program, said) for program, said in zip(texts[1::2], texts[2::2], strict=True)]
-    return Draw(room.situation(texts[0], steps, system), request.temperature, request.seed)
+    task, *turns = (message.text for _, message in messages)
+    dialog = student.dialog(task, zip(turns[::2], turns[1::2], strict=True), system)
+    return GenerationRequest(dialog, request.temperature, request.seed)
 
 
-def current() -> "Classroom":
-    return bentoml.get_current_service().classroom
-
-
-def check_model(room: "Classroom", name: str) -> None:
-    if name != room.about.model:
-        text = f"there is no model {name[:80]!r}; there is: {room.about.model}"
+def check_model(student: ServedStudent, name: str) -> None:
+    """Raises ChatError where `name` is not the served model's."""
+    if name != student.about.model:
+        text = f"there is no model {name[:80]!r}; there is: {student.about.model}"
         raise ChatError(text, "model", "model_not_found", HTTPStatus.NOT_FOUND)
 
 
-def described(room: "Classroom") -> dict[str, Any]:
-    return {"id": room.about.model, "object": "model", "created": room.opened, "owned_by": "tutee"}
+def model_object(student: ServedStudent) -> dict[str, Any]:
+    """The model as OpenAI's API describes one."""
+    return {"id": student.about.model, "object": "model", "created": student.started, "owned_by": "tutee"}

@@ -1,15 +1,15 @@
-"""Turns requests away that are larger than any valid one."""
+"""Rejects requests that are larger than any valid one."""
 
 from http import HTTPStatus
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.payloads import MOST_BYTES
+from serving.payloads import MAX_BYTES
 
 
 class SizeLimit:
-    """Middleware that reads a body up to the limit and hands it on, or answers 413."""
+    """Middleware that reads a body up to the limit and passes it on, or answers 413."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -26,15 +26,15 @@ class SizeLimit:
                 return
             body += message.get("body", b"")
             more = message.get("more_body", False)
-            if len(body) > MOST_BYTES:
-                text = f"the body is longer than {MOST_BYTES:,} bytes"
+            if len(body) > MAX_BYTES:
+                text = f"the body is longer than {MAX_BYTES:,} bytes"
                 error = {"message": text, "type": "invalid_request_error", "param": None, "code": "too_large"}
-                refusal = JSONResponse({"error": error}, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-                await refusal(scope, receive, send)
+                response = JSONResponse({"error": error}, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+                await response(scope, receive, send)
                 return
-        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+        unread: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
-        async def again() -> Message:
-            return whole.pop() if whole else await receive()
+        async def receive_body() -> Message:
+            return unread.pop() if unread else await receive()
 
-        await self.app(scope, again, send)
+        await self.app(scope, receive_body, send)

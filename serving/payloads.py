@@ -1,45 +1,47 @@
-"""The bodies of requests and responses, checked where they come in."""
+"""The bodies of requests and responses; requests are validated here."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MOST_ATTEMPTS = 50
-MOST_CHARACTERS = 20_000
-# Room for the longest history that passes, each character escaped to six bytes in JSON.
-MOST_BYTES = 2 * MOST_ATTEMPTS * MOST_CHARACTERS * 6
+MAX_ATTEMPTS = 50
+MAX_CHARACTERS = 20_000
+# The longest valid history, with each character escaped to six bytes in JSON.
+MAX_BYTES = 2 * MAX_ATTEMPTS * MAX_CHARACTERS * 6
 
-Text = Annotated[str, Field(max_length=MOST_CHARACTERS)]
+Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
-class _Request(BaseModel):
+class _Strict(BaseModel):
+    """Rejects unknown fields."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class Attempt(_Request):
-    """A program that was handed in, and the feedback it got; left out, the grader gives it."""
+class HistoryEntry(_Strict):
+    """A submitted program and the feedback on it; without `feedback`, the grader gives it."""
 
     code: Text
     feedback: Text | None = None
 
 
-class NextSubmissionRequest(_Request):
-    """Where the student stands: the assignment, and its attempts so far, oldest first.
+class NextSubmissionRequest(_Strict):
+    """An assignment, and the student's submissions to it so far, oldest first.
 
-    Temperature 0 takes the likeliest program; above it programs are drawn, and the same seed draws
+    Temperature 0 gives the likeliest program; above 0, programs are sampled, and the same seed gives
     the same program.
     """
 
     assignment: str = Field(max_length=200)
-    history: list[Attempt] = Field(default_factory=list, max_length=MOST_ATTEMPTS)
+    history: list[HistoryEntry] = Field(default_factory=list, max_length=MAX_ATTEMPTS)
     temperature: Temperature = 0.0
     seed: Seed | None = None
 
 
 class GradedSubmission(BaseModel):
-    """What the real grader says of a program: grade (0 to 100), status, and the feedback a student sees."""
+    """The grader's verdict on a program: grade (0 to 100), status, and the feedback for the student."""
 
     grade: float
     status: str
@@ -57,33 +59,35 @@ class NextSubmission(BaseModel):
     verdict: GradedSubmission | None
 
 
-class Part(BaseModel):
-    """A part of a chat message; only text is understood."""
+class TextPart(BaseModel):
+    """A part of a chat message; only text is supported."""
 
     type: Literal["text"]
     text: Text
 
 
-class Message(BaseModel):
-    """A chat message: the tutor is the user, the learner the assistant."""
+class ChatMessage(BaseModel):
+    """A message of an OpenAI chat: the tutor is the user, the student the assistant."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[Part]
+    content: Text | list[TextPart]
 
     @property
     def text(self) -> str:
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-class StreamOptions(_Request):
+class StreamOptions(_Strict):
+    """OpenAI's `stream_options`."""
+
     include_usage: bool = False
 
 
-class ChatRequest(_Request):
-    """What OpenAI's clients send. A field that would change the answer and is not done here is refused."""
+class ChatRequest(_Strict):
+    """An OpenAI chat request. Fields that this service does not support are rejected, not ignored."""
 
     model: str
-    messages: list[Message] = Field(min_length=1, max_length=2 * MOST_ATTEMPTS + 2)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=2 * MAX_ATTEMPTS + 2)
     temperature: Temperature = 1.0
     seed: Seed | None = None
     stream: bool = False

@@ -1,4 +1,4 @@
-"""Starts the service of a student's folder and ends it again."""
+"""Starts the service of a student and stops it again."""
 
 import errno
 import os
@@ -13,76 +13,81 @@ from pathlib import Path
 import httpx
 import psutil
 
-from serving.bundle import QUIET, Bundle
+from serving.bundle import OFFLINE_ENVIRONMENT, Bundle
 from tutee_grader.errors import UnavailableError
 
 SERVICE = "serving.service:ArtificialStudent"
-READY_S = 180
+READY_TIMEOUT = 180  # seconds
 
 
 def serve(folder: Path, host: str = "127.0.0.1", port: int = 3000) -> None:
     """Serves the student in `folder` until Ctrl-C or SIGTERM.
 
-    Raises InputError where the folder holds no student, and UnavailableError where the port
-    is taken or the service does not come up.
+    Raises InputError where the folder holds no student, and UnavailableError where the port is in use or
+    the service does not start.
     """
     about = Bundle.load(folder).about
     check_port(host, port)
     address = f"http://{host}:{port}"
     print(f"serve: starting {about.model} ...", flush=True)
-    # `kill` ends this process as Ctrl-C does, by ending the service first; and a shell that starts it in
-    # the background leaves Ctrl-C's signal ignored.
-    before = {one: signal.signal(one, signal.default_int_handler) for one in (signal.SIGINT, signal.SIGTERM)}
-    service = start(folder, host, port)
+    # SIGTERM, like Ctrl-C, stops the service before this process ends. SIGINT has to be set too, because a
+    # shell that starts this process in the background makes it ignore SIGINT.
+    handlers = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    service = start_service(folder, host, port)
     try:
-        wait(service, address)
-        print(f"serve: {about.model} is ready at {address} (Ctrl-C ends it)", flush=True)
+        wait_until_ready(service, address)
+        print(f"serve: {about.model} is ready at {address} (Ctrl-C stops it)", flush=True)
         service.wait()
     except KeyboardInterrupt:
-        print("serve: ending", flush=True)
+        print("serve: stopping", flush=True)
         return
     finally:
-        end(service)
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        stop_service(service)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     raise UnavailableError(
-        f"the service ended by itself with exit code {service.returncode}; its last lines above say why"
+        f"the service stopped by itself with exit code {service.returncode}; its last lines above say why"
     )
 
 
-def start(folder: Path, host: str, port: int) -> "subprocess.Popen[bytes]":
-    """Starts the service as a process group of its own, so that Ctrl-C reaches it once, through us."""
+def start_service(folder: Path, host: str, port: int) -> "subprocess.Popen[bytes]":
+    """Starts the service in its own process group, so that only `stop_service` sends it Ctrl-C's signal."""
     command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--host", host, "--port", str(port)]
     return subprocess.Popen(
         command,
-        env={**os.environ, **QUIET, "TUTEE_STUDENT": str(folder.resolve())},
+        env={**os.environ, **OFFLINE_ENVIRONMENT, "TUTEE_STUDENT": str(folder.resolve())},
         cwd=Path(__file__).parent.parent,
         stdin=subprocess.DEVNULL,
         process_group=0,
     )
 
 
-def wait(service: "subprocess.Popen[bytes]", address: str, seconds: float = READY_S) -> None:
-    """Returns when the service answers; raises UnavailableError when it ends or takes too long."""
-    deadline = time.monotonic() + seconds
+def wait_until_ready(
+    service: "subprocess.Popen[bytes]", address: str, timeout: float = READY_TIMEOUT
+) -> None:
+    """Returns when the service answers; raises UnavailableError when it ends or exceeds `timeout`."""
+    deadline = time.monotonic() + timeout
     seen: set[int] = set()
     while time.monotonic() < deadline:
-        now = workers(service)
-        # BentoML starts a worker that failed anew, for ever.
-        if service.poll() is not None or seen - now:
+        running = worker_pids(service)
+        # BentoML restarts a worker that failed, again and again.
+        if service.poll() is not None or seen - running:
             raise UnavailableError("the service could not start; its last lines above say why")
-        seen |= now
+        seen |= running
         try:
-            # A proxy that the environment names is not for this machine's own address.
+            # Not through a proxy that the environment sets: the address is this machine's own.
             httpx.get(f"{address}/readyz", timeout=5, trust_env=False).raise_for_status()
             return
         except httpx.HTTPError:
             time.sleep(0.2)
-    raise UnavailableError(f"the service was not ready after {seconds:.0f} s")
+    raise UnavailableError(f"the service was not ready after {timeout:.0f} s")
 
 
-def workers(service: "subprocess.Popen[bytes]") -> set[int]:
-    """The processes that answer requests, or will once they have loaded the student."""
+def worker_pids(service: "subprocess.Popen[bytes]") -> set[int]:
+    """The processes that answer requests, ready or still loading the student."""
     found = set()
     with suppress(psutil.NoSuchProcess):
         for child in psutil.Process(service.pid).children(recursive=True):
@@ -92,19 +97,19 @@ def workers(service: "subprocess.Popen[bytes]") -> set[int]:
     return found
 
 
-def end(service: "subprocess.Popen[bytes]", seconds: float = 20) -> None:
-    """Asks the service to end, and ends it and all it started where it does not."""
+def stop_service(service: "subprocess.Popen[bytes]", timeout: float = 20) -> None:
+    """Asks the service to stop; after `timeout` seconds, kills it with all that it started."""
     if service.poll() is None:
         service.send_signal(signal.SIGINT)
         try:
-            service.wait(seconds)
+            service.wait(timeout)
         except subprocess.TimeoutExpired:
             os.killpg(service.pid, signal.SIGKILL)
             service.wait()
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises UnavailableError where nothing can listen there."""
+    """Raises UnavailableError where the service cannot listen on this port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

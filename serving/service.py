@@ -1,7 +1,7 @@
 """The BentoML service of one artificial student.
 
 `POST /next_submission` is BentoML's own API; the chat (chat.py) and the page (website.py) are mounted
-beside it; /readyz, /livez, /metrics and /schema.json are BentoML's.
+beside it. BentoML adds /readyz, /livez, /metrics and /schema.json.
 """
 
 import asyncio
@@ -11,20 +11,22 @@ from pathlib import Path
 import bentoml
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
-from serving.bundle import QUIET
+from serving.bundle import OFFLINE_ENVIRONMENT
 from serving.chat import chat
 from serving.limits import SizeLimit
-from serving.payloads import Attempt, GradedSubmission, NextSubmission, NextSubmissionRequest
+from serving.payloads import GradedSubmission, HistoryEntry, NextSubmission, NextSubmissionRequest
+from serving.students import GenerationRequest, ServedStudent
 from serving.website import website
+from tutee_grader.verdict import Verdict
 
-# Inside a Bento the student's folder lies beside the code.
-BESIDE = Path(__file__).parent.parent / "student"
+# Where a Bento has its student: in a folder beside the code.
+BENTO_STUDENT = Path(__file__).parent.parent / "student"
 
 
 @bentoml.service(
     name="tutee",
     traffic={"timeout": 300},
-    envs=[{"name": name, "value": value} for name, value in QUIET.items()],
+    envs=[{"name": name, "value": value} for name, value in OFFLINE_ENVIRONMENT.items()],
 )
 @bentoml.asgi_app(chat, path="/v1")
 @bentoml.asgi_app(website, path="/")
@@ -32,46 +34,43 @@ class ArtificialStudent:
     """An artificial student: give it an assignment and its attempts so far, and it makes the next one."""
 
     def __init__(self) -> None:
-        # The model's libraries take seconds to import, and only the process that answers needs them.
-        from serving.classroom import Classroom
-
-        self.classroom = Classroom(Path(os.environ.get("TUTEE_STUDENT") or BESIDE))
+        self.student = ServedStudent(Path(os.environ.get("TUTEE_STUDENT") or BENTO_STUDENT))
 
     @bentoml.on_shutdown
     def close(self) -> None:
-        self.classroom.close()
+        self.student.close()
 
     @bentoml.api(input_spec=NextSubmissionRequest)
     async def next_submission(
-        self, assignment: str, history: list[Attempt], temperature: float, seed: int | None
+        self, assignment: str, history: list[HistoryEntry], temperature: float, seed: int | None
     ) -> NextSubmission:
         """The next program for an assignment after a history of attempts, and the grader's verdict on it."""
-        from serving.classroom import Draw, Step
+        student = self.student
+        if assignment not in student.assignments:
+            raise unknown_assignment(assignment, list(student.assignments))
+        loaded = student.assignments[assignment]
 
-        room = self.classroom
-        if assignment not in room.assignments:
-            raise unknown_assignment(assignment, list(room.assignments))
-        task = room.assignments[assignment]
+        async def feedback_on(entry: HistoryEntry) -> Verdict | str:
+            if entry.feedback is not None:
+                return entry.feedback
+            return await student.grade(loaded, entry.code)
 
-        async def step(attempt: Attempt) -> Step:
-            if attempt.feedback is not None:
-                return Step(attempt.code, attempt.feedback)
-            return Step(attempt.code, room.feedback(await room.verdict(task, attempt.code)))
-
-        steps = await asyncio.gather(*(step(attempt) for attempt in history))
-        proposal = await room.propose(Draw(room.situation(task.task, steps), temperature, seed))
-        program, graded = proposal.attempt.program, None
-        if program is not None:
-            verdict = await room.verdict(task, program)
+        feedback = await asyncio.gather(*map(feedback_on, history))
+        programs = (entry.code for entry in history)
+        dialog = student.dialog(loaded.task, zip(programs, feedback, strict=True))
+        completion = await student.complete(GenerationRequest(dialog, temperature, seed))
+        graded = None
+        if completion.program is not None:
+            verdict = await student.grade(loaded, completion.program)
             graded = GradedSubmission(
-                grade=verdict.grade, status=verdict.status, feedback=room.feedback(verdict)
+                grade=verdict.grade, status=verdict.status, feedback=student.feedback(verdict)
             )
         return NextSubmission(
-            model=room.about.model,
+            model=student.about.model,
             assignment=assignment,
             attempt=len(history) + 1,
-            code=program,
-            reason=proposal.attempt.reason,
+            code=completion.program,
+            reason=completion.reason,
             verdict=graded,
         )
 
@@ -80,7 +79,7 @@ ArtificialStudent.add_asgi_middleware(SizeLimit)  # type: ignore[attr-defined]
 
 
 def unknown_assignment(name: str, known: list[str]) -> ValidationError:
-    """The same error that a field out of bounds gives, so that callers meet one shape."""
+    """The kind of error that an invalid field raises too, so that callers handle one."""
     problem = PydanticCustomError(
         "unknown_assignment",
         "there is no assignment {name}; there are: {known}",

@@ -1,18 +1,18 @@
-"""The page, and the two things it reads: what the student says of itself, and the assignments."""
+"""The page, and the two resources that it loads: what the student is, and the assignments."""
 
 from pathlib import Path
 
-import bentoml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse
 from starlette.routing import Route
 
-from serving.payloads import MOST_ATTEMPTS
+from serving.payloads import MAX_ATTEMPTS
+from serving.students import current_student
 
 PAGE = Path(__file__).parent / "page"
 HEADERS = {
-    # Nothing but this service's own files: a program that found its way into the page could not run.
+    # Only this service's own files load: a script in a student's program could not run.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -21,44 +21,47 @@ HEADERS = {
 }
 
 
-def file(name: str) -> FileResponse:
+def page_file(name: str) -> FileResponse:
+    """A file of the page, with HEADERS."""
     return FileResponse(PAGE / name, headers=HEADERS)
 
 
 async def index(_: Request) -> FileResponse:
-    return file("index.html")
+    return page_file("index.html")
 
 
-async def part(request: Request) -> FileResponse:
-    return file(request.url.path.rsplit("/", 1)[-1])
+async def asset(request: Request) -> FileResponse:
+    return page_file(request.url.path.rsplit("/", 1)[-1])
 
 
 async def about(_: Request) -> JSONResponse:
-    room = bentoml.get_current_service().classroom
+    """The served version and its metrics."""
+    student = current_student()
     return JSONResponse(
         {
-            "model": room.about.model,
-            "course": room.about.course,
-            "synthetic": room.about.synthetic,
-            "method": room.about.method,
-            "version": room.about.version,
-            "metrics": room.about.metrics,
-            "feedback": room.card.feedback,
-            "most_attempts": MOST_ATTEMPTS,
+            "model": student.about.model,
+            "course": student.about.course,
+            "synthetic": student.about.synthetic,
+            "method": student.about.method,
+            "version": student.about.version,
+            "metrics": student.about.metrics,
+            "feedback": student.card.feedback,
+            "most_attempts": MAX_ATTEMPTS,
         }
     )
 
 
 async def assignments(_: Request) -> JSONResponse:
-    room = bentoml.get_current_service().classroom
-    return JSONResponse([{"name": one.name, "task": one.task} for one in room.assignments.values()])
+    """The names and tasks of the assignments."""
+    loaded = current_student().assignments.values()
+    return JSONResponse([{"name": assignment.name, "task": assignment.task} for assignment in loaded])
 
 
 website = Starlette(
     routes=[
         Route("/", index),
-        Route("/style.css", part),
-        Route("/page.js", part),
+        Route("/style.css", asset),
+        Route("/page.js", asset),
         Route("/about", about),
         Route("/assignments", assignments),
     ]

@@ -1,21 +1,20 @@
-"""Looking at a course, and moving its logs, without training anything."""
+"""Checking a course, and moving its logs, without training anything."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.commands.said import count, line
 from flows.commands.stages import CourseArgument
-from flows.errors import CheckError
-from tutee_grader.errors import InputError
+from flows.commands.summary import count, summary_line
 
 
 def validate(course: CourseArgument) -> None:
     """Checks course, parameters, preset, and grades the reference solutions; ends with 1 where one fails."""
+    from flows.errors import CheckError
     from flows.parameters import load
-    from tutee_grader import Grader
-    from tutee_trainer.arguments import resolve
+    from tutee_grader.grader import Grader
+    from tutee_trainer.training import resolve
 
     setup = load(course)
     good, broken = setup.course.load_assignments()
@@ -47,27 +46,31 @@ def validate(course: CourseArgument) -> None:
         print(f"{stage:<11} {shown}")
 
 
-def import_(
-    course: CourseArgument,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Must be given: `ingest` writes.")] = False,
-) -> None:
-    """Shows how a course's log is understood, and what would be quarantined; writes no table."""
+def preview(course: CourseArgument) -> None:
+    """Shows how a course's log is read, and what would be quarantined; writes no table."""
     from flows.parameters import load
     from flows.places import Places
+    from tutee_serializer.ingest.ingest import parse_log
     from tutee_serializer.ingest.preview import preview
+    from tutee_serializer.ingest.privacy import load_key, read_forgotten
     from tutee_serializer.ingest.source import collect
 
-    if not dry_run:
-        raise InputError("import only shows: write `tutee import --dry-run`, or `tutee ingest`")
     setup = load(course)
     places = Places(setup.course.name)
     if setup.course.simulator:
-        collect(setup.course, places)
-    print(preview(setup.course, setup.parameters.ingest, places))
+        collect(setup.course, places.inputs, places.simulated)
+    result = parse_log(
+        setup.course,
+        setup.parameters.ingest,
+        load_key(places.key),
+        read_forgotten(places.forgotten),
+        places.simulated,
+    )
+    print(preview(setup.course, result))
 
 
 def regrade(course: CourseArgument) -> None:
-    """Sets the log's own scores against the grader's, and lists by assignment where they disagree."""
+    """Compares the log's own scores with the grader's, and lists by assignment where they disagree."""
     import polars as pl
 
     from flows.parameters import load
@@ -95,19 +98,20 @@ def simulate(
     import tempfile
 
     from flows.parameters import load
-    from flows.places import Places
+    from tutee_grader.errors import InputError
     from tutee_serializer.ingest.source import collect
 
-    made = load(course).course
-    if made.simulator is None:
-        raise InputError(f"{made.file}: `simulator` is missing, so there is no class to simulate")
+    described = load(course).course
+    if described.simulator is None:
+        raise InputError(f"{described.file}: `simulator` is missing, so there is no class to simulate")
     if seed is not None:
-        made = made.model_copy(update={"simulator": made.simulator.model_copy(update={"seed": seed})})
-    with line("simulate") as said, tempfile.TemporaryDirectory() as folder:
-        places = Places(made.name, Path(folder))
-        collect(made, places)
-        shutil.copyfile(places.simulated, out)
-        said.text = f"{made.file} -> {out}, the log of a synthetic class"
+        simulator = described.simulator.model_copy(update={"seed": seed})
+        described = described.model_copy(update={"simulator": simulator})
+    with summary_line("simulate") as summary, tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log.csv"
+        collect(described, Path(folder) / "inputs.json", log)
+        shutil.copyfile(log, out)
+        summary.text = f"{described.file} -> {out}, the log of a synthetic class"
 
 
 def export(
@@ -118,10 +122,10 @@ def export(
     from flows.parameters import load
     from flows.places import Places
     from tutee_grader.files import read_table
-    from tutee_serializer.logs.progsnap import export_progsnap
+    from tutee_serializer.logs.export import export_progsnap
 
     places = Places(load(course, logs=False).course.name)
-    with line("export") as said:
+    with summary_line("export") as summary:
         submissions = read_table(places.submissions, "ingest")
         export_progsnap(submissions, folder)
-        said.text = f"{count(submissions.height, 'submissions')} -> {folder}"
+        summary.text = f"{count(submissions.height, 'submissions')} -> {folder}"

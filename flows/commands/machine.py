@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from flows.errors import CheckError
-
 
 class Bench(StrEnum):
     """What can be timed."""
@@ -18,11 +16,12 @@ class Bench(StrEnum):
 def doctor(
     sandbox: Annotated[bool, typer.Option("--sandbox", help="Run the attacks on the sandbox, too.")] = False,
 ) -> None:
-    """Says what this machine offers; ends with 1 where the sandbox lacks something or lets an attack by."""
+    """Reports what this machine offers; ends with 1 where the sandbox lacks something or fails."""
     import os
     import platform
     import shutil
 
+    from flows.errors import CheckError
     from tutee_grader.doctor import check_sandbox, protections, show
     from tutee_grader.grader import REQUIRED
 
@@ -41,7 +40,7 @@ def doctor(
         results = check_sandbox()
         print(show(results))
         if any(result.problems for result in results):
-            raise CheckError("an attack went through the sandbox; do not grade programs of strangers here")
+            raise CheckError("an attack succeeded; do not grade programs of strangers here")
 
 
 def bench(
@@ -57,9 +56,9 @@ def bench(
 
         bench_serializer(rows)
         return
+    from benchmarks.grader import bench_grader
     from flows.parameters import load
     from flows.places import Places
-    from tutee_grader.bench import bench_grader
     from tutee_grader.files import read_table
 
     setup = load(course, logs=False)

@@ -1,40 +1,31 @@
-"""The stages of dvc.yaml, each from files to files."""
+"""The stages of dvc.yaml, each from files to files. A test derives their dependencies from this file."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from flows.commands.said import count, line
-from flows.telemetry import stay_off_the_hub
+from flows.commands.summary import count, summary_line
 
 CourseArgument = Annotated[
     str, typer.Argument(metavar="COURSE", help="A course file, or a course's name in params.yaml.")
 ]
 
 
-class Model(StrEnum):
-    """What `tutee train` trains."""
-
-    BASE = "base"
-    SFT = "sft"
-    PARA = "para"
-    DPO = "dpo"
-    DAPO = "dapo"
-
-
 def source(course: CourseArgument) -> None:
-    """Runs the course's simulator, if it has one, and notes the hashes of all that the course reads."""
+    """Runs the course's simulator, if it has one, and writes the hashes of all files the course reads."""
     from flows.parameters import load
     from flows.places import Places
+    from tutee_serializer.ingest.privacy import read_forgotten, write_forgotten
     from tutee_serializer.ingest.source import collect
 
     setup = load(course)
-    with line("source") as said:
-        collected = collect(setup.course, Places(setup.course.name))
-        said.text = f"{setup.course.file} -> hashes of {count(len(collected.files), 'files')}"
+    places = Places(setup.course.name)
+    with summary_line("source") as summary:
+        collected = collect(setup.course, places.inputs, places.simulated)
+        write_forgotten(read_forgotten(places.forgotten), places.forgotten_noted)
+        summary.text = f"{setup.course.file} -> hashes of {count(len(collected.files), 'files')}"
         if setup.course.synthetic:
-            said.text += ", a synthetic class" + (", simulated anew" if collected.simulated else "")
+            summary.text += ", a synthetic class" + (", simulated again" if collected.simulated else "")
 
 
 def ingest(course: CourseArgument) -> None:
@@ -42,11 +33,24 @@ def ingest(course: CourseArgument) -> None:
     from flows.parameters import load
     from flows.places import Places
     from tutee_serializer.ingest.ingest import ingest
+    from tutee_serializer.ingest.privacy import load_key, read_forgotten
 
     setup = load(course)
-    with line("ingest") as said:
-        account = ingest(setup.course, setup.parameters.ingest, Places(setup.course.name)).account
-        said.text = (
+    places = Places(setup.course.name)
+    with summary_line("ingest") as summary:
+        account = ingest(
+            setup.course,
+            setup.parameters.ingest,
+            load_key(places.key),
+            read_forgotten(places.forgotten),
+            places.simulated,
+            submissions=places.submissions,
+            quarantine=places.quarantine,
+            demographics=places.demographics,
+            account=places.account,
+            data_docs=places.data_docs,
+        )
+        summary.text = (
             f"{count(account.rows('in'), 'rows')} -> {account.rows('kept'):,} kept + "
             f"{account.rows('quarantine'):,} quarantined + "
             f"{account.rows('filter'):,} left out by named filters"
@@ -63,27 +67,24 @@ def grade(course: CourseArgument) -> None:
 
     from flows.parameters import load
     from flows.places import Places
-    from tutee_grader import grade_table
     from tutee_grader.files import read_table, write_table
+    from tutee_grader.table import grade_table
 
     setup = load(course, logs=False)
     places = Places(setup.course.name)
-    with line("grade") as said:
+    with summary_line("grade") as summary:
         submissions = read_table(places.submissions, "ingest")
-        assignments, _ = setup.course.load_assignments()
-        # Finished partitions wait here while others are graded, so that a killed run goes on.
-        parts = places.data / "grading"
         verdicts = grade_table(
             submissions,
-            assignments,
-            parts,
+            setup.course.load_assignments()[0],
+            places.partitions,
             cache=places.verdict_cache,
             cluster=setup.parameters.grade.cluster,
         )
         write_table(verdicts, places.verdicts)
-        shutil.rmtree(parts)
+        shutil.rmtree(places.partitions)
         full = verdicts["grade"].eq(100).sum() / max(verdicts.height, 1)
-        said.text = (
+        summary.text = (
             f"{count(submissions.height, 'submissions')} -> {count(verdicts.height, 'verdicts')}, "
             f"{full:.0%} at 100"
         )
@@ -100,9 +101,9 @@ def serialize(course: CourseArgument) -> None:
 
     setup = load(course, logs=False)
     places = Places(setup.course.name)
-    with line("serialize") as said:
+    with summary_line("serialize") as summary:
         submissions = read_table(places.submissions, "ingest")
-        dialogs, account = serialize(
+        dialogs, counts = serialize(
             submissions,
             read_table(places.verdicts, "grade"),
             setup.course,
@@ -111,84 +112,156 @@ def serialize(course: CourseArgument) -> None:
             setup.preset.dialog.feedback,
         )
         write_table(dialogs, places.dialogs)
-        told = dialogs.filter(pl.col("feedback") != "none")
+        with_feedback = dialogs.filter(pl.col("feedback") != "none")
         splits = ", ".join(
-            f"{number:,} {split}" for split, number in sorted(told["split"].value_counts().iter_rows())
+            f"{number:,} {split}"
+            for split, number in sorted(with_feedback["split"].value_counts().iter_rows())
         )
-        left = ", ".join(f"{number:,} {step}" for step, number in account.dropped.items() if number)
-        said.text = (
-            f"{count(submissions.height, 'submissions')} -> {count(told.height, 'dialogs')} ({splits}) of "
-            f"{told['turns'].list.len().sum():,} turns" + (f", left out: {left}" if left else "")
+        left_out = ", ".join(f"{number:,} {step}" for step, number in counts.dropped.items() if number)
+        summary.text = (
+            f"{count(submissions.height, 'submissions')} -> {count(with_feedback.height, 'dialogs')} "
+            f"({splits}) of {with_feedback['turns'].list.len().sum():,} turns"
+            + (f", left out: {left_out}" if left_out else "")
         )
 
 
-def train(model: Model, course: CourseArgument) -> None:
-    """Trains the base, or one of the adapters on it."""
-    from flows.parameters import load
+def train(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="base, sft, para, dpo, dapo, ...")],
+    course: CourseArgument,
+) -> None:
+    """Trains the base model, or an adapter on it, by one method."""
+    from flows.environment import disable_hub
+    from flows.parameters import load, method_named
     from flows.places import Places
+    from tutee_trainer.training import TrainingJob
 
+    row = method_named(method)
     setup = load(course, logs=False)
-    stay_off_the_hub(setup.preset)
-    preset, places = setup.preset, Places(setup.course.name)
-    match model:
-        case Model.BASE:
-            from tutee_trainer.base import train_base
-
-            trained = train_base(preset, places)
-        case Model.SFT | Model.PARA:
-            from tutee_trainer.sft import train_sft
-
-            trained = train_sft(preset, places, "para" if model is Model.PARA else "sft")
-        case Model.DPO:
-            from tutee_trainer.dpo import train_dpo
-
-            trained = train_dpo(preset, places)
-        case Model.DAPO:
-            from tutee_trainer.dapo import train_dapo
-
-            trained = train_dapo(preset, places, setup.course.load_assignments()[0])
-    print(f"{model}: {trained}", flush=True)
+    disable_hub(setup.preset)
+    places = Places(setup.course.name)
+    tables = {"dialogs": places.dialogs, "pairs": places.pairs}
+    job = TrainingJob(
+        preset=setup.preset,
+        course=setup.course.name,
+        output=places.model(method),
+        base=places.model("base"),
+        start=places.model(row.start or "base"),
+        data=tables[row.learns_from],
+        assignments=setup.course.load_assignments()[0] if row.uses_grader else {},
+        verdict_cache=places.verdict_cache,
+    )
+    print(f"{method}: {row.train(job)}", flush=True)
 
 
 def pairs(course: CourseArgument) -> None:
-    """Makes preference pairs for DPO from the training dialogs."""
+    """Makes preference pairs from the training dialogs."""
     from flows.parameters import load
     from flows.places import Places
     from tutee_trainer.pairs import write_pairs
 
     setup = load(course, logs=False)
-    with line("pairs") as said:
-        dialogs, made = write_pairs(setup.parameters.pairs, setup.preset, Places(setup.course.name))
-        said.text = f"{count(dialogs, 'dialogs')} -> {count(made, 'pairs')}"
+    places = Places(setup.course.name)
+    with summary_line("pairs") as summary:
+        dialogs, made = write_pairs(setup.parameters.pairs, setup.preset, places.dialogs, places.pairs)
+        summary.text = f"{count(dialogs, 'dialogs')} -> {count(made, 'pairs')}"
 
 
-def rollout(method: str, course: CourseArgument) -> None:
-    """Lets one method (copy, base, para, sft, dpo, dapo) work on from where held-out students stood."""
-    from flows.parameters import load
+def rollout(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="A trained method, or copy.")],
+    course: CourseArgument,
+) -> None:
+    """Rolls one method out from where held-out students stood."""
+    import shutil
+
+    from flows.environment import disable_hub
+    from flows.parameters import load, method_named
     from flows.places import Places
-    from tutee_evaluator.rollout import run
+    from tutee_evaluator.engines.baselines import BASELINES
+    from tutee_evaluator.engines.loading import load_engine
+    from tutee_evaluator.rollout import known_verdicts, roll_out
+    from tutee_grader.files import read_table, write_table
+    from tutee_grader.grader import Grader
+    from tutee_serializer import card
 
+    if method not in BASELINES:
+        method_named(method, also=tuple(BASELINES))
     setup = load(course, logs=False)
-    stay_off_the_hub(setup.preset)
-    with line(f"rollout {method}") as said:
-        rollouts = run(setup.course, method, setup.parameters.rollout, Places(setup.course.name))
+    disable_hub(setup.preset)
+    places = Places(setup.course.name)
+    with summary_line(f"rollout {method}") as summary:
+        dialogs = read_table(places.dialogs, "serialize")
+        submissions = read_table(places.submissions, "ingest")
+        known = known_verdicts(submissions, read_table(places.verdicts, "grade"))
+        config = setup.parameters.rollout
+        engine = load_engine(
+            method,
+            places.model(method),
+            dialogs,
+            temperature=config.temperature,
+            seed=config.seed,
+            batch=setup.parameters.engine.batch,
+            progress=True,
+        )
+        with Grader(cache=places.verdict_cache) as grader:
+            rollouts = roll_out(
+                method,
+                engine,
+                dialogs,
+                submissions,
+                setup.course.load_assignments()[0],
+                grader,
+                config,
+                known=known,
+                progress=True,
+            )
+        write_table(rollouts, places.rollout(method))
+        if method not in BASELINES:
+            shutil.copyfile(places.model(method) / card.FILE, places.rollout_card(method))
         starts = rollouts.select("dialog_id", "start").n_unique()
-        said.text = f"{count(starts, 'starts')} -> {count(rollouts.height, 'steps')}"
+        summary.text = f"{count(starts, 'starts')} -> {count(rollouts.height, 'steps')}"
 
 
 def report(course: CourseArgument) -> None:
     """Measures the rollouts and writes the HTML report."""
+    import json
+
     import polars as pl
 
     from flows.parameters import load
     from flows.places import Places
-    from tutee_evaluator.metrics import REAL
-    from tutee_evaluator.report import run
+    from tutee_evaluator.evaluate import evaluate
+    from tutee_evaluator.report.page import write_report
+    from tutee_grader.errors import InputError
+    from tutee_grader.files import read_table, write_table
+    from tutee_serializer.card import StudentCard
 
     setup = load(course, logs=False)
     places = Places(setup.course.name)
-    with line("report") as said:
-        shown = setup.parameters.model_dump(mode="json", include={"rollout", "serialize", "pairs"})
-        metrics = run(setup.course, setup.parameters.report, places, shown)
-        methods = metrics.filter(pl.col("method") != REAL)["method"].n_unique()
-        said.text = f"rollouts of {methods} methods -> {metrics.height:,} figures, {places.report}"
+    with summary_line("report") as summary:
+        methods = [name for name in setup.parameters.compared if places.rollout(name).exists()]
+        if not methods:
+            raise InputError(f"{places.rollouts}: no rollouts; run `tutee rollout` first")
+        steps, metrics = evaluate(
+            pl.concat([read_table(places.rollout(name), "rollout") for name in methods]),
+            read_table(places.dialogs, "serialize"),
+            read_table(places.submissions, "ingest"),
+            read_table(places.verdicts, "grade"),
+            setup.parameters.report,
+            progress=True,
+        )
+        cards = [places.rollout_card(name) for name in methods]
+        write_report(
+            setup.course,
+            steps,
+            metrics,
+            setup.parameters.report,
+            json.loads(places.account.read_text(encoding="utf-8")),
+            [StudentCard.read(card) for card in cards if card.exists()],
+            setup.parameters.model_dump(mode="json", include={"rollout", "serialize", "pairs"}),
+            methods,
+            places.report,
+        )
+        write_table(metrics, places.metrics)
+        summary.text = (
+            f"rollouts of {count(len(methods), 'methods')} -> {metrics.height:,} figures, {places.report}"
+        )

@@ -14,25 +14,23 @@ def retrain(
     ] = None,
 ) -> None:
     """Brings a course's students up to date: stages, registration, gate, promotion, Bento."""
-    from pathlib import Path
-
-    from flows.guard import alone
+    from flows.environment import check_disk, exclusive_lock
     from flows.parameters import choose_preset, load
-    from flows.room import check
+    from flows.places import Places
     from flows.server import prefect
 
-    load(course, preset)
-    check()
+    places = Places(load(course, preset).course.name)
+    check_disk()
     if preset:
         choose_preset(preset)
-    with alone(Path("data/.retrain.lock")), prefect(Path("data/.prefect")):
+    with exclusive_lock(places.retrain_lock), prefect(places.prefect):
         from flows.retrain import retrain
 
         retrain(course)
 
 
 def status(course: CourseArgument) -> None:
-    """Says which stages are out of date, and which versions are champion and challenger."""
+    """Lists the stages that are out of date, and the versions that are champion and challenger."""
     from flows.parameters import load
     from flows.pipeline import Pipeline
     from flows.places import Places
@@ -40,30 +38,30 @@ def status(course: CourseArgument) -> None:
 
     places = Places(load(course, logs=False).course.name)
     pipeline = Pipeline.of(places)
-    late = pipeline.out_of_date()
+    outdated = pipeline.out_of_date()
     for stage in pipeline.stages:
-        print(f"{stage}: {late.get(stage, 'up to date')}")
+        print(f"{stage}: {outdated.get(stage, 'up to date')}")
     registry = Registry(places)
     for alias in (CHAMPION, CHALLENGER):
-        version = registry.aliased(alias)
+        version = registry.get_by_alias(alias)
         print(f"{alias}: {registry.describe(version) if version else 'none yet'}")
 
 
 def promote(course: CourseArgument) -> None:
-    """Puts the best of the present results to the gate again; ends with 1 where the gate says no."""
-    import polars as pl
-
+    """Puts the best of the present results to the gate again; ends with 1 where the gate refuses it."""
     from flows.parameters import load
     from flows.pipeline import Pipeline
     from flows.places import Places
     from flows.registry import Registry
     from flows.release import pack, promote
+    from tutee_grader.files import read_table
 
     setup = load(course, logs=False)
     places = Places(setup.course.name)
     registry = Registry(places)
-    said, _ = promote(setup, Pipeline.of(places), registry, pl.read_parquet(places.metrics), again=True)
-    print(f"promote: {said}")
+    metrics = read_table(places.metrics, "report")
+    decision, _ = promote(setup, Pipeline.of(places), registry, metrics, again=True)
+    print(f"promote: {decision}")
     print(f"pack: {pack(setup, registry)}")
 
 
@@ -77,7 +75,7 @@ def rollback(course: CourseArgument) -> None:
     setup = load(course, logs=False)
     registry = Registry(Places(setup.course.name))
     old, new = registry.roll_back()
-    print(f"rollback: champion is {registry.describe(new)} again, no more version {old.number}")
+    print(f"rollback: champion is {registry.describe(new)} again, no longer version {old.number}")
     print(f"pack: {pack(setup, registry)}")
 
 
@@ -86,28 +84,26 @@ def serve(
     port: Annotated[int, typer.Option(help="The port to listen on.")] = 3000,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
-    """Serves the champion: an API, and a page on which one watches it try."""
+    """Serves the champion: an API, and a page on which one watches it work."""
     from flows.parameters import load
     from flows.places import Places
-    from flows.release import student_folder
     from serving.run import serve
 
-    serve(student_folder(Places(load(course, logs=False).course.name)), host, port)
+    serve(Places(load(course, logs=False).course.name).student, host, port)
 
 
 def forget(
     student: Annotated[str, typer.Argument(metavar="STUDENT", help="The student's id, as the log has it.")],
 ) -> None:
-    """Takes a student out of every table and report, and marks the models that learnt from them."""
-    from pathlib import Path
-
-    from flows.commands.said import count
-    from flows.forgetting import forget
-    from flows.guard import alone
+    """Removes a student from every table and report, and marks the models that were trained on them."""
+    from flows.commands.summary import count
+    from flows.environment import exclusive_lock
+    from flows.forget import forget
     from flows.parameters import Parameters
+    from flows.places import Places
 
     Parameters.load()
-    with alone(Path("data/.retrain.lock")):
+    with exclusive_lock(Places("").retrain_lock):
         done = forget(student)
     for table, rows in done.rows.items():
         print(f"forget: {table}: {count(rows, 'rows')} removed")
@@ -118,7 +114,8 @@ def forget(
     if not done.rows:
         print("forget: no table holds a row of theirs; is that the id as the log writes it?")
     print(
-        f"forget: {done.pseudonym} is left out of every retrain from now on; the log itself is yours to clean"
+        f"forget: {done.pseudonym} is left out of every retrain from now on; "
+        "remove them from the log itself as well"
     )
     for course in done.courses:
         print(f"next        tutee retrain {course}")

@@ -1,13 +1,13 @@
-// Plays one artificial student through an assignment. Everything a student or a grader wrote reaches the
+// Shows one artificial student at work on an assignment. What the student and the grader wrote enters the
 // page as text (textContent), never as HTML.
 const $ = (id) => document.getElementById(id);
-const PAUSE_MS = 900; // between two attempts of "Keep trying", so that one can follow
+const PAUSE_MS = 900; // between two attempts of "Keep trying", so that a person can follow
 
 let assignments = new Map();
-let history = []; // the programs so far, as the service wants them: {code, feedback}
-let tries = 0; // attempts shown, those without a program included
+let history = []; // the programs so far, as the service expects them: {code, feedback}
+let attempts = 0; // attempts on the page, including those without a program
 let playing = false;
-let asking = null; // the AbortController of the request under way
+let pending = null; // the AbortController of the request in progress
 
 function element(name, properties = {}, ...children) {
   const node = Object.assign(document.createElement(name), properties);
@@ -15,7 +15,7 @@ function element(name, properties = {}, ...children) {
   return node;
 }
 
-function say(text, kind = "") {
+function setStatus(text, kind = "") {
   $("status").textContent = text;
   $("status").className = kind;
 }
@@ -39,8 +39,8 @@ async function next(body, signal) {
   throw new Error(problems.join("; ") || answer.error?.message || answer.error || `error ${response.status}`);
 }
 
-// The lines of both programs in order, each with what became of it: a longest common subsequence.
-function changes(before, after) {
+// The lines of both programs in order, each one kept, deleted or inserted, by a longest common subsequence.
+function diff(before, after) {
   const width = after.length + 1;
   const common = new Uint32Array((before.length + 1) * width);
   for (let i = before.length - 1; i >= 0; i--) {
@@ -74,7 +74,7 @@ function program(code, before) {
   const rows =
     before === null
       ? lines(code).map((line, index) => ({ kind: "span", line, number: index + 1 }))
-      : changes(lines(before), lines(code));
+      : diff(lines(before), lines(code));
   return element(
     "pre",
     { className: "program", tabIndex: 0, ariaLabel: "The program" },
@@ -99,16 +99,16 @@ function bar(grade, side) {
   return fill;
 }
 
-// A task with its `names` set as code.
+// The nodes of a task, with its `names` as code.
 const prose = (text) => text.split(/`([^`\n]+)`/).map((part, index) => (index % 2 ? element("code", {}, part) : part));
 
 function show(answer, before) {
-  tries += 1;
+  attempts += 1;
   const grade = answer.verdict ? answer.verdict.grade : null;
   const points = grade === null ? "no program" : `${rounded(grade)} of 100`;
-  const heading = element("h3", {}, `Attempt ${tries}`);
+  const heading = element("h3", {}, `Attempt ${attempts}`);
   if (answer.verdict) heading.append(element("small", { textContent: answer.verdict.status }));
-  const card = element("li", { className: `attempt ${level(grade)}`, id: `attempt-${tries}` });
+  const card = element("li", { className: `attempt ${level(grade)}`, id: `attempt-${attempts}` });
   card.append(
     element(
       "header",
@@ -134,15 +134,15 @@ function show(answer, before) {
       program(answer.code, before),
       element(
         "div",
-        { className: "said" },
-        element("h4", { textContent: same ? "Handed in unchanged; the grader says" : "The grader says" }),
+        { className: "feedback" },
+        element("h4", { textContent: same ? "Submitted unchanged; the grader says" : "The grader says" }),
         element("p", { textContent: answer.verdict.feedback || "Nothing: this student learned without feedback." }),
       ),
     );
   }
   $("list").append(card);
   $("empty").hidden = true;
-  const link = element("a", { href: `#${card.id}`, ariaLabel: `Attempt ${tries}: ${points}` });
+  const link = element("a", { href: `#${card.id}`, ariaLabel: `Attempt ${attempts}: ${points}` });
   link.append(grade === null ? "–" : rounded(grade), bar(grade, "height"));
   $("course").append(element("li", { className: level(grade) }, link));
   card.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
@@ -150,23 +150,23 @@ function show(answer, before) {
 
 const solved = () => $("list").lastElementChild?.classList.contains("full") ?? false;
 const most = () => Math.min(Math.max(Math.trunc($("most").valueAsNumber) || 1, 1), Number($("most").max));
-const finished = () => solved() || tries >= most();
+const finished = () => solved() || attempts >= most();
 
 function refresh() {
-  const waiting = asking !== null;
+  const waiting = pending !== null;
   $("try").disabled = waiting || playing || finished() || assignments.size === 0;
-  $("try").textContent = tries === 0 ? "Try" : "Try again";
+  $("try").textContent = attempts === 0 ? "Try" : "Try again";
   $("watch").disabled = (!playing && (waiting || finished())) || assignments.size === 0;
   $("watch").textContent = playing ? "Pause" : "Keep trying";
-  $("over").disabled = tries === 0 && !waiting;
+  $("over").disabled = attempts === 0 && !waiting;
 }
 
-// One attempt. Returns false where there is nothing to go on with.
+// Makes one attempt. Returns false where no further attempt should follow.
 async function attempt() {
   const request = new AbortController();
-  asking = request;
+  pending = request;
   refresh();
-  say(`Attempt ${tries + 1}: the student is writing …`);
+  setStatus(`Attempt ${attempts + 1}: the student is writing …`);
   try {
     const answer = await next(
       { assignment: $("assignment").value, history, temperature: $("temperature").valueAsNumber },
@@ -175,16 +175,16 @@ async function attempt() {
     if (request.signal.aborted) return false;
     show(answer, history.length ? history.at(-1).code : null);
     if (answer.code !== null) history.push({ code: answer.code, feedback: answer.verdict.feedback });
-    if (solved()) say(`Solved: attempt ${tries} passes every test.`, "solved");
-    else if (finished()) say(`Not solved after ${tries} ${tries === 1 ? "attempt" : "attempts"}.`);
-    else if (answer.code === null) say(`Attempt ${tries}: no program. The student can try again.`);
-    else say(`Attempt ${tries}: ${rounded(answer.verdict.grade)} of 100.`);
+    if (solved()) setStatus(`Solved: attempt ${attempts} passes every test.`, "solved");
+    else if (finished()) setStatus(`Not solved after ${attempts} ${attempts === 1 ? "attempt" : "attempts"}.`);
+    else if (answer.code === null) setStatus(`Attempt ${attempts}: no program. The student can try again.`);
+    else setStatus(`Attempt ${attempts}: ${rounded(answer.verdict.grade)} of 100.`);
     return !finished();
   } catch (error) {
-    if (!request.signal.aborted) say(`No answer: ${error.message}`, "error");
+    if (!request.signal.aborted) setStatus(`No answer: ${error.message}`, "error");
     return false;
   } finally {
-    if (asking === request) asking = null;
+    if (pending === request) pending = null;
     refresh();
   }
 }
@@ -202,24 +202,24 @@ async function watch() {
 }
 
 function startOver() {
-  asking?.abort();
-  asking = null;
+  pending?.abort();
+  pending = null;
   playing = false;
   history = [];
-  tries = 0;
+  attempts = 0;
   $("list").replaceChildren();
   $("course").replaceChildren();
   $("empty").hidden = false;
   $("task").replaceChildren(...prose(assignments.get($("assignment").value) ?? ""));
-  say("Ready.");
+  setStatus("Ready.");
   refresh();
 }
 
-function introduce(about) {
+function showAbout(about) {
   const version = about.version ? `registered version ${about.version}` : "not registered";
   const origin = about.synthetic
     ? `the synthetic students of the synthetic course “${about.course}”: no real person’s work is in it`
-    : `logs of the course “${about.course}”; it is none of those students`;
+    : `logs of the course “${about.course}”; it is not one of those students`;
   $("notice").textContent = `A language model, not a person. It was trained on ${origin}. Method ${about.method.toUpperCase()}, ${version}.`;
   $("model").textContent = about.model;
   $("most").max = about.most_attempts;
@@ -233,13 +233,13 @@ function introduce(about) {
 async function open() {
   try {
     const [about, list] = await Promise.all([get("about"), get("assignments")]);
-    introduce(about);
+    showAbout(about);
     assignments = new Map(list.map(({ name, task }) => [name, task]));
     $("assignment").append(...list.map(({ name }) => element("option", { value: name, textContent: name })));
     $("assignment").disabled = false;
     startOver();
   } catch (error) {
-    say(`The service does not answer: ${error.message}`, "error");
+    setStatus(`The service does not answer: ${error.message}`, "error");
   }
 }
 

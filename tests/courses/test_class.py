@@ -23,8 +23,8 @@ def simulated(grade):
     return classroom.run(SEED, SEMESTERS, grade)
 
 
-def _mended(steps):
-    return mean(bool(step.mended) for step in steps)
+def _fixed(steps):
+    return mean(bool(step.fixed) for step in steps)
 
 
 def test_feedback_makes_repairs_likelier(simulated, grade):
@@ -36,17 +36,17 @@ def test_feedback_makes_repairs_likelier(simulated, grade):
     _, seeing = simulated
     _, blind = classroom.run(SEED, SEMESTERS, silent)
     assert {step.clue.sign for step in blind} == {Sign.NONE}
-    assert _mended(seeing) > 1.5 * _mended(blind)
+    assert _fixed(seeing) > 1.5 * _fixed(blind)
 
 
 @pytest.mark.parametrize(("sign", "kind"), [(Sign.SYNTAX, "syntax"), (Sign.NOTHING, "nothing")])
-def test_a_bug_is_mended_when_the_feedback_speaks_of_it(simulated, sign, kind):
+def test_a_bug_is_fixed_when_the_feedback_speaks_of_it(simulated, sign, kind):
     """Of programs with two bugs or more: the kind that the feedback is about, against all others."""
     spoken_of, others = [], []
     for step in simulated[1]:
         if step.clue.sign == sign and len(step.before) > 1:
             for bug in step.before:
-                (spoken_of if bug.kind == kind else others).append(bug in step.mended)
+                (spoken_of if bug.kind == kind else others).append(bug in step.fixed)
     assert len(spoken_of) >= 10
     assert mean(spoken_of) > 2 * mean(others)
 
@@ -57,7 +57,7 @@ def test_a_named_line_leads_to_the_bug(simulated):
     for step in simulated[1]:
         if step.clue.sign == Sign.EXCEPTION and len(step.before) == 1 and len(step.before[0].lines) == 1:
             there = step.clue.line == step.before[0].start + 1
-            (on_the_line if there else elsewhere).append(bool(step.mended))
+            (on_the_line if there else elsewhere).append(bool(step.fixed))
     assert len(on_the_line) >= 10
     assert len(elsewhere) >= 10
     assert mean(on_the_line) > mean(elsewhere)

@@ -15,7 +15,7 @@ def test_demo_says_that_it_is_synthetic(demo):
 def test_dublin_is_read_by_its_course_file_alone(demo):
     file = demo.parent / "dublin" / "course.yaml"
     if not (file.parent / "../../../shared/data/dublin/submissions.csv").exists():
-        pytest.skip("the Dublin data (../shared/data/dublin) is not on this machine")
+        pytest.skip("the Dublin data (figshare 12610958) is not at ../shared/data/dublin")
     course = Course.load(file)
     assert (course.name, course.synthetic, course.simulator) == ("dublin", False, None)
     assert course.semesters.train == ["2015", "2016"]

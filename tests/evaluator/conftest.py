@@ -1,4 +1,4 @@
-"""A small course with real verdicts and dialogs, and a very small student that learnt them by heart."""
+"""A small course with real verdicts and dialogs, and a very small model that has memorised them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 import yaml
 
-from tutee_evaluator.engines import Attempt, Situation
+from tutee_evaluator.engines import Completion
 from tutee_grader import Assignment, Grader, grade_table
 from tutee_serializer.card import StudentCard
 from tutee_serializer.course import Course
+from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import markers, write_turn
 from tutee_serializer.dialogs.selection import SerializeConfig
 from tutee_serializer.dialogs.serialize import serialize
@@ -26,7 +27,7 @@ HELLO = "def greet(name):\n    return 'Hello, ' + name\n"
 SHOUT = "def greet(name):\n    return name + '<script>alert(1)</script>'\n"
 SILENT = "def greet(name):\n    print(name)\n"
 
-# Student -> assignment -> the programs they handed in.
+# Student -> assignment -> submitted programs.
 HELD_OUT = {
     "ada": {"double": [COLON, SQUARE, PLUS, RIGHT], "greet": [SILENT, SHOUT, HELLO]},
     "ben": {"double": [PLUS, FIXED, SQUARE], "greet": [SHOUT, HELLO]},
@@ -100,14 +101,18 @@ def verdicts(
 
 
 @pytest.fixture(scope="session")
-def told(submissions: pl.DataFrame, verdicts: pl.DataFrame, course: Course) -> Callable[..., pl.DataFrame]:
-    """The dialogs in a format, with feedback of a level and without."""
+def dialogs_of(
+    submissions: pl.DataFrame, verdicts: pl.DataFrame, course: Course
+) -> Callable[..., pl.DataFrame]:
+    """The dialogs in a format, with feedback of a level and without feedback."""
 
-    def tell(format: str = "edits", feedback: str = "summary", scope: str = "assignment") -> pl.DataFrame:
+    def dialogs_of(
+        format: str = "edits", feedback: str = "summary", scope: str = "assignment"
+    ) -> pl.DataFrame:
         config = SerializeConfig(scope=scope, max_length_z=None)
         return serialize(submissions, verdicts, course, config, format, feedback)[0]
 
-    return tell
+    return dialogs_of
 
 
 @pytest.fixture(scope="session")
@@ -117,26 +122,27 @@ def grader() -> Iterator[Grader]:
 
 
 class Scripted:
-    """An engine that hands in what `script` says: a program, or a text that holds none."""
+    """An engine that writes what `script` returns for a dialog and a step: a program, or None for a turn
+    without one."""
 
     def __init__(
-        self, script: Callable[[Situation, int], str | None], format: str = "edits", feedback: str = "summary"
+        self, script: Callable[[Dialog, int], str | None], format: str = "edits", feedback: str = "summary"
     ) -> None:
         self.script = script
         self.format = format
         self.feedback = feedback
-        self.asked: list[list[Situation]] = []
+        self.step = 0
 
-    def next_programs(self, situations: Sequence[Situation]) -> list[Attempt]:
-        self.asked.append(list(situations))
-        attempts = []
-        for situation in situations:
-            program = self.script(situation, len(self.asked))
+    def complete(self, dialogs: Sequence[Dialog]) -> list[Completion]:
+        self.step += 1
+        completions = []
+        for dialog in dialogs:
+            program = self.script(dialog, self.step)
             if program is None:
-                attempts.append(Attempt("nonsense", None, "no program in it"))
+                completions.append(Completion("nonsense", None, "no program in it"))
             else:
-                attempts.append(Attempt(write_turn(self.format, situation.previous, program), program))
-        return attempts
+                completions.append(Completion(write_turn(self.format, dialog.previous, program), program))
+        return completions
 
 
 @pytest.fixture(scope="session")
@@ -146,7 +152,7 @@ def scripted() -> type[Scripted]:
 
 @pytest.fixture(scope="session")
 def one_thread() -> Iterator[None]:
-    """No time lost on handing out work this small, which is a lot where other processes want the cores."""
+    """Work this small is slower on several threads, above all where other processes use the cores."""
     import torch
 
     threads = torch.get_num_threads()
@@ -182,15 +188,15 @@ def _tokenizer(texts: list[str]) -> Any:
 
 @pytest.fixture(scope="session")
 def students(
-    told: Callable[..., pl.DataFrame], tmp_path_factory: pytest.TempPathFactory, one_thread: None
+    dialogs_of: Callable[..., pl.DataFrame], tmp_path_factory: pytest.TempPathFactory, one_thread: None
 ) -> Path:
-    """Folders `base`, a very small Qwen3 that learnt the dialogs, and `sft`, a random adapter on it."""
+    """Folders `base`, a very small Qwen3 trained on the dialogs, and `sft`, a random adapter on it."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     folder = tmp_path_factory.mktemp("models")
-    dialogs = told().filter(feedback="summary").sort("dialog_id")["messages"].to_list()[:4]
+    dialogs = dialogs_of().filter(feedback="summary").sort("dialog_id")["messages"].to_list()[:4]
     tokenizer = _tokenizer([message["content"] for messages in dialogs for message in messages])
     torch.manual_seed(0)
     config = Qwen3Config(

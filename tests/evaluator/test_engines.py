@@ -4,26 +4,24 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tutee_evaluator.engines import Copy, Situation, Student
+from tutee_evaluator.engines.baselines import Copy
+from tutee_evaluator.engines.loading import load_engine
+from tutee_evaluator.engines.transformers import Student
+from tutee_evaluator.schemas import COPY
 from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
+from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import read_turn
 
-Dialogs = Callable[..., pl.DataFrame]
+DialogsOf = Callable[..., pl.DataFrame]
 
 
 @pytest.fixture(scope="module")
-def situations(told: Dialogs) -> list[Situation]:
+def dialogs(dialogs_of: DialogsOf) -> list[Dialog]:
     """Every point of every dialog at which the student writes again; of many lengths."""
-    found = []
-    for row in told().filter(pl.col("feedback") == "summary").iter_rows(named=True):
-        program = None
-        for place, message in enumerate(row["messages"]):
-            if message["role"] == "assistant":
-                if program is not None:
-                    found.append(Situation(row["messages"][:place], program))
-                program = read_turn("edits", program, message["content"])
-    return found
+    table = dialogs_of().filter(pl.col("feedback") == "summary")
+    whole = [Dialog.from_row(row) for row in table.iter_rows(named=True)]
+    return [dialog.before(turn) for dialog in whole for turn in range(2, len(dialog.grades) + 1)]
 
 
 @pytest.fixture(autouse=True)
@@ -36,24 +34,24 @@ def student(students: Path) -> Student:
     return Student.load(students / "sft", device="cpu")
 
 
-def test_a_batch_writes_what_each_writes_alone(student: Student, situations: list[Situation]) -> None:
-    together = student.next_programs(situations)
-    alone = [student.next_programs([situation])[0] for situation in situations]
+def test_a_batch_writes_what_each_writes_alone(student: Student, dialogs: list[Dialog]) -> None:
+    together = student.complete(dialogs)
+    alone = [student.complete([dialog])[0] for dialog in dialogs]
 
     assert together == alone
-    assert len({attempt.content for attempt in together}) > 2, "all the same: the test would not see a swap"
-    assert any(attempt.program for attempt in together), "no turn was read: the test would not see a program"
+    assert len({c.content for c in together}) > 2, "all the same: the test would not see a swap"
+    assert any(c.program for c in together), "no turn was read: the test would not see a program"
 
 
-def test_batches_of_any_size_write_the_same(students: Path, situations: list[Situation]) -> None:
+def test_batches_of_any_size_write_the_same(students: Path, dialogs: list[Dialog]) -> None:
     wide = Student.load(students / "sft", device="cpu", batch=64)
     narrow = Student.load(students / "sft", device="cpu", batch=3)
 
-    assert wide.next_programs(situations) == narrow.next_programs(situations)
+    assert wide.complete(dialogs) == narrow.complete(dialogs)
 
 
 def test_a_merged_adapter_writes_what_the_unmerged_one_writes(
-    student: Student, students: Path, situations: list[Situation]
+    student: Student, students: Path, dialogs: list[Dialog]
 ) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -62,57 +60,53 @@ def test_a_merged_adapter_writes_what_the_unmerged_one_writes(
     unmerged = Student(PeftModel.from_pretrained(base, students / "sft"), student.tokenizer, student.card)
 
     assert not any("lora" in name for name, _ in student.model.named_parameters())
-    assert student.next_programs(situations) == unmerged.next_programs(situations)
+    assert student.complete(dialogs) == unmerged.complete(dialogs)
 
 
-def test_the_adapter_changes_what_is_written(
-    student: Student, students: Path, situations: list[Situation]
-) -> None:
+def test_the_adapter_changes_what_is_written(student: Student, students: Path, dialogs: list[Dialog]) -> None:
     base = Student.load(students / "base", device="cpu")
 
-    assert base.next_programs(situations) != student.next_programs(situations)
+    assert base.complete(dialogs) != student.complete(dialogs)
 
 
-def test_greedy_writing_is_what_transformers_writes(student: Student, situations: list[Situation]) -> None:
-    for situation in situations[:4]:
-        prompt = student.prompt(situation.messages)
+def test_greedy_writing_is_what_transformers_writes(student: Student, dialogs: list[Dialog]) -> None:
+    for dialog in dialogs[:4]:
+        prompt = student.prompt(dialog)
         ids = student.tokenizer(prompt, return_tensors="pt")["input_ids"]
         theirs = student.model.generate(ids, do_sample=False, max_new_tokens=32)[0, ids.shape[1] :].tolist()
-        ours = student.write([prompt])[0]
-        if ours is None:
-            assert student.tokenizer.eos_token_id not in theirs
+        ours = student.complete([dialog])[0]
+        if student.tokenizer.eos_token_id in theirs:
+            assert student.tokenizer.decode(theirs).removesuffix("<|im_end|>") == ours.content
         else:
-            assert student.tokenizer.decode(theirs).removesuffix("<|im_end|>") == ours
+            assert ours.reason == "no end of turn within 32 tokens"
 
 
-def test_a_turn_that_does_not_end_is_data(students: Path, situations: list[Situation]) -> None:
+def test_a_turn_that_does_not_end_is_data(students: Path, dialogs: list[Dialog]) -> None:
     student = Student.load(students / "sft", device="cpu")
     short = StudentCard(**{**vars(student.card), "max_new_tokens": 1})
 
-    attempts = Student(student.model, student.tokenizer, short).next_programs(situations)
+    completions = Student(student.model, student.tokenizer, short).complete(dialogs)
 
-    cut = [attempt for attempt in attempts if attempt.program is None]
+    cut = [completion for completion in completions if completion.program is None]
     assert cut, "every turn ended within one token"
-    assert {attempt.reason for attempt in cut} == {"no end of turn within 1 tokens"}
+    assert {completion.reason for completion in cut} == {"no end of turn within 1 tokens"}
 
 
-def test_drawing_is_reproducible_and_differs_with_the_seed(
-    student: Student, situations: list[Situation]
-) -> None:
+def test_drawing_is_reproducible_and_differs_with_the_seed(student: Student, dialogs: list[Dialog]) -> None:
     def draw(seed: int) -> list[str]:
         drawing = Student(student.model, student.tokenizer, student.card, temperature=1.0, seed=seed)
-        return [attempt.content for attempt in drawing.next_programs(situations)]
+        return [completion.content for completion in drawing.complete(dialogs)]
 
     assert draw(1) == draw(1)
     assert draw(1) != draw(2)
 
 
-def test_a_prompt_leaves_room_for_the_answer(student: Student, situations: list[Situation]) -> None:
-    longest = max(situations, key=lambda situation: len(situation.messages))
-    whole = len(student.tokenizer(student.prompt(longest.messages))["input_ids"])
+def test_a_prompt_leaves_space_for_the_longest_turn(student: Student, dialogs: list[Dialog]) -> None:
+    longest = max(dialogs, key=lambda dialog: len(dialog.messages))
+    whole = len(student.tokenizer(student.prompt(longest))["input_ids"])
     tight = StudentCard(**{**vars(student.card), "max_length": whole - 1})
 
-    prompt = Student(student.model, student.tokenizer, tight).prompt(longest.messages)
+    prompt = Student(student.model, student.tokenizer, tight).prompt(longest)
 
     length = len(student.tokenizer(prompt)["input_ids"])
     assert length + tight.max_new_tokens <= tight.max_length
@@ -120,12 +114,23 @@ def test_a_prompt_leaves_room_for_the_answer(student: Student, situations: list[
     assert prompt.endswith(f"{longest.messages[-1]['content']}<|im_end|>\n<|im_start|>assistant\n")
 
 
-def test_copy_hands_in_the_last_program(situations: list[Situation]) -> None:
-    attempts = Copy("edits", "summary").next_programs(situations)
+def test_the_tokens_of_prompt_and_turn_are_counted(student: Student, dialogs: list[Dialog]) -> None:
+    def length(text: str) -> int:
+        return len(student.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    assert [attempt.program for attempt in attempts] == [situation.previous for situation in situations]
-    for attempt, situation in zip(attempts, situations, strict=True):
-        assert read_turn("edits", situation.previous, attempt.content) == situation.previous
+    completions = student.complete(dialogs)
+
+    assert [c.prompt_tokens for c in completions] == [length(student.prompt(dialog)) for dialog in dialogs]
+    assert [c.completion_tokens for c in completions] == [length(c.content) for c in completions]
+    assert max(c.completion_tokens for c in completions) > 0
+
+
+def test_copy_submits_the_last_program_again(dialogs: list[Dialog]) -> None:
+    completions = Copy("edits", "summary").complete(dialogs)
+
+    assert [completion.program for completion in completions] == [dialog.previous for dialog in dialogs]
+    for completion, dialog in zip(completions, dialogs, strict=True):
+        assert read_turn("edits", dialog.previous, completion.content) == dialog.previous
 
 
 def test_a_folder_without_model_and_base_is_refused(tmp_path: Path) -> None:
@@ -133,3 +138,28 @@ def test_a_folder_without_model_and_base_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=str(tmp_path)):
         Student.load(tmp_path)
+
+
+def test_a_name_of_a_baseline_loads_it_and_any_other_name_a_student(
+    dialogs_of: DialogsOf, students: Path, tmp_path: Path
+) -> None:
+    table = dialogs_of("code", "full")
+
+    baseline = load_engine(COPY, tmp_path, table)
+    student = load_engine("anything", students / "sft", table, temperature=0.5, batch=3)
+
+    assert isinstance(baseline, Copy) and (baseline.format, baseline.feedback) == ("code", "full")
+    assert isinstance(student, Student) and (student.temperature, student.batch) == (0.5, 3)
+    assert load_engine(COPY, tmp_path, table.filter(pl.col("feedback") == "none")).feedback == "none"
+
+
+def test_a_name_that_is_no_baseline_needs_a_folder_with_a_student(
+    dialogs_of: DialogsOf, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"student\.json: missing"):
+        load_engine("icl", tmp_path / "icl", dialogs_of())
+
+
+def test_a_baseline_without_dialogs_is_refused(dialogs_of: DialogsOf, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to roll out"):
+        load_engine(COPY, tmp_path, dialogs_of().clear())

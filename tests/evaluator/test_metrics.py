@@ -6,14 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from tutee_evaluator.metrics import LIKENESS, METRICS, REAL, ReportConfig, measure
+from tutee_evaluator.metrics import METRICS, ReportConfig, measure
+from tutee_evaluator.metrics.outcomes import REAL
+from tutee_evaluator.metrics.paper import SIMILARITY
 from tutee_evaluator.pairing import STEPS
 
 FEW = ReportConfig(resamples=50)
 
 
 def steps_of(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """STEPS, with what a test does not speak of filled in, and what follows from grades worked out."""
+    """STEPS, with defaults for columns that a test leaves out and columns that follow from grades."""
     full = []
     for row in rows:
         row = {
@@ -129,7 +131,7 @@ def test_degradation_is_the_mean_change_from_step_1() -> None:
     assert value(metrics, "codebleu_degradation") == 0
 
 
-def test_skill_is_how_much_of_what_copy_lacks_is_made_good() -> None:
+def test_skill_is_the_share_of_copys_deficit_that_is_removed() -> None:
     metrics = measure(
         steps_of(
             [
@@ -176,7 +178,7 @@ def test_outcomes_are_compared_with_the_students_own() -> None:
     assert value(metrics, "outcome_distance") == pytest.approx((0 + 0.25 + 0.5 + 0.25) / 2)
 
 
-def test_what_is_solved_stays_solved() -> None:
+def test_a_solved_start_stays_solved() -> None:
     metrics = measure(
         steps_of(
             [
@@ -193,9 +195,9 @@ def test_what_is_solved_stays_solved() -> None:
     assert [value(metrics, "solved", REAL, f"step={step}") for step in (1, 2)] == [0.5, 1.0]
 
 
-def test_the_interval_is_that_of_drawing_students_anew() -> None:
+def test_the_interval_is_that_of_resampling_students() -> None:
     # Two students, values 0 and 1, one step each: a resample has 0, 1/2 or 1 with chances 1/4, 1/2, 1/4. Ten
-    # steps more of the first weigh their student, and draw nothing anew.
+    # more steps of the first give the student more weight, and no more draws.
     rows = [{"student": "ada", "start": start, "grade": 0.0, "real_grade": 100.0} for start in range(2, 13)]
     rows.append({"student": "ben", "grade": 100.0, "real_grade": 100.0})
 
@@ -243,7 +245,7 @@ row = st.fixed_dictionaries(
 )
 
 
-def _without_likeness_of_nothing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _without_similarity_of_nothing(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         entry
         if entry["grade"] is not None and entry["real_grade"] is not None
@@ -252,7 +254,7 @@ def _without_likeness_of_nothing(rows: list[dict[str, Any]]) -> list[dict[str, A
     ]
 
 
-rows = st.lists(row, min_size=1, max_size=20).map(_without_likeness_of_nothing)
+rows = st.lists(row, min_size=1, max_size=20).map(_without_similarity_of_nothing)
 
 
 @settings(deadline=None, max_examples=40)
@@ -261,9 +263,10 @@ def test_values_are_within_bounds_and_intervals_hold_them(rows: list[dict[str, A
     metrics = measure(steps_of(rows), FEW)
 
     assert metrics.schema == METRICS
+    assert metrics.select("method", "metric", "stratum").is_unique().all()
     known = metrics.drop_nulls("value")
     assert (known["low"] <= known["value"]).all() and (known["value"] <= known["high"]).all()
-    shares = known.filter(pl.col("metric").is_in(["coverage", *LIKENESS, "outcome_distance", "solved"]))
+    shares = known.filter(pl.col("metric").is_in(["coverage", *SIMILARITY, "outcome_distance", "solved"]))
     assert shares["low"].min() is None or (shares["low"].min() >= 0 and shares["high"].max() <= 1 + 1e-9)
 
 

@@ -4,8 +4,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tutee_evaluator.engines import Copy
-from tutee_evaluator.metrics import ReportConfig, measure
+from tutee_evaluator.engines.baselines import Copy
+from tutee_evaluator.evaluate import evaluate
+from tutee_evaluator.metrics import ReportConfig
 from tutee_evaluator.pairing import STEPS, pair
 from tutee_evaluator.rollout import RolloutConfig, roll_out
 from tutee_grader import Assignment, Grader
@@ -17,21 +18,25 @@ Paired = Callable[..., pl.DataFrame]
 
 @pytest.fixture
 def rolled(
-    told: Callable[..., pl.DataFrame],
+    dialogs_of: Callable[..., pl.DataFrame],
     submissions: pl.DataFrame,
     assignments: Mapping[str, Assignment],
     grader: Grader,
 ) -> Rolled:
     def roll(method: str, engine: Any, **config: Any) -> pl.DataFrame:
-        return roll_out(method, engine, told(), submissions, assignments, grader, RolloutConfig(**config))
+        return roll_out(
+            method, engine, dialogs_of(), submissions, assignments, grader, RolloutConfig(**config)
+        )
 
     return roll
 
 
 @pytest.fixture
-def paired(told: Callable[..., pl.DataFrame], submissions: pl.DataFrame, verdicts: pl.DataFrame) -> Paired:
+def paired(
+    dialogs_of: Callable[..., pl.DataFrame], submissions: pl.DataFrame, verdicts: pl.DataFrame
+) -> Paired:
     def pair_up(*rollouts: pl.DataFrame) -> pl.DataFrame:
-        return pair(pl.concat(rollouts), told(), submissions, verdicts)
+        return pair(pl.concat(rollouts), dialogs_of(), submissions, verdicts)
 
     return pair_up
 
@@ -40,7 +45,7 @@ def _of(steps: pl.DataFrame, student: str, assignment: str, start: int) -> pl.Da
     return steps.filter(student=student, assignment=assignment, start=start).sort("step")
 
 
-def test_each_step_stands_beside_the_students_own(
+def test_each_step_is_paired_with_the_students_own(
     rolled: Rolled, paired: Paired, submissions: pl.DataFrame
 ) -> None:
     steps = paired(rolled("copy", Copy("edits", "summary")))
@@ -61,10 +66,17 @@ def test_each_step_stands_beside_the_students_own(
 
 
 def test_copy_covers_every_step_of_students_whose_dialogs_end_at_full_marks(
-    rolled: Rolled, paired: Paired
+    rolled: Rolled,
+    paired: Paired,
+    dialogs_of: Callable[..., pl.DataFrame],
+    submissions: pl.DataFrame,
+    verdicts: pl.DataFrame,
 ) -> None:
-    metrics = measure(paired(rolled("copy", Copy("edits", "summary"))), ReportConfig(resamples=20))
+    rollouts = rolled("copy", Copy("edits", "summary"))
 
+    steps, metrics = evaluate(rollouts, dialogs_of(), submissions, verdicts, ReportConfig(resamples=20))
+
+    assert steps.equals(paired(rollouts))
     coverage = metrics.filter(metric="coverage")
     assert set(coverage["value"]) == {1.0} and set(coverage["low"]) == {1.0}
 
@@ -72,12 +84,12 @@ def test_copy_covers_every_step_of_students_whose_dialogs_end_at_full_marks(
 def test_a_failure_is_familiar_where_a_student_failed_the_same_tests(
     rolled: Rolled, paired: Paired, scripted: Any
 ) -> None:
-    # 2 * n fails for -1 only, as no student's program does; n + 2 passes for 2 only, as ben's does.
-    unheard_of = "def double(n):\n    return 2 * abs(n)\n"
+    # 2 * n fails for -1 only, which no student's program does; n + 2 passes for 2 only, as ben's does.
+    unfamiliar = "def double(n):\n    return 2 * abs(n)\n"
     same_tests = "def double(n):\n    return n + 2 + 0\n"
 
-    def script(situation: Any, step: int) -> str:
-        return same_tests if step == 1 else unheard_of
+    def script(dialog: Any, step: int) -> str:
+        return same_tests if step == 1 else unfamiliar
 
     steps = paired(rolled("sft", scripted(script), steps=2)).filter(assignment="double")
 
@@ -85,17 +97,17 @@ def test_a_failure_is_familiar_where_a_student_failed_the_same_tests(
     assert set(steps.filter(step=2)["familiar"]) == {False}
 
 
-def test_full_marks_are_no_failure(rolled: Rolled, paired: Paired, scripted: Any) -> None:
+def test_full_marks_are_not_a_failure(rolled: Rolled, paired: Paired, scripted: Any) -> None:
     right = "def double(n):\n    return n + n\n"
 
-    steps = paired(rolled("sft", scripted(lambda situation, step: right))).filter(assignment="double")
+    steps = paired(rolled("sft", scripted(lambda dialog, step: right))).filter(assignment="double")
 
     assert steps["familiar"].null_count() == steps.height
     assert set(steps["solved"]) == {True}
 
 
 def test_an_unreadable_turn_is_a_kind_of_its_own(rolled: Rolled, paired: Paired, scripted: Any) -> None:
-    steps = paired(rolled("sft", scripted(lambda situation, step: None)))
+    steps = paired(rolled("sft", scripted(lambda dialog, step: None)))
 
     assert set(steps.filter(step=1)["kind"]) == {"unreadable"}
     assert set(steps.filter(pl.col("step") > 1)["kind"]) == {None}

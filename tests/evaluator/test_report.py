@@ -1,4 +1,3 @@
-import json
 import re
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
@@ -8,59 +7,67 @@ from typing import Any
 import polars as pl
 import pytest
 
-from flows.places import Places
-from tutee_evaluator.engines import Copy
+from tutee_evaluator.engines.baselines import Copy
+from tutee_evaluator.evaluate import evaluate
 from tutee_evaluator.metrics import METRICS, ReportConfig
-from tutee_evaluator.report import marked, results_table, run
+from tutee_evaluator.report.examples import marked
+from tutee_evaluator.report.page import write_report
+from tutee_evaluator.report.tables import results_table
 from tutee_evaluator.rollout import RolloutConfig, roll_out
 from tutee_grader import Assignment, Grader
-from tutee_grader.errors import InputError
+from tutee_serializer.card import StudentCard
 from tutee_serializer.course import Course
 
 HOSTILE = "def greet(name):\n    return '</pre><script>alert(1)</script><img src=x onerror=alert(2)>'\n"
+CONFIG = ReportConfig(resamples=50)
+
+
+Write = Callable[[Path], None]
 
 
 @pytest.fixture(scope="module")
-def places(
-    tmp_path_factory: pytest.TempPathFactory,
-    course: Course,
-    told: Callable[..., pl.DataFrame],
+def evaluated(
+    dialogs_of: Callable[..., pl.DataFrame],
     submissions: pl.DataFrame,
     verdicts: pl.DataFrame,
     assignments: Mapping[str, Assignment],
     grader: Grader,
     scripted: Any,
-) -> Places:
-    """A course as the stages before left it: two methods rolled out, one writing hostile programs."""
-    places = Places("small", tmp_path_factory.mktemp("root"))
-    places.rollouts.mkdir(parents=True)
-    dialogs = told()
-    for table, path in (
-        (submissions, places.submissions),
-        (verdicts, places.verdicts),
-        (dialogs, places.dialogs),
-    ):
-        table.write_parquet(path)
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """STEPS and METRICS of two methods, one of which writes hostile programs."""
+    dialogs = dialogs_of()
+    engines = {"copy": Copy("edits", "summary"), "sft": scripted(lambda dialog, step: HOSTILE)}
+    rollouts = [
+        roll_out(method, engine, dialogs, submissions, assignments, grader, RolloutConfig())
+        for method, engine in engines.items()
+    ]
+    return evaluate(pl.concat(rollouts), dialogs, submissions, verdicts, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def write(course: Course, evaluated: tuple[pl.DataFrame, pl.DataFrame]) -> Write:
+    """Writes the page to a file."""
     flow = [
         {"step": "rows in the log", "kind": "in", "rows": 1234},
         {"step": "blank <b>code</b>", "kind": "quarantine", "rows": 7},
         {"step": "submissions kept", "kind": "kept", "rows": 1227},
     ]
     account = {"flow": flow, "broken_assignments": {"odd": "no tests"}, "notes": {"clocks behind": 3}}
-    places.account.write_text(json.dumps(account))
-    for method, engine in (
-        ("copy", Copy("edits", "summary")),
-        ("sft", scripted(lambda situation, step: HOSTILE)),
-    ):
-        rollouts = roll_out(method, engine, dialogs, submissions, assignments, grader, RolloutConfig())
-        rollouts.write_parquet(places.rollout(method))
-    run(course, ReportConfig(resamples=50), places, {"rollout": {"steps": 5, "seed": 77123}}, progress=False)
-    return places
+    card = StudentCard("sft", "small", ".", "edits", "summary", 100, 10, "some-preset")
+    parameters = {"rollout": {"steps": 5, "seed": 77123}}
+
+    def write(page: Path) -> None:
+        methods = ["sft", "absent", "copy"]
+        write_report(course, *evaluated, CONFIG, account, [card], parameters, methods, page)
+
+    return write
 
 
 @pytest.fixture(scope="module")
-def page(places: Places) -> str:
-    return places.report.read_text(encoding="utf-8")
+def page(write: Write, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("reports") / "report.html"
+    write(path)
+    return path.read_text(encoding="utf-8")
 
 
 class _Tags(HTMLParser):
@@ -115,20 +122,23 @@ def test_every_link_leads_somewhere(page: str, tags: _Tags) -> None:
     assert all(f'id="{address[1:]}"' in page for address in tags.addresses)
 
 
-def test_a_synthetic_course_is_said_to_be_one(page: str, tags: _Tags) -> None:
-    assert "MADE-UP STUDENTS" in "".join(tags.text)
-    assert "real students" not in "".join(tags.text).split("Definitions")[0]
+def test_a_synthetic_course_is_declared_as_one(page: str, tags: _Tags) -> None:
+    assert "SYNTHETIC STUDENTS" in "".join(tags.text)
+    assert "real students" not in "".join(tags.text)
 
 
-def test_the_page_gives_the_account_and_the_parameters(tags: _Tags) -> None:
+def test_the_page_gives_the_account_the_parameters_and_the_cards(tags: _Tags) -> None:
     text = "".join(tags.text)
 
-    for said in ("1,234", "blank <b>code</b>", "no tests", "clocks behind", "77123", "tutee-evaluator"):
-        assert said in text
+    for part in ("1,234", "blank <b>code</b>", "no tests", "clocks behind", "77123", "tutee-evaluator"):
+        assert part in text
+    assert "some-preset" in text
 
 
-def test_the_page_shows_the_figures_of_the_table(places: Places, tags: _Tags) -> None:
-    metrics = pl.read_parquet(places.metrics)
+def test_the_page_shows_the_figures_of_the_table(
+    evaluated: tuple[pl.DataFrame, pl.DataFrame], tags: _Tags
+) -> None:
+    metrics = evaluated[1]
 
     assert metrics.schema == METRICS
     text = "".join(tags.text)
@@ -137,10 +147,16 @@ def test_the_page_shows_the_figures_of_the_table(places: Places, tags: _Tags) ->
         assert f"{shown['value']:.3f}" in text and f"{shown['low']:.3f} – {shown['high']:.3f}" in text
 
 
-def test_the_page_is_the_same_every_time(places: Places, course: Course, page: str) -> None:
-    run(course, ReportConfig(resamples=50), places, {"rollout": {"steps": 5, "seed": 77123}}, progress=False)
+def test_methods_come_in_the_order_given_without_those_that_have_no_figures(page: str) -> None:
+    results = page[page.index('id="results"') : page.index('id="changed"')]
 
-    assert places.report.read_text(encoding="utf-8") == page
+    assert re.findall(r'<th scope="row">(\w+)</th>', results) == ["SFT", "COPY"]
+
+
+def test_the_page_is_the_same_every_time(write: Write, page: str, tmp_path: Path) -> None:
+    write(tmp_path / "report.html")
+
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == page
 
 
 def test_the_terminals_table_has_each_method_and_its_skill() -> None:
@@ -156,13 +172,14 @@ def test_the_terminals_table_has_each_method_and_its_skill() -> None:
             [(method, metric, "overall", *values, 9) for method, metric, *values in rows],
             schema=METRICS,
             orient="row",
-        )
+        ),
+        ["sft", "absent", "copy"],
     )
 
     lines = table.splitlines()
-    assert [line.split()[0] for line in lines] == ["method", "------", "COPY", "SFT"]
-    assert "0.500 [0.250, 0.750]" in lines[3] and "0.500 [-0.250, 0.625]" in lines[3]
-    assert lines[2].index("1.000") == lines[3].index("0.500")
+    assert [line.split()[0] for line in lines] == ["method", "------", "SFT", "COPY"]
+    assert "0.500 [0.250, 0.750]" in lines[2] and "0.500 [-0.250, 0.625]" in lines[2]
+    assert lines[3].index("1.000") == lines[2].index("0.500")
 
 
 def test_changes_are_marked_line_by_line() -> None:
@@ -175,8 +192,3 @@ def test_changes_are_marked_line_by_line() -> None:
         ("same", "c"),
         ("added", "d"),
     ]
-
-
-def test_no_rollouts_is_said(course: Course, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="run `tutee rollout` first"):
-        run(course, ReportConfig(), Places("small", tmp_path), progress=False)

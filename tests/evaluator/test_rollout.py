@@ -1,4 +1,3 @@
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -8,15 +7,17 @@ from typing import Any
 import polars as pl
 import pytest
 
-from flows.places import Places
-from tutee_evaluator.engines import Copy, Situation
-from tutee_evaluator.rollout import ROLLOUTS, RolloutConfig, draw_starts, roll_out, run
-from tutee_grader import Assignment, Grader
+from tutee_evaluator.engines.baselines import Copy
+from tutee_evaluator.engines.loading import load_engine
+from tutee_evaluator.rollout import RolloutConfig, draw_starts, known_verdicts, roll_out
+from tutee_evaluator.schemas import ROLLOUTS
+from tutee_grader import Assignment, Grader, Verdict
 from tutee_grader.errors import InputError
-from tutee_serializer.course import Course
+from tutee_grader.verdict import Status
+from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import Format
 
-Dialogs = Callable[..., pl.DataFrame]
+DialogsOf = Callable[..., pl.DataFrame]
 Rolled = Callable[..., pl.DataFrame]
 
 RIGHT = {
@@ -28,55 +29,59 @@ WRONG = "def double(n):\n    return 'no'\n"
 
 @pytest.fixture
 def rolled(
-    told: Dialogs, submissions: pl.DataFrame, assignments: Mapping[str, Assignment], grader: Grader
+    dialogs_of: DialogsOf, submissions: pl.DataFrame, assignments: Mapping[str, Assignment], grader: Grader
 ) -> Rolled:
     def roll(engine: Any, dialogs: pl.DataFrame | None = None, **config: Any) -> pl.DataFrame:
-        dialogs = told() if dialogs is None else dialogs
+        dialogs = dialogs_of() if dialogs is None else dialogs
         return roll_out("sft", engine, dialogs, submissions, assignments, grader, RolloutConfig(**config))
 
     return roll
 
 
-def _name(situation: Situation) -> str:
-    return "double" if "double" in situation.messages[1]["content"] else "greet"
+def _name(dialog: Dialog) -> str:
+    return "double" if "double" in dialog.messages[1]["content"] else "greet"
 
 
 @pytest.mark.parametrize("format", list(Format))
 @pytest.mark.parametrize("feedback", ["summary", "full", "none"])
-def test_a_rollout_that_does_what_the_student_did_reads_like_the_students_dialog(
-    format: Format, feedback: str, told: Dialogs, rolled: Rolled, scripted: Any, submissions: pl.DataFrame
+def test_a_rollout_that_repeats_the_students_programs_has_the_students_dialog(
+    format: Format,
+    feedback: str,
+    dialogs_of: DialogsOf,
+    rolled: Rolled,
+    scripted: Any,
+    submissions: pl.DataFrame,
 ) -> None:
-    dialogs = told(format, feedback if feedback != "none" else "summary")
+    dialogs = dialogs_of(format, feedback if feedback != "none" else "summary")
     mine = dialogs.filter((pl.col("split") == "test") & (pl.col("feedback") == feedback))
     codes = dict(submissions.select("submission_id", "code").iter_rows())
-    texts, following = {}, {}
+    following = {}
     for row in mine.iter_rows(named=True):
         places = [at for at, message in enumerate(row["messages"]) if message["role"] == "assistant"]
         for place, turn in zip(places, row["turns"], strict=True):
-            texts[repr(row["messages"][:place])] = row["dialog_id"]
             following[repr(row["messages"][:place])] = codes[turn["submission_id"]]
-    beyond: list[Situation] = []
+    beyond: list[Dialog] = []
 
-    def teacher(situation: Situation, step: int) -> str:
-        key = repr(list(situation.messages))
+    def teacher(dialog: Dialog, step: int) -> str:
+        key = repr(dialog.messages)
         if key not in following:
-            beyond.append(situation)
+            beyond.append(dialog)
             return "def beyond(): pass\n"
         return following[key]
 
     rollouts = rolled(scripted(teacher, format, feedback), dialogs)
 
-    beside = rollouts.filter(pl.col("submission_id").is_not_null())
-    assert beside["code"].to_list() == [codes[name] for name in beside["submission_id"]]
-    assert beside.height > 10
-    # Only who was done without full marks is asked for more than the student did.
+    paired = rollouts.filter(pl.col("submission_id").is_not_null())
+    assert paired["code"].to_list() == [codes[name] for name in paired["submission_id"]]
+    assert paired.height > 10
+    # Only a rollout without full marks goes on after the student's last submission.
     assert len(beyond) == rollouts.filter(pl.col("submission_id").is_null()).height
 
 
 def test_starts_are_the_second_submission_and_every_later_one(
-    told: Dialogs, submissions: pl.DataFrame
+    dialogs_of: DialogsOf, submissions: pl.DataFrame
 ) -> None:
-    starts = draw_starts(told(), submissions, RolloutConfig())
+    starts = draw_starts(dialogs_of(), submissions, RolloutConfig())
 
     found = sorted(starts.select("student", "assignment", "start").iter_rows())
     lengths = {("ada", "double"): 4, ("ada", "greet"): 3, ("ben", "double"): 3, ("ben", "greet"): 2}
@@ -91,14 +96,14 @@ def test_starts_are_the_second_submission_and_every_later_one(
     assert ada["real"] == ["ada/double/3", "ada/double/4"]
 
 
-def test_every_method_gets_the_same_starts(told: Dialogs, submissions: pl.DataFrame) -> None:
+def test_every_method_gets_the_same_starts(dialogs_of: DialogsOf, submissions: pl.DataFrame) -> None:
     config = RolloutConfig(max_starts=4, seed=3)
-    edits = told("edits")
+    edits = dialogs_of("edits")
 
     drawn = draw_starts(edits, submissions, config)
 
     assert drawn.height == 4
-    assert drawn.equals(draw_starts(told("code", "full"), submissions, config))
+    assert drawn.equals(draw_starts(dialogs_of("code", "full"), submissions, config))
     assert drawn.equals(
         draw_starts(edits.sample(fraction=1, shuffle=True, seed=1), submissions.reverse(), config)
     )
@@ -106,14 +111,14 @@ def test_every_method_gets_the_same_starts(told: Dialogs, submissions: pl.DataFr
 
 
 def test_a_dialog_over_assignments_starts_within_each(
-    told: Dialogs, submissions: pl.DataFrame, rolled: Rolled
+    dialogs_of: DialogsOf, submissions: pl.DataFrame, rolled: Rolled
 ) -> None:
-    dialogs = told(scope="course")
+    dialogs = dialogs_of(scope="course")
 
     starts = draw_starts(dialogs, submissions, RolloutConfig())
     rollouts = rolled(Copy("edits", "summary"), dialogs)
 
-    one_each = draw_starts(told(), submissions, RolloutConfig())
+    one_each = draw_starts(dialogs_of(), submissions, RolloutConfig())
     assert starts.height == one_each.height
     assert sorted(map(sorted, starts["real"])) == sorted(map(sorted, one_each["real"]))
     first = rollouts.filter(pl.col("step") == 1).sort("submission_id")
@@ -124,8 +129,10 @@ def test_a_dialog_over_assignments_starts_within_each(
     assert first["code"].to_list() == [codes[name] for name in previous]
 
 
-def test_full_marks_end_a_rollout_and_the_student_still_counts(rolled: Rolled, scripted: Any) -> None:
-    rollouts = rolled(scripted(lambda situation, step: RIGHT[_name(situation)]))
+def test_full_marks_end_a_rollout_and_the_students_later_steps_still_count(
+    rolled: Rolled, scripted: Any
+) -> None:
+    rollouts = rolled(scripted(lambda dialog, step: RIGHT[_name(dialog)]))
 
     assert set(rollouts["stop_reason"]) == {"solved"}
     made = rollouts.filter(pl.col("outcome") == "program")
@@ -139,8 +146,8 @@ def test_full_marks_end_a_rollout_and_the_student_still_counts(rolled: Rolled, s
 
 
 def test_an_unreadable_turn_ends_only_its_own_rollout(rolled: Rolled, scripted: Any) -> None:
-    def script(situation: Situation, step: int) -> str | None:
-        return None if _name(situation) == "greet" and step == 2 else WRONG
+    def script(dialog: Dialog, step: int) -> str | None:
+        return None if _name(dialog) == "greet" and step == 2 else WRONG
 
     rollouts = rolled(scripted(script), steps=3)
 
@@ -163,40 +170,65 @@ def test_a_rollout_goes_on_after_the_student_stopped(rolled: Rolled) -> None:
     assert rollouts["submission_id"].is_not_null().sum() == 16
 
 
-def test_what_a_rollout_holds_is_its_schema(rolled: Rolled) -> None:
+def test_the_table_has_its_schema(rolled: Rolled) -> None:
     assert rolled(Copy("edits", "summary")).schema == ROLLOUTS
 
 
-def test_verdicts_that_are_known_are_not_made_again(
-    told: Dialogs, submissions: pl.DataFrame, assignments: Mapping[str, Assignment], grader: Grader
+def test_a_program_with_a_known_verdict_is_not_graded_again(
+    dialogs_of: DialogsOf, submissions: pl.DataFrame, assignments: Mapping[str, Assignment], grader: Grader
 ) -> None:
-    from tutee_grader import Status, Verdict
-
     known = {
         (name, code): Verdict(grade=12.5, status=Status.COMPILES, tests=())
         for name, code in submissions.select("assignment", "code").iter_rows()
     }
     rollouts = roll_out(
-        "copy", Copy("edits", "none"), told(), submissions, assignments, grader, RolloutConfig(), known=known
+        "copy",
+        Copy("edits", "none"),
+        dialogs_of(),
+        submissions,
+        assignments,
+        grader,
+        RolloutConfig(),
+        known=known,
     )
 
     assert set(rollouts["grade"]) == {12.5}
 
 
-def test_samples_are_rolled_out_apart(rolled: Rolled, scripted: Any) -> None:
-    rollouts = rolled(scripted(lambda situation, step: WRONG), samples=3, temperature=1.0, steps=2)
+def test_copies_of_real_submissions_have_known_verdicts(
+    dialogs_of: DialogsOf,
+    submissions: pl.DataFrame,
+    verdicts: pl.DataFrame,
+    assignments: Mapping[str, Assignment],
+    rolled: Rolled,
+) -> None:
+    class NothingToGrade:
+        def grade(self, pairs: list[Any]) -> list[Verdict]:
+            assert pairs == []
+            return []
+
+    known = known_verdicts(submissions, verdicts)
+    arguments: Any = (dialogs_of(), submissions, assignments, NothingToGrade(), RolloutConfig())
+
+    rollouts = roll_out("sft", Copy("edits", "summary"), *arguments, known=known)
+
+    assert rollouts.equals(rolled(Copy("edits", "summary")))
+
+
+def test_samples_are_separate_rollouts(rolled: Rolled, scripted: Any) -> None:
+    rollouts = rolled(scripted(lambda dialog, step: WRONG), samples=3, temperature=1.0, steps=2)
 
     assert rollouts.group_by("dialog_id", "start", "sample").len().height == 30
 
 
-def test_dialogs_told_otherwise_are_refused(told: Dialogs, rolled: Rolled) -> None:
+def test_dialogs_of_another_format_are_refused(dialogs_of: DialogsOf, rolled: Rolled) -> None:
     with pytest.raises(InputError, match="10 of 10 held-out starts have no dialog of format 'code'"):
-        rolled(Copy("code", "summary"), told("edits"))
+        rolled(Copy("code", "summary"), dialogs_of("edits"))
 
 
-def test_no_held_out_dialog_is_said(told: Dialogs, rolled: Rolled) -> None:
+def test_no_held_out_dialog_is_refused(dialogs_of: DialogsOf, rolled: Rolled) -> None:
     with pytest.raises(InputError, match="no start to roll out from"):
-        rolled(Copy("edits", "summary"), told().filter(pl.col("split") != "test"))
+        rolled(Copy("edits", "summary"), dialogs_of().filter(pl.col("split") != "test"))
 
 
 def test_samples_without_temperature_are_refused() -> None:
@@ -204,36 +236,14 @@ def test_samples_without_temperature_are_refused() -> None:
         RolloutConfig(samples=2)
 
 
-@pytest.fixture
-def places(tmp_path: Path, told: Dialogs, submissions: pl.DataFrame, verdicts: pl.DataFrame) -> Places:
-    places = Places("small", tmp_path)
-    places.data.mkdir(parents=True)
-    told().write_parquet(places.dialogs)
-    submissions.write_parquet(places.submissions)
-    verdicts.write_parquet(places.verdicts)
-    return places
+def test_a_trained_student_is_rolled_out(rolled: Rolled, dialogs_of: DialogsOf, students: Path) -> None:
+    engine = load_engine("sft", students / "sft", dialogs_of())
 
+    rollouts = rolled(engine, steps=2, max_starts=4)
 
-def test_the_stage_rolls_a_trained_student_out(places: Places, course: Course, students: Path) -> None:
-    shutil.copytree(students, places.models)
-
-    rollouts = run(course, "sft", RolloutConfig(steps=2, max_starts=4), places, progress=False)
-
-    assert pl.read_parquet(places.rollout("sft")).equals(rollouts)
     assert set(rollouts["method"]) == {"sft"} and rollouts.select("dialog_id", "start").n_unique() == 4
-    handed_in = rollouts.filter(pl.col("outcome") != "ended")
-    assert handed_in["status"].null_count() == 0
-
-
-def test_a_missing_table_is_named_with_its_stage(places: Places, course: Course) -> None:
-    places.verdicts.unlink()
-    with pytest.raises(InputError, match=r"verdicts\.parquet: missing; run `tutee grade` first"):
-        run(course, "copy", RolloutConfig(), places, progress=False)
-
-
-def test_an_unknown_method_is_refused(places: Places, course: Course) -> None:
-    with pytest.raises(InputError, match="'icl' is not one of copy, base, para, sft, dpo, dapo"):
-        run(course, "icl", RolloutConfig(), places, progress=False)
+    submitted = rollouts.filter(pl.col("outcome") != "ended")
+    assert submitted["status"].null_count() == 0
 
 
 def test_a_command_line_does_not_wait_for_the_heavy_libraries() -> None:

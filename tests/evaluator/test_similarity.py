@@ -13,7 +13,7 @@ COUNT = (
     "def count(xs):\n    total = 0\n    for x in xs:\n"
     "        if x > 0:\n            total += x\n    return total\n"
 )
-# The data flow of a loop's body is gathered twice and merged, which is where the package uses sets of names.
+# The package collects the data flow of a loop's body twice and merges it with sets of names.
 MIXED = "while a < f:\n    a = a + b * c - d\n    e = d + a + b * f\n    d = b - e * c + a\n"
 RENAMED = COUNT.replace("total", "n")
 BROKEN = "def count(xs)\n    total = 0\n  return total\n"
@@ -49,7 +49,7 @@ def test_the_published_value_is_the_packages(reference: str) -> None:
 @given(st.text() | st.sampled_from(PROGRAMS) | st.lists(st.sampled_from(COUNT.split(" "))).map(" ".join))
 @example("")
 @example("return x")
-def test_a_program_is_as_like_itself_as_can_be(program: str) -> None:
+def test_a_program_scores_1_against_itself(program: str) -> None:
     assert compare([(program, program)])[0].corrected == 1
 
 
@@ -59,25 +59,25 @@ def test_the_corrected_value_is_between_0_and_1(reference: str, candidate: str) 
     assert 0 <= compare([(reference, candidate)])[0].corrected <= 1
 
 
-def test_an_empty_program_is_like_no_other() -> None:
+def test_an_empty_program_scores_0_when_corrected() -> None:
     similarity = compare([(COUNT, "")])[0]
 
-    assert similarity.package == 0.25  # what the package gives for no data flow at all
+    assert similarity.package == 0.25  # the package's value without any data flow
     assert similarity.corrected == 0
 
 
-def test_the_flows_share_goes_to_the_other_parts_where_the_reference_has_none() -> None:
-    # Data flow is between names, and `pass` has none. Against `pass` and a line more: one of three words is
-    # right, and no n-gram is longer than the reference, so BLEU is 1/3; the recall of words is 1; and
-    # of the reference's two subtrees, the module and the statement, the module is another one.
+def test_without_data_flow_in_the_reference_the_other_parts_share_its_weight() -> None:
+    # Data flow is between names, and `pass` has none. Against `pass` and one more line: one of three words
+    # matches, and no n-gram is longer than the reference, so BLEU is 1/3; the recall of words is 1; of the
+    # reference's two subtrees, the module and the statement, the module differs.
     similarity = compare([("pass", "pass\nreturn 1")])[0]
 
     assert similarity.corrected == pytest.approx((1 / 3 + 1 + 1 / 2) / 3)
 
 
-def test_data_flow_that_is_not_there_counts_as_nothing() -> None:
-    # Two of three words are right, no pair or triple of words is (0.1 stands for none), no subtree is, and
-    # the one flow, from b to a, is not.
+def test_a_data_flow_match_of_0_counts_as_0() -> None:
+    # Two of three words match, no pair or triple of words does (0.1 stands for none), no subtree does, and
+    # neither does the one flow, from b to a.
     similarity = compare([("a = b", "a == b")])[0]
 
     assert similarity.corrected == pytest.approx(2 * (2 / 3 * 0.1 / 2 * 0.1) ** (1 / 3) / 4)

@@ -30,14 +30,17 @@ PARAMETERS = """\
 courses:
   none: courses/none.yaml
 preset: tiny # small
+methods: [base, para, sft, dpo, dapo]
 ingest: {}
 grade: {}
 serialize: {}
 pairs: {}
+engine: {}
 rollout: {}
 report: {}
 gate: {}
 """
+METHODS = ("base", "para", "sft", "dpo", "dapo")
 ATTEMPTS = (
     "def double(n):\n    return n\n",
     "def double(n):\n    return n + 2\n",
@@ -69,7 +72,7 @@ class Project:
     def commit(self, course: str, *more: str) -> None:
         """Tells DVC that what lies there is what the training stages, and `more` ones, have made."""
         trained = [f"{stage}@{course}" for stage in ("base", "sft", "para", "pairs", "dpo", "dapo")]
-        rollouts = [f"rollout@{course}-{method}" for method in ("base", "sft", "para", "dpo", "dapo")]
+        rollouts = [f"rollout@{course}-{method}" for method in METHODS]
         with contextlib.chdir(self.folder), Repo(".") as repo:
             for stage in (*trained, *rollouts, *more):
                 repo.commit(stage, force=True)
@@ -126,13 +129,13 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="module")
-def examined(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose course has a report.
 
     Its models are empty shells, and their rollouts stand for what trained ones would do: BASE writes
     nonsense, the others what the real students wrote. The rest is what the stages have made.
     """
-    project = make_project(tmp_path_factory.mktemp("examined"))
+    project = make_project(tmp_path_factory.mktemp("reported"))
     project.add_course("small")
     with contextlib.chdir(project.folder):
         run_stages(Places("small"), ["source", "ingest", "grade", "serialize", "copy"])
@@ -151,7 +154,7 @@ def run_stages(places: Places, names: list[str]) -> list[str]:
 def shells(places: Places) -> None:
     copied = pl.read_parquet(places.rollout("copy"))
     real = pl.read_parquet(places.submissions).select("submission_id", real="code")
-    for method in ("base", "sft", "para", "dpo", "dapo"):
+    for method in METHODS:
         folder = places.model(method)
         folder.mkdir(parents=True)
         base = "." if method == "base" else "../base"
@@ -163,6 +166,7 @@ def shells(places: Places) -> None:
         rollouts = copied.join(real, on="submission_id", how="left", maintain_order="left")
         rollouts = rollouts.with_columns(method=pl.lit(method), code=code).select(copied.columns)
         rollouts.write_parquet(places.rollout(method))
+        shutil.copyfile(folder / "student.json", places.rollout_card(method))
     pl.DataFrame({"dialog_id": []}).write_parquet(places.pairs)
 
 

@@ -134,7 +134,7 @@ def small_disk(tmp_path: Path):
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("a file system can be mounted by root only, where the container allows it")
+        pytest.skip("mounting a file system takes root, in a container that allows it")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 

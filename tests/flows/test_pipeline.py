@@ -26,6 +26,7 @@ def test_a_stage_writes_where_places_says(project) -> None:
         *(places.verdicts, places.dialogs, places.pairs, places.metrics, places.report),
         *(places.model(method) for method in TRAINED),
         *(places.rollout(method) for method in ("copy", *TRAINED)),
+        *(places.rollout_card(method) for method in TRAINED),
     }
     with contextlib.chdir(project.folder), Repo(".") as repo:
         written = {
@@ -76,7 +77,7 @@ def test_nothing_runs_when_nothing_changed(settled) -> None:
             {"copy@small", *(f"rollout@small-{method}" for method in TRAINED)},
         ),
         ("presets/tiny.yaml", "\ndpo:\n", "\ndpo:\n  beta: 0.4\n", {"dpo@small"}),
-        ("packages/evaluator/tutee_evaluator/report.py", "import json", "import  json", {"report@small"}),
+        ("packages/evaluator/tutee_evaluator/report/page.py", "import", "import ", {"report@small"}),
     ],
 )
 def test_a_change_reruns_what_depends_on_it(

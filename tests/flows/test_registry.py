@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 
 from flows.places import Places
-from flows.registry import ADAPTERS, CHALLENGER, CHAMPION, EXAMINED_ON, LEARNT_FROM, Registry, Version
+from flows.registry import CHALLENGER, CHAMPION, TEST_STUDENTS, TRAIN_STUDENTS, Registry, Version
 from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
+
+ADAPTERS = ("sft", "para", "dpo", "dapo")
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +35,13 @@ def registry(places: Places, request: pytest.FixtureRequest) -> Registry:
 def register(registry: Registry, fingerprint: str) -> dict[str, Version]:
     return registry.register(
         fingerprint,
-        "examination",
+        "test set",
+        ADAPTERS,
         params={"preset.lora.rank": 16},
         metrics={"sft.codebleu": 0.5, "dpo.codebleu": 0.6},
         hashes={"models/small/sft": "abc.dir"},
         files=[registry.places.root / "metrics"],
-        students={LEARNT_FROM: ["ann", "ben"], EXAMINED_ON: ["cem"]},
+        students={TRAIN_STUDENTS: ["ann", "ben"], TEST_STUDENTS: ["cem"]},
         synthetic=True,
     )
 
@@ -46,7 +49,7 @@ def register(registry: Registry, fingerprint: str) -> dict[str, Version]:
 def test_every_adapter_becomes_a_version(registry: Registry) -> None:
     versions = register(registry, "one")
     assert set(versions) == set(ADAPTERS)
-    assert registry.find("one") == versions
+    assert registry.find("one", ADAPTERS) == versions
 
 
 def test_a_version_holds_the_adapter_beside_its_base(registry: Registry) -> None:
@@ -69,21 +72,21 @@ def test_a_version_knows_its_figures_and_where_it_came_from(registry: Registry) 
 def test_a_registration_that_was_cut_short_is_passed_over(registry: Registry) -> None:
     whole = register(registry, "one")
     registry.client.delete_model_version(registry.model, str(whole["dapo"].number))
-    assert registry.find("one") == {}
+    assert registry.find("one", ADAPTERS) == {}
     again = register(registry, "one")
-    assert registry.find("one") == again
+    assert registry.find("one", ADAPTERS) == again
 
 
 def test_no_version_bears_an_alias_at_first(registry: Registry) -> None:
-    assert registry.aliased(CHAMPION) is None
+    assert registry.get_by_alias(CHAMPION) is None
     register(registry, "one")
-    assert registry.aliased(CHALLENGER) is None
+    assert registry.get_by_alias(CHALLENGER) is None
 
 
 def test_rollback_goes_to_the_champion_before(registry: Registry) -> None:
     first, second = register(registry, "one")["sft"], register(registry, "two")["dpo"]
-    registry.point(CHAMPION, first)
-    registry.point(CHAMPION, second)
+    registry.set_alias(CHAMPION, first)
+    registry.set_alias(CHAMPION, second)
     old, new = registry.roll_back()
     assert (old.number, new.number) == (second.number, first.number)
     assert registry.champion().number == first.number
@@ -93,7 +96,7 @@ def test_rollback_needs_a_champion_before(registry: Registry) -> None:
     register(registry, "none yet")
     with pytest.raises(InputError, match="no version is champion yet"):
         registry.roll_back()
-    registry.point(CHAMPION, register(registry, "one")["sft"])
+    registry.set_alias(CHAMPION, register(registry, "one")["sft"])
     with pytest.raises(InputError, match="first champion"):
         registry.roll_back()
 
@@ -101,7 +104,7 @@ def test_rollback_needs_a_champion_before(registry: Registry) -> None:
 def test_pointing_twice_at_the_champion_forgets_nothing(registry: Registry) -> None:
     first, second = register(registry, "one")["sft"], register(registry, "two")["sft"]
     for version in (first, second, second):
-        registry.point(CHAMPION, version)
+        registry.set_alias(CHAMPION, version)
     assert registry.roll_back()[1].number == first.number
 
 

@@ -12,17 +12,19 @@ from flows.errors import RefusedError
 from flows.parameters import load
 from flows.pipeline import Pipeline
 from flows.places import Places
-from flows.registry import ADAPTERS, CHALLENGER, Registry
+from flows.registry import CHALLENGER, Registry
 
 pytestmark = pytest.mark.slow
 
+ADAPTERS = ("para", "sft", "dpo", "dapo")
+
 
 @pytest.fixture(scope="module")
-def retrained(examined):
+def retrained(reported):
     """The project, after the flow has been run; and what it said."""
-    run = examined.tutee("retrain", "small", timeout=280)
+    run = reported.tutee("retrain", "small", timeout=280)
     assert run.returncode == 0, run.stderr
-    return examined, run.stdout
+    return reported, run.stdout
 
 
 def registry_of(project) -> Registry:
@@ -65,15 +67,15 @@ def test_nothing_is_registered_promoted_or_built_twice(retrained, monkeypatch) -
 
 
 def test_the_best_candidate_is_champion_and_challenger(retrained) -> None:
-    from flows.promotion import GateConfig, standing
+    from flows.gate import GateConfig, score
 
     project, _ = retrained
     registry = registry_of(project)
     champion = registry.champion()
     metrics = pl.read_parquet(Places("small", project.folder).metrics)
-    scores = {method: standing(metrics, method, GateConfig()).score for method in GateConfig().candidates}
+    scores = {method: score(metrics, method, GateConfig()).score for method in ("sft", "dpo", "dapo")}
     assert scores[champion.method] == max(scores.values())
-    assert registry.aliased(CHALLENGER) == champion
+    assert registry.get_by_alias(CHALLENGER) == champion
 
 
 def test_what_is_served_holds_the_champion_and_its_base(retrained) -> None:

@@ -13,7 +13,7 @@ from tutee_grader import Assignment, Grader
 def any_grader(request: pytest.FixtureRequest) -> Iterator[Grader]:
     """A grader of one worker, in each of the two full modes."""
     if request.param == "bubblewrap" and shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed")
+        pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
     with Grader(1, bubblewrap=request.param == "bubblewrap") as made:
         yield made
 

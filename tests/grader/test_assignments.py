@@ -1,4 +1,4 @@
-"""Assignments from folders, and what is said when a folder is wrong."""
+"""Assignments from folders, and the errors for a wrong folder."""
 
 import pytest
 

@@ -6,34 +6,34 @@ import pytest
 
 from tutee_grader import Grader
 from tutee_grader.attacks import ATTACKS, Attack
-from tutee_grader.doctor import Arena, arena, run_attack, show
+from tutee_grader.doctor import Decoys, lay_decoys, run_attack, show
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Arena]:
-    with arena() as made:
+def decoys() -> Iterator[Decoys]:
+    with lay_decoys() as made:
         yield made
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
-def test_an_attack_is_held_off(any_grader: Grader, place: Arena, attack: Attack):
-    assert run_attack(any_grader, attack, place).problems == ()
+def test_an_attack_is_held_off(any_grader: Grader, decoys: Decoys, attack: Attack):
+    assert run_attack(any_grader, attack, decoys).problems == ()
 
 
 def test_there_are_at_least_sixty_and_each_has_its_name():
     assert len({attack.name for attack in ATTACKS}) == len(ATTACKS) >= 60
 
 
-def test_the_check_would_notice_a_leak(any_grader: Grader, place: Arena):
-    # A program that is told the secret wins; if the check did not say so, it would prove nothing.
+def test_the_check_would_notice_a_leak(any_grader: Grader, decoys: Decoys):
+    # A program that holds the secret wins; a check that missed this would prove nothing.
     insider = Attack("insider", "def answer(*_): return '@SECRET@'")
-    result = run_attack(any_grader, insider, place)
+    result = run_attack(any_grader, insider, decoys)
     assert result.problems == ("it got 100 of 100",)
     assert show([result]).splitlines()[-1] == "0 of 1 attacks held off"
 
 
-def test_the_check_would_notice_a_changed_file(any_grader: Grader, place: Arena, monkeypatch):
+def test_the_check_would_notice_a_changed_file(any_grader: Grader, decoys: Decoys, monkeypatch):
     states = iter([("before",), ("after",)])
-    monkeypatch.setattr(Arena, "state", lambda self: next(states))
-    result = run_attack(any_grader, Attack("none", "def answer(*_): return 0"), place)
+    monkeypatch.setattr(Decoys, "state", lambda self: next(states))
+    result = run_attack(any_grader, Attack("none", "def answer(*_): return 0"), decoys)
     assert result.problems == ("files outside changed from ('before',) to ('after',)",)

@@ -16,7 +16,7 @@ except ImportError:
     ray = None
 
 needs_ray = pytest.mark.skipif(
-    ray is None, reason="ray is not installed (pip install 'tutee-grader[cluster]')"
+    ray is None, reason="Ray is not installed: .venv/bin/uv pip install -c constraints.txt -e '.[cluster]'"
 )
 
 
@@ -34,7 +34,7 @@ def table_and_assignments(calls):
     return table, {"task": assignment}
 
 
-@pytest.mark.skipif(ray is not None, reason="ray is installed")
+@pytest.mark.skipif(ray is not None, reason="Ray is installed; this one is for machines without it")
 def test_without_ray_a_cluster_is_refused_with_the_way_out(table_and_assignments, tmp_path):
     with pytest.raises(UnavailableError, match=r"tutee-grader\[cluster\]"):
         grade_table(*table_and_assignments, tmp_path, cluster="auto")

@@ -17,7 +17,7 @@ import pytest
 from tutee_grader import Grader, SandboxError, WeakSandboxError, feedback
 from tutee_grader import grader as grader_module
 from tutee_grader.doctor import protections
-from tutee_grader.worker import INSIDE, ScratchFolder
+from tutee_grader.sandbox.worker import INSIDE, ScratchFolder
 
 RIGHT = "def f(n): return n"
 
@@ -60,7 +60,9 @@ def test_what_a_weak_sandbox_says_is_not_kept(monkeypatch, calls, tmp_path):
     assert not file.exists()
 
 
-@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+@pytest.mark.skipif(
+    shutil.which("bwrap") is None, reason="bubblewrap is not installed: apt-get install bubblewrap"
+)
 def test_what_one_mode_of_the_sandbox_says_is_not_passed_off_as_the_others(calls, tmp_path):
     assignment, file = calls(("f(1)", "1")), tmp_path / "verdicts.sqlite"
     grades = []
@@ -101,7 +103,7 @@ def test_a_killed_zygote_is_no_fault_of_the_student(any_grader, calls):
 
 
 def test_a_sandbox_that_keeps_failing_is_an_error_of_its_own(calls, monkeypatch):
-    from tutee_grader.worker import Child
+    from tutee_grader.sandbox.child import Child
 
     def fail(self):
         raise SandboxError("gone")
@@ -175,9 +177,9 @@ def test_a_grader_with_a_worker_for_every_core_keeps_each_to_its_own():
             assert [os.sched_getaffinity(group) for group in made.process_groups()] == [cores]
 
 
-REHEARSAL = r"""
+WARM_UP = r"""
 import builtins, io, json, random, re, os, subprocess, sys
-import judge, rehearsal, student
+import judge, student, warm_up
 role = judge if sys.argv[1] == "judge" else None
 def seen():
     names = ("__main__", "program", "tests", "cs110", "cs110.autograder")
@@ -185,7 +187,7 @@ def seen():
     modules = [id(sys.modules.get(name)) for name in names]
     return [*modules, *(id(getattr(sys, name)) for name in streams), id(builtins.input), os.listdir(".")]
 before = seen()
-rehearsal.rehearse(role)
+warm_up.warm_up(role)
 after = seen()
 drawn = random.random()
 random.seed(student.SEED)
@@ -195,26 +197,26 @@ def free():
     sys._debugmallocstats()
     report = os.read(read, 1 << 16).decode()
     return int(re.search(r"bytes in available blocks += +([\d,]+)", report)[1].replace(",", ""))
-holes = free()
-kept = rehearsal.fill_holes()
-print(json.dumps([before == after, drawn == random.random(), holes, free()]))
+free_before = free()
+kept = warm_up.fill_free_blocks()
+print(json.dumps([before == after, drawn == random.random(), free_before, free()]))
 """
 
 
 @pytest.mark.parametrize("role", ["student", "judge"])
-def test_a_rehearsal_leaves_no_trace_and_no_holes(role, tmp_path):
+def test_a_warm_up_leaves_no_trace_and_no_free_blocks(role, tmp_path):
     run = subprocess.run(
-        [sys.executable, "-s", "-S", "-P", "-c", REHEARSAL, role],
+        [sys.executable, "-s", "-S", "-P", "-c", WARM_UP, role],
         env={"PYTHONPATH": str(INSIDE)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
     )
-    is_as_before, draws_alike, holes_before, holes_after = json.loads(run.stdout)
+    is_as_before, draws_alike, free_before, free_after = json.loads(run.stdout)
     assert is_as_before
     assert draws_alike
-    assert holes_after < holes_before / 4
+    assert free_after < free_before / 4
 
 
 def test_closing_leaves_no_process_and_no_folder():
@@ -231,7 +233,8 @@ def test_closing_leaves_no_process_and_no_folder():
 def test_a_caller_that_is_killed_leaves_no_process():
     code = (
         "from tutee_grader import Assignment, Grader\n"
-        "from tutee_grader.assignment import CallTest, Limits\n"
+        "from tutee_grader.assignment import Limits\n"
+        "from tutee_grader.forms.calls import CallTest\n"
         "import threading\n"
         "g = Grader(1, bubblewrap=False)\n"
         "print(*g.process_groups(), flush=True)\n"
@@ -302,12 +305,14 @@ def _resident_pages(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
 
 
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed")
+@pytest.mark.skipif(
+    shutil.which("unshare") is None, reason="unshare is not installed: apt-get install util-linux"
+)
 def test_an_ordinary_user_is_protected_as_well():
     code = (
         "import os\n"
         "from tutee_grader import Assignment, Grader, feedback\n"
-        "from tutee_grader.assignment import CallTest\n"
+        "from tutee_grader.forms.calls import CallTest\n"
         "assert os.getuid() == 1234\n"
         "with Grader(1, bubblewrap=False) as g:\n"
         "    a = Assignment('a', '', 'calls', (CallTest('f()', 'f()', 1),))\n"
@@ -318,7 +323,7 @@ def test_an_ordinary_user_is_protected_as_well():
     command = ["unshare", "--user", "--map-user=1234", "--map-group=1234", sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if "unshare" in done.stderr:
-        pytest.skip(f"user namespaces are forbidden here: {done.stderr.strip()}")
+        pytest.skip(f"user namespaces are forbidden here (sysctl): {done.stderr.strip()}")
     assert done.stdout.startswith("100.0 "), done.stderr
     assert "Permission denied: '/etc/passwd'" in done.stdout
 

@@ -21,7 +21,9 @@ from tutee_grader import (
 from tutee_grader.assignment import Limits
 
 DUBLIN = Path(__file__).parents[3] / "shared" / "data" / "dublin"
-needs_dublin = pytest.mark.skipif(not DUBLIN.is_dir(), reason=f"the Dublin data is not at {DUBLIN}")
+needs_dublin = pytest.mark.skipif(
+    not DUBLIN.is_dir(), reason=f"the Dublin data (figshare 12610958) is not at {DUBLIN}"
+)
 
 
 @pytest.fixture
@@ -124,8 +126,8 @@ def test_the_cache_serves_a_later_run(calls, tmp_path):
         (verdict,) = first.grade([(assignment, program)])
     with Grader(1, cache=tmp_path / "cache.sqlite", bubblewrap=False) as second:
         for group in second.process_groups():
-            os.killpg(group, signal.SIGKILL)  # whoever is not served by the cache is not served
-        second._pool.stations.clear()
+            os.killpg(group, signal.SIGKILL)  # only the cache can answer now
+        second._pool.slots.clear()
         assert second.grade([(assignment, program)]) == [verdict]
 
 

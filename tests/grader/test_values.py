@@ -1,15 +1,13 @@
-"""Plain values across the boundary, and how they are compared."""
+"""Plain values across the boundary of the sandbox."""
 
 import json
-import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutee_grader.assignment import Leniency
-from tutee_grader.comparison import equal, same_text
-from tutee_grader.inside.values import ValueTooLargeError, decode, encode
+from tutee_grader.forms.calls import equal
+from tutee_grader.sandbox.inside.values import ValueTooLargeError, decode, encode
 
 atoms = (
     st.none()
@@ -58,34 +56,6 @@ def contains_set(value):
 @given(st.sets(st.integers() | st.text(max_size=5)))
 def test_sets_come_out_equal(value):
     assert through(value) == value
-
-
-@given(plain, plain)
-def test_without_a_tolerance_equal_is_pythons_own_except_for_nan(one, other):
-    if "nan" not in repr(one) and "nan" not in repr(other):
-        assert equal(one, other, None) == (one == other)
-    assert equal(one, one, None) or "nan" in repr(one)
-
-
-@pytest.mark.parametrize(
-    ("expected", "got", "tolerance", "same"),
-    [
-        (1, True, None, True),
-        (1, 1.0, None, True),
-        ([1, 2], (1, 2), None, False),
-        (math.nan, math.nan, None, True),
-        ([math.nan], [math.nan], None, True),
-        (0.3, 0.1 + 0.2, None, False),
-        (0.3, 0.1 + 0.2, 1e-9, True),
-        ({"a": [1.0]}, {"a": [1.05]}, 0.1, True),
-        ({"a": [1.0]}, {"b": [1.0]}, 0.1, False),
-        ([1.0, 2.0], [1.0], 0.1, False),
-        (1.0, 10**400, 0.1, False),
-        ("1", 1, 5, False),
-    ],
-)
-def test_equality(expected, got, tolerance, same):
-    assert equal(expected, got, tolerance) is same
 
 
 def test_what_is_not_plain_is_known_by_its_type_only():
@@ -138,24 +108,8 @@ def test_a_set_of_one_hash_is_refused_before_it_is_built():
         decode({"s": hostile})
 
 
-@pytest.mark.parametrize(
-    ("expected", "got", "leniency", "same"),
-    [
-        ("7\n", "7", Leniency(), True),
-        ("7\n", "7  \n\n", Leniency(), True),
-        ("7\n", " 7\n", Leniency(), False),
-        ("7\n", "7 \n", Leniency(trailing_blanks="exact"), False),
-        ("Yes\n", "yes\n", Leniency(), False),
-        ("Yes\n", "yEs\n", Leniency(case="ignore"), True),
-        ("x = 3.14\n", "x = 3.1415\n", Leniency(tolerance=0.01), True),
-        ("x = 3.14\n", "x = 3.2\n", Leniency(tolerance=0.01), False),
-        ("x = 3.14\n", "y = 3.14\n", Leniency(tolerance=0.01), False),
-        ("7\n", "The sum is 7.\n", Leniency(), False),
-        ("7\n", "Give a: Give b: The sum is 7.\n", Leniency(contains=True), True),
-        ("1\n2\n", "a 2\nb 1\n", Leniency(contains=True), False),
-        ("2.50\n", "It costs 2.5 euro\n", Leniency(contains=True, tolerance=0.001), True),
-        ("7\n", "7\nand more\n", Leniency(), False),
-    ],
-)
-def test_leniency(expected, got, leniency, same):
-    assert same_text(expected, got, leniency) is same
+@given(plain, plain)
+def test_without_a_tolerance_equal_is_pythons_own_except_for_nan(one, other):
+    if "nan" not in repr(one) and "nan" not in repr(other):
+        assert equal(one, other, None) == (one == other)
+    assert equal(one, one, None) or "nan" in repr(one)

@@ -6,7 +6,7 @@ import pytest
 
 from tutee_grader import Assignment, Outcome, Status, Verdict, feedback
 from tutee_grader.assignment import Limits
-from tutee_grader.rows import verdict_row
+from tutee_grader.table import verdict_row
 
 
 def outcomes(verdict):
@@ -24,7 +24,7 @@ def test_a_right_program_gets_100(grader, calls):
     assert feedback(verdict) == "All 2 tests passed."
 
 
-def test_a_wrong_program_is_told_what_it_returned(grader, calls):
+def test_a_wrong_programs_feedback_says_what_it_returned(grader, calls):
     assignment = calls(("f(2)", "4"), ("f(3)", "9"), ("f(0)", "0"))
     (verdict,) = grader.grade([(assignment, "def f(n):\n    return n + n\n")])
     assert verdict.grade == pytest.approx(200 / 3)

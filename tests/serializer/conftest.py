@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from tutee_serializer.course import Course
+from tutee_serializer.ingest.account import RowAccount
+from tutee_serializer.ingest.ingest import IngestConfig, ingest
 
 MAPPING = {
     "student": "student",
@@ -59,3 +61,24 @@ def small_course(course_file: Callable[..., Path]) -> Callable[..., Course]:
         return Course.load(course_file(log, log_name, **changes))
 
     return load
+
+
+@pytest.fixture
+def write_ingested() -> Callable[..., RowAccount]:
+    """Ingests a course into a folder: submissions.parquet, account.json, data_docs and so on."""
+
+    def write(course: Course, folder: Path, **config: Any) -> RowAccount:
+        return ingest(
+            course,
+            IngestConfig(**config),
+            key=b"a key only for tests",
+            forgotten=(),
+            simulated=folder / "simulated.csv",
+            submissions=folder / "submissions.parquet",
+            quarantine=folder / "quarantine.parquet",
+            demographics=folder / "demographics.parquet",
+            account=folder / "account.json",
+            data_docs=folder / "data_docs",
+        )
+
+    return write

@@ -5,12 +5,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from flows.places import Places
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.ingest.ingest import IngestConfig, understand
+from tutee_serializer.ingest.ingest import IngestConfig, parse_log
 from tutee_serializer.ingest.source import collect
 from tutee_serializer.logs.falcon import read_falcon
+
+KEY = b"a key only for tests"
 
 TESTCASE = """from cs110.autograder import *
 
@@ -57,12 +58,11 @@ def test_submissions_and_assignments_come_out_of_the_same_table(
     falcon: Callable[..., Course], tmp_path: Path
 ) -> None:
     course = falcon([ROW], [ROW | {"score": 5.0, "timestamp": "2022-02-01 10:00:00"}])
-    places = Places(course.name, tmp_path)
-    collect(course, places)
+    collect(course, tmp_path / "inputs.json", tmp_path / "none.csv")
     good, broken = course.load_assignments()
     assert (list(good), broken) == (["lab03_task1"], {})
     assert (good["lab03_task1"].task, good["lab03_task1"].max_score) == ("Double a number.", 10.0)
-    table = understand(course, IngestConfig(), places).submissions
+    table = parse_log(course, IngestConfig(), KEY).submissions
     assert table.select("semester", "logged_score").rows() == [("test", 50.0), ("train", 100.0)]
 
 
@@ -79,28 +79,28 @@ def test_submissions_and_assignments_come_out_of_the_same_table(
     ],
 )
 def test_each_filter_counts_what_it_drops_and_can_be_switched_off(
-    falcon: Callable[..., Course], name: str, change: dict[str, Any], step: str
+    falcon: Callable[..., Course], tmp_path: Path, name: str, change: dict[str, Any], step: str
 ) -> None:
     rows = [ROW, ROW | {"student_id": "cadet-02"}, ROW | {"student_id": "cadet-03"} | change]
     course = falcon(rows, [ROW])
-    staged = read_falcon(course)
+    staged = read_falcon(course.log(), tmp_path)
     assert {one: n for one, n in staged.left_out.items() if n} == {step: 1}
     assert staged.rows.collect().height == 3
     others = [one for one in ("local_run", "csv", "redacted", "type", "exam", "group") if one != name]
     logs = course.logs.model_copy(update={"filters": others})
-    assert read_falcon(course.model_copy(update={"logs": logs})).rows.collect().height == 4
+    assert read_falcon(course.model_copy(update={"logs": logs}).log(), tmp_path).rows.collect().height == 4
 
 
-def test_a_row_keeps_its_number_in_its_file(falcon: Callable[..., Course]) -> None:
+def test_a_row_keeps_its_number_in_its_file(falcon: Callable[..., Course], tmp_path: Path) -> None:
     course = falcon([ROW | {"exam": True}, ROW], [ROW])
-    rows = read_falcon(course).rows.collect()
+    rows = read_falcon(course.log(), tmp_path).rows.collect()
     assert sorted(rows.select("source", "source_row").rows()) == [
         ("test-00000-of-00001.parquet", 1),
         ("train.parquet", 2),
     ]
 
 
-def test_a_column_that_is_missing_is_named(falcon: Callable[..., Course]) -> None:
+def test_a_column_that_is_missing_is_named(falcon: Callable[..., Course], tmp_path: Path) -> None:
     row = {name: value for name, value in ROW.items() if name != "testcase"}
     with pytest.raises(LogError, match="no column 'testcase'"):
-        read_falcon(falcon([row], [row]))
+        read_falcon(falcon([row], [row]).log(), tmp_path)

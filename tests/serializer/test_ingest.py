@@ -1,4 +1,4 @@
-"""Each test feeds a small log with one kind of trouble through `understand` and asks where its rows went."""
+"""Each test feeds a small log with one kind of trouble through `parse_log` and asks where its rows went."""
 
 import gzip
 import io
@@ -13,11 +13,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from flows.places import Places
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.ingest.ingest import IngestConfig, Ingested, understand
+from tutee_serializer.ingest.ingest import IngestConfig, Ingested, parse_log
 
+KEY = b"a key only for tests"
 HEADER = "student,assignment,semester,attempt,time,score,code\n"
 GOOD = 'mara-0001,double,one,1,2024-10-01T10:00:00Z,50,"def double(n):\n    return n"\n'
 TEXT = "def double(n):\n    return n"
@@ -31,7 +31,7 @@ def read(small_course: Callable[..., Course], tmp_path: Path) -> Understand:
         log: str | bytes, log_name: str = "log.csv", config: IngestConfig | None = None, **changes: Any
     ) -> Ingested:
         course = small_course(log, log_name, **changes)
-        return understand(course, config or IngestConfig(), Places(course.name, tmp_path))
+        return parse_log(course, config or IngestConfig(), KEY)
 
     return run
 
@@ -174,7 +174,7 @@ def test_a_column_renamed_since_last_semester_is_named_with_the_columns_there_ar
 ) -> None:
     course = small_course(HEADER.replace("assignment", "assignment_id") + GOOD)
     with pytest.raises(LogError) as caught:
-        understand(course, IngestConfig(), Places(course.name, tmp_path))
+        parse_log(course, IngestConfig(), KEY)
     message = str(caught.value)
     assert "`columns.assignment`: log.csv has no column 'assignment'" in message
     assert "assignment: [assignment, assignment_id]" in message
@@ -187,7 +187,7 @@ def test_a_column_may_have_one_name_in_each_file(course_file: Callable[..., Path
     course_file(HEADER.replace("code", "source") + GOOD, "two.csv")
     paths = {"path": {"one": "log.csv", "two": "two.csv"}}
     course = Course.load(course_file(HEADER + GOOD, "log.csv", logs=paths, columns=columns))
-    result = understand(course, IngestConfig(), Places(course.name, tmp_path))
+    result = parse_log(course, IngestConfig(), KEY)
     assert sorted(result.submissions["semester"]) == ["one", "two"]
     assert result.submissions["code"].to_list() == [TEXT, TEXT]
 
@@ -261,7 +261,7 @@ def test_a_folder_and_a_glob_are_read_file_by_file(course_file: Callable[..., Pa
     (folder / "notes.md").write_text("not a table")
     for path in ("logs", "logs/*.csv"):
         course = Course.load(course_file(logs={"path": path}))
-        result = understand(course, IngestConfig(), Places(course.name, tmp_path))
+        result = parse_log(course, IngestConfig(), KEY)
         assert [(source.name, source.rows) for source in result.account.sources] == [
             ("a.csv", 1),
             ("b.csv", 1),
@@ -287,11 +287,11 @@ def test_a_foreign_encoding_is_told_and_reported(read: Understand, code: str, en
     assert result.account.sources[0].encoding == encoding
 
 
-def test_a_line_in_another_encoding_than_its_file_is_mended_and_counted(read: Understand) -> None:
+def test_a_line_in_another_encoding_than_its_file_is_repaired_and_counted(read: Understand) -> None:
     good = "".join(f'mara-0001,double,one,{n},,,"# größe\nprint({n})"\n' for n in range(3)).encode()
     result = read(HEADER.encode() + good + 'mara-0001,double,one,9,,,"# größe"\n'.encode("cp1252"))
     assert result.submissions["code"].to_list()[-1] == "# größe"
-    assert (result.account.sources[0].encoding, result.account.sources[0].mended) == ("utf-8", 1)
+    assert (result.account.sources[0].encoding, result.account.sources[0].repaired) == ("utf-8", 1)
 
 
 def test_bytes_that_mean_nothing_go_to_quarantine(read: Understand) -> None:
@@ -334,7 +334,7 @@ def test_an_assignment_with_broken_tests_is_named_and_left_out(
     (broken / "task.md").write_text("Nobody can.\n")
     (broken / "tests.yaml").write_text("form: calls\ntests: [\n")
     course = Course.load(file)
-    result = understand(course, IngestConfig(), Places(course.name, tmp_path))
+    result = parse_log(course, IngestConfig(), KEY)
     assert list(result.account.broken_assignments) == ["broken"]
     assert filters(result) == {"assignment with broken tests": 1}
     assert result.submissions["assignment"].to_list() == ["double"]

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.places import Places
 from tutee_grader.errors import UnavailableError
 from tutee_serializer.course import Course
-from tutee_serializer.ingest.ingest import IngestConfig, ingest, understand
+from tutee_serializer.ingest.account import RowAccount
+from tutee_serializer.ingest.ingest import IngestConfig, parse_log
 from tutee_serializer.ingest.masks import Masker
-from tutee_serializer.ingest.privacy import forget, load_key, pseudonym
+from tutee_serializer.ingest.privacy import load_key, pseudonym, remove_student
 
 KEY = b"a key for tests only, not a secret"
 HEADER = "student,assignment,semester,attempt,time,score,code\n"
@@ -104,19 +104,19 @@ def test_the_key_is_made_once_and_only_its_owner_may_read_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TUTEE_KEY", raising=False)
-    places = Places("small", tmp_path)
-    assert load_key(places) == load_key(places)
-    assert stat.S_IMODE(places.key.stat().st_mode) == 0o600
+    path = tmp_path / "data" / "pseudonym.key"
+    assert load_key(path) == load_key(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_key_in_the_environment_goes_first_and_may_not_be_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUTEE_KEY", KEY.decode())
-    assert load_key(Places("small", tmp_path)) == KEY
+    assert load_key(tmp_path / "data" / "pseudonym.key") == KEY
     monkeypatch.setenv("TUTEE_KEY", "short")
     with pytest.raises(UnavailableError, match="TUTEE_KEY") as caught:
-        load_key(Places("small", tmp_path))
+        load_key(tmp_path / "data" / "pseudonym.key")
     assert caught.value.exit_code == 3
 
 
@@ -126,7 +126,7 @@ def test_a_key_that_cannot_be_written_is_an_error_of_the_environment(
     monkeypatch.delenv("TUTEE_KEY", raising=False)
     (tmp_path / "data").write_text("a file where a folder should be")
     with pytest.raises(UnavailableError, match="neither read nor written"):
-        load_key(Places("small", tmp_path))
+        load_key(tmp_path / "data" / "pseudonym.key")
 
 
 SECRETS = ("mara-0001", "tuuli.meri@kurssi.example", "+358 40 123 4567", "Tuuli Meri")
@@ -141,11 +141,14 @@ PLANTED = (
 
 
 def test_no_planted_secret_reaches_a_file(
-    small_course: Callable[..., Course], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    small_course: Callable[..., Course],
+    write_ingested: Callable[..., RowAccount],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    places = Places("small", tmp_path / "out")
-    ingest(small_course(PLANTED), IngestConfig(max_quarantined=0.5), places)
-    for path in (path for path in places.root.rglob("*") if path.is_file()):
+    out = tmp_path / "out"
+    write_ingested(small_course(PLANTED), out, max_quarantined=0.5)
+    for path in (path for path in out.rglob("*") if path.is_file()):
         table = path.suffix == ".parquet"
         text = str(pl.read_parquet(path).rows()) if table else path.read_text(errors="replace")
         for secret in SECRETS:
@@ -157,29 +160,23 @@ def test_no_planted_secret_reaches_a_file(
 def test_a_forgotten_student_leaves_every_table_and_does_not_come_back(
     small_course: Callable[..., Course], tmp_path: Path
 ) -> None:
-    places = Places("small", tmp_path)
     students = ("mara-0001", "otso-0002")
     course = small_course(HEADER + "".join(f"{who},double,one,1,,,pass\n" for who in students))
-    submissions = understand(course, IngestConfig(), places).submissions
-    gone = pseudonym("mara-0001", load_key(places))
+    submissions = parse_log(course, IngestConfig(), KEY).submissions
+    gone = pseudonym("mara-0001", KEY)
     theirs = submissions.filter(student=gone)["submission_id"].item()
-    submissions.write_parquet(places.submissions)
-    verdicts = submissions.select("submission_id", grade=pl.lit(100.0))
-    verdicts.write_parquet(places.verdicts)
-    submissions.select("student", dialog_id="submission_id").write_parquet(places.dialogs)
-    places.rollouts.mkdir()
-    submissions.select(dialog_id="submission_id").write_parquet(places.rollout("sft"))
+    tables = [tmp_path / f"{name}.parquet" for name in ("submissions", "verdicts", "dialogs", "sft")]
+    submissions.write_parquet(tables[0])
+    submissions.select("submission_id", grade=pl.lit(100.0)).write_parquet(tables[1])
+    submissions.select("student", dialog_id="submission_id").write_parquet(tables[2])
+    submissions.select(dialog_id="submission_id").write_parquet(tables[3])
 
-    forgotten = forget("mara-0001", places)
-
-    assert forgotten.pseudonym == gone
-    tables = [places.submissions, places.verdicts, places.dialogs, places.rollout("sft")]
-    assert forgotten.removed == dict.fromkeys(tables, 1)
+    assert remove_student(gone, tables) == dict.fromkeys(tables, 1)
     for table in tables:
         rows = pl.read_parquet(table)
         assert rows.height == 1
         assert theirs not in str(rows.rows())
-    again = understand(course, IngestConfig(), places)
+    again = parse_log(course, IngestConfig(), KEY, {gone})
     assert {s.step: s.rows for s in again.account.flow}["student to be forgotten"] == 1
     assert again.submissions.height == 1
 
@@ -194,14 +191,13 @@ def test_columns_that_describe_people_lie_apart_and_only_when_asked_for(
     )
     log = rows.write_csv() if name.endswith("csv") else rows.write_ndjson()
     columns = {column: column for column in ("student", "assignment", "semester", "attempt", "code")}
-    places = Places("small", tmp_path)
 
     quiet = small_course(log, name, columns=columns, logs={"path": name})
-    result = understand(quiet, IngestConfig(), places)
+    result = parse_log(quiet, IngestConfig(), KEY)
     assert result.demographics is None
 
     asked = small_course(log, name, columns={**columns, "demographics": ["gender"]}, logs={"path": name})
-    result = understand(asked, IngestConfig(), places)
+    result = parse_log(asked, IngestConfig(), KEY)
     assert result.demographics is not None
     assert result.demographics.rows() == [(result.submissions["student"].item(), "woman")]
     assert "woman" not in str(result.submissions.rows())

@@ -6,12 +6,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from flows.places import Places
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.ingest.ingest import IngestConfig, Ingested, understand
-from tutee_serializer.logs.progsnap import export_progsnap
+from tutee_serializer.ingest.ingest import IngestConfig, Ingested, parse_log
+from tutee_serializer.logs.export import export_progsnap
 
+KEY = b"a key only for tests"
 METADATA = {
     "Version": "1.0",
     "IsEventOrderingConsistent": "true",
@@ -61,7 +61,7 @@ def dataset(course_file: Callable[..., Path], tmp_path: Path) -> Dataset:
             table.write_csv(folder / "CodeStates" / "CodeStates.csv")
         file = course_file(logs={"path": "snap", "format": "progsnap2"}, columns=None, **changes)
         course = Course.load(file)
-        return understand(course, IngestConfig(), Places(course.name, tmp_path))
+        return parse_log(course, IngestConfig(), KEY)
 
     return run
 
@@ -177,7 +177,7 @@ def test_what_is_exported_reads_back_the_same(dataset: Dataset, tmp_path: Path) 
     file = course_folder / "course.yaml"
     file.write_text(file.read_text().replace("path: snap", "path: exported"))
     course = Course.load(file)
-    again = understand(course, IngestConfig(), Places(course.name, tmp_path)).submissions
+    again = parse_log(course, IngestConfig(), KEY).submissions
     same = ["semester", "assignment", "order", "submitted_at", "code", "logged_score"]
     assert again.select(same).equals(first.select(same))
     assert again["student"].n_unique() == first["student"].n_unique()

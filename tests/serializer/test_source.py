@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.places import Places
 from tutee_grader.errors import TuteeError
 from tutee_serializer.course import Course
-from tutee_serializer.ingest.ingest import IngestConfig
+from tutee_serializer.ingest.ingest import IngestConfig, parse_log
 from tutee_serializer.ingest.preview import preview
 from tutee_serializer.ingest.source import collect
 
@@ -27,6 +26,7 @@ with open(options.out, "w") as file:
         for number in range(int(count)):
             file.write(f"student-{number},double,{name},1,print({options.seed})\\n")
 """
+KEY = b"a key only for tests"
 COLUMNS = {name: name for name in ("student", "assignment", "semester", "attempt", "code")}
 
 
@@ -46,44 +46,44 @@ def simulated(
 
 
 def test_a_synthetic_class_writes_its_log_once(simulated: Callable[..., Course], tmp_path: Path) -> None:
-    places = Places("small", tmp_path)
-    assert collect(simulated(), places).simulated
-    assert len(places.simulated.read_text().splitlines()) == 1 + 5
-    assert not collect(simulated(), places).simulated
+    files = (tmp_path / "source" / "inputs.json", tmp_path / "source" / "submissions.csv")
+    assert collect(simulated(), *files).simulated
+    assert len(files[1].read_text().splitlines()) == 1 + 5
+    assert not collect(simulated(), *files).simulated
     assert (tmp_path / "runs").read_text() == "x"
 
 
 def test_another_seed_or_a_changed_log_makes_the_class_write_again(
     simulated: Callable[..., Course], tmp_path: Path
 ) -> None:
-    places = Places("small", tmp_path)
-    collect(simulated(), places)
-    assert collect(simulated(seed=8), places).simulated
-    assert "print(8)" in places.simulated.read_text()
-    places.simulated.write_text("spoilt")
-    assert collect(simulated(seed=8), places).simulated
+    files = (tmp_path / "source" / "inputs.json", tmp_path / "source" / "submissions.csv")
+    collect(simulated(), *files)
+    assert collect(simulated(seed=8), *files).simulated
+    assert "print(8)" in files[1].read_text()
+    files[1].write_text("spoilt")
+    assert collect(simulated(seed=8), *files).simulated
 
 
 def test_a_simulator_that_fails_leaves_no_log_and_says_why(
     simulated: Callable[..., Course], tmp_path: Path
 ) -> None:
-    places = Places("small", tmp_path)
+    files = (tmp_path / "source" / "inputs.json", tmp_path / "source" / "submissions.csv")
     with pytest.raises(TuteeError, match="no dice"):
-        collect(simulated(SIMULATOR + "\nraise SystemExit('no dice')\n"), places)
-    assert not places.simulated.exists()
+        collect(simulated(SIMULATOR + "\nraise SystemExit('no dice')\n"), *files)
+    assert not files[1].exists()
 
 
 def test_inputs_change_with_any_file_the_course_reads(
     small_course: Callable[..., Course], tmp_path: Path
 ) -> None:
-    places = Places("small", tmp_path)
+    files = (tmp_path / "source" / "inputs.json", tmp_path / "source" / "submissions.csv")
     course = small_course("student\n")
-    before = collect(course, places).files
+    before = collect(course, *files).files
     assert {"course.yaml", "log.csv", "assignments/double/tests.yaml"} <= set(before)
     (course.folder / "log.csv").write_text("student\nmara-0001\n")
-    after = collect(course, places).files
+    after = collect(course, *files).files
     assert {name for name in after if after[name] != before[name]} == {"log.csv"}
-    assert json.loads(places.inputs.read_text()) == after
+    assert json.loads(files[0].read_text()) == after
 
 
 def test_a_preview_tells_what_was_understood_and_writes_no_table(
@@ -93,16 +93,16 @@ def test_a_preview_tells_what_was_understood_and_writes_no_table(
         "student,assignment,semester,attempt,time,score,code,mood\n"
         "mara-0001,double,one,1,,50,print(1),good\nmara-0001,double,one,2,,,,\n"
     )
-    places = Places("small", tmp_path)
-    said = preview(small_course(log), IngestConfig(), places)
+    course = small_course(log)
+    text = preview(course, parse_log(course, IngestConfig(), KEY))
     for expected in (
         "log.csv: 2 rows, utf-8",
         "code <- code",
-        "left alone: mood",
+        "not read: mood",
         "semester one: 1 submissions of 1 students",
         "score 50  print(1)",
         "log.csv row 2: blank code: code = '0 bytes'",
     ):
-        assert expected in said
-    assert "mara-0001" not in said
-    assert not list(places.root.rglob("*.parquet"))
+        assert expected in text
+    assert "mara-0001" not in text
+    assert not list(tmp_path.rglob("*.parquet"))

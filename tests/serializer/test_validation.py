@@ -6,12 +6,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows.places import Places
 from tutee_serializer.course import Course
 from tutee_serializer.errors import ValidationError
-from tutee_serializer.ingest.account import Account
-from tutee_serializer.ingest.ingest import IngestConfig, ingest, understand
+from tutee_serializer.ingest.account import RowAccount
+from tutee_serializer.ingest.ingest import IngestConfig, parse_log
 from tutee_serializer.ingest.validation import check, drift_table, new_context
+
+KEY = b"a key only for tests"
 
 HEADER = "student,assignment,semester,attempt,time,score,code\n"
 LOG = HEADER + "".join(
@@ -28,8 +29,7 @@ def checked(small_course: Callable[..., Course], tmp_path: Path) -> Callable[...
 
     def run(change: Callable[[pl.DataFrame], pl.DataFrame]) -> list[str]:
         course = small_course(LOG)
-        places = Places(course.name, tmp_path)
-        result = understand(course, IngestConfig(), places)
+        result = parse_log(course, IngestConfig(), KEY)
         context = new_context(tmp_path)
         checks = check(context, change(result.submissions), course, result.account, 0.2)
         return [str(check) for check in checks if not check.passed]
@@ -105,28 +105,28 @@ def test_drift_is_measured_against_the_semester_before() -> None:
     assert drift["median code length"] == pytest.approx(0.5)
 
 
-def test_too_much_quarantine_stops_the_run(small_course: Callable[..., Course], tmp_path: Path) -> None:
+def test_too_much_quarantine_stops_the_run(
+    small_course: Callable[..., Course], write_ingested: Callable[..., RowAccount], tmp_path: Path
+) -> None:
     log = LOG + "x,double,one,1,,,\n" * 1 + "y,double,one,1,,,\n" * 1
-    places = Places("small", tmp_path)
-    ingest(small_course(log), IngestConfig(max_quarantined=0.2), places)
+    write_ingested(small_course(log), tmp_path, max_quarantined=0.2)
     with pytest.raises(ValidationError, match="share of rows in quarantine") as caught:
-        ingest(small_course(log), IngestConfig(max_quarantined=0.1), places)
+        write_ingested(small_course(log), tmp_path, max_quarantined=0.1)
     assert caught.value.exit_code == 2
 
 
 def test_data_docs_ask_nothing_of_the_network_and_show_the_row_account(
-    small_course: Callable[..., Course], tmp_path: Path
+    small_course: Callable[..., Course], write_ingested: Callable[..., RowAccount], tmp_path: Path
 ) -> None:
-    places = Places("small", tmp_path)
-    ingest(small_course(LOG + "x,double,one,1,,,\n"), IngestConfig(), places)
-    pages = sorted(places.data_docs.rglob("*.html"))
+    write_ingested(small_course(LOG + "x,double,one,1,,,\n"), tmp_path)
+    pages = sorted((tmp_path / "data_docs").rglob("*.html"))
     assert len(pages) >= 5
     for page in pages:
         loaded = re.findall(r"<(?:link|script|img)\b[^>]*(?:href|src)=[^>]*>", page.read_text())
         assert loaded == [], page
-    index = (places.data_docs / "index.html").read_text()
+    index = ((tmp_path / "data_docs") / "index.html").read_text()
     assert "a synthetic course" in index
     assert "blank code" in index
     for link in re.findall(r'<a href="([^"]+)"', index):
-        assert (places.data_docs / link).exists()
-    assert Account.load(places.account).rows("in") == 17
+        assert ((tmp_path / "data_docs") / link).exists()
+    assert RowAccount.load(tmp_path / "account.json").rows("in") == 17

@@ -1,8 +1,7 @@
-"""A synthetic student of a synthetic course: a very small model that has learnt one trajectory by heart."""
+"""A synthetic student of a synthetic course: a very small model that has memorised one trajectory."""
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,11 +14,11 @@ import httpx
 import pytest
 
 TASK = "Write a function `double(n)` that returns twice n."
-# What the student hands in, one after the other. The first holds markup that a page must not run.
-SCRIPT = "def double(n):\n    return '<script>document.title = \"owned\"</script><b>bold</b>'\n"
-NEARLY = "def double(n):\n    n = int(n)\n    return n + 2\n"
+# The student's submissions in order. The first one holds markup that a page must not run.
+WITH_SCRIPT = "def double(n):\n    return '<script>document.title = \"owned\"</script><b>bold</b>'\n"
+HALF_RIGHT = "def double(n):\n    n = int(n)\n    return n + 2\n"
 RIGHT = "def double(n):\n    n = int(n)\n    return 2 * n\n"
-TRAJECTORY = (SCRIPT, NEARLY, RIGHT)
+TRAJECTORY = (WITH_SCRIPT, HALF_RIGHT, RIGHT)
 TESTS = """form: calls
 limits: {seconds: 1, memory_mb: 128}
 tests:
@@ -46,8 +45,8 @@ FORMAT = "edits"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quiet(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """BentoML keeps its files out of the user's home, and no library asks a network for anything."""
+def offline(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """BentoML keeps its files out of the user's home, and no library uses the network."""
     os.environ["BENTOML_HOME"] = str(tmp_path_factory.mktemp("bentoml"))
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -74,27 +73,23 @@ def course_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def adapter(tmp_path_factory: pytest.TempPathFactory, course_file: Path) -> Path:
-    """The folder of an adapter; its base lies beside it."""
+    """The folder of an adapter, with its base beside it."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from tutee_grader import Assignment, Grader, feedback
+    from tutee_grader import Assignment, Grader
     from tutee_serializer.card import StudentCard
-    from tutee_serializer.dialogs import formats
+    from tutee_serializer.dialogs.dialog import Dialog
 
     assignment = Assignment.load(course_file.parent / "assignments" / "double")
     with Grader(workers=1) as grader:
-        said = [feedback(one) for one in grader.grade([(assignment, program) for program in TRAJECTORY])]
-    turns = [("system", formats.system_turn(FORMAT)), ("user", formats.task_turn(FORMAT, assignment.task))]
-    before = None
-    for program, words in zip(TRAJECTORY, said, strict=True):
-        turns.append(("assistant", formats.write_turn(FORMAT, before, program)))
-        turns.append(("user", formats.feedback_turn(FORMAT, words, program)))
-        before = program
-    messages = [{"role": role, "content": content} for role, content in turns]
-    tokenizer = make_tokenizer([content for _, content in turns])
-    text = tokenizer.apply_chat_template(messages, tokenize=False)
+        verdicts = grader.grade([(assignment, program) for program in TRAJECTORY])
+    dialog = Dialog.start(FORMAT, "summary", assignment.task)
+    for program, verdict in zip(TRAJECTORY, verdicts, strict=True):
+        dialog.append(program, verdict)
+    tokenizer = make_tokenizer([message["content"] for message in dialog.messages])
+    text = tokenizer.apply_chat_template(dialog.messages, tokenize=False)
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
 
     torch.manual_seed(0)
@@ -119,7 +114,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, course_file: Path) -> Path
     model.save_pretrained(models / "base")
     tokenizer.save_pretrained(models / "base")
     card.save(models / "base")
-    # A fresh adapter changes nothing, so the student is its base.
+    # An untrained adapter changes nothing, so the student writes what its base writes.
     get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(models / "sft")
     StudentCard("sft", "toy", "../base", FORMAT, "summary", 1024, 160, "test").save(models / "sft")
     return models / "sft"
@@ -153,7 +148,7 @@ def make_tokenizer(texts: list[str]):
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file: Path) -> Path:
-    """The folder that a service reads."""
+    """The folder that the service reads."""
     from serving.bundle import pack
     from tutee_serializer.course import Course
 
@@ -166,7 +161,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file:
 @contextmanager
 def running(bundle: Path, folder: Path) -> Iterator[subprocess.Popen]:
     """The real service, as `tutee serve` starts it: `serving.run.serve` in a process of its own."""
-    from serving.run import end, wait
+    from serving.run import stop_service, wait_until_ready
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -182,14 +177,14 @@ def running(bundle: Path, folder: Path) -> Iterator[subprocess.Popen]:
         )
     process.log, process.port = log, port
     try:
-        wait(process, f"http://127.0.0.1:{port}", seconds=240)
+        wait_until_ready(process, f"http://127.0.0.1:{port}", timeout=240)
         deadline = time.monotonic() + 60
-        while "is ready at" not in log.read_text():  # it notices a moment later itself
+        while "is ready at" not in log.read_text():  # `serve` notices a moment later
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
         yield process
     finally:
-        end(process)
+        stop_service(process)
 
 
 @pytest.fixture(scope="session")
@@ -200,7 +195,7 @@ def service(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def own_service(bundle: Path, tmp_path: Path) -> Iterator[subprocess.Popen]:
-    """For a test that ends it: the others share theirs, in whichever order they run."""
+    """A service for a test that stops it; the other tests share one."""
     with running(bundle, tmp_path) as process:
         yield process
 
@@ -219,93 +214,3 @@ def client(service: subprocess.Popen, port: int) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="session")
 def about(bundle: Path) -> dict:
     return json.loads((bundle / "about.json").read_text())
-
-
-class Browser:
-    """A headless Chromium, spoken to over its DevTools protocol."""
-
-    def __init__(self, executable: str, profile: Path) -> None:
-        from websockets.sync.client import connect
-
-        switches = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
-            --disable-background-networking --disable-component-update --remote-debugging-port=0"""
-        self.process = subprocess.Popen(
-            [executable, *switches.split(), f"--user-data-dir={profile}", "about:blank"],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        port = (
-            next(line for line in self.process.stderr if "DevTools listening" in line)
-            .split(":")[-1]
-            .split("/")[0]
-        )
-        tabs = httpx.get(f"http://127.0.0.1:{port}/json", trust_env=False).json()
-        address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
-        self.socket = connect(address, max_size=None, proxy=None)
-        self.calls = 0
-        self.events: list[dict] = []
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **parameters: object) -> dict:
-        self.calls += 1
-        self.socket.send(json.dumps({"id": self.calls, "method": method, "params": parameters}))
-        while True:
-            message = json.loads(self.socket.recv(timeout=60))
-            if message.get("id") == self.calls:
-                assert "error" not in message, message
-                return message["result"]
-            self.events.append(message)
-
-    def ask(self, expression: str) -> object:
-        """The value of a JavaScript expression, awaited."""
-        result = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in result, result
-        return result["result"].get("value")
-
-    def until(self, condition: str, seconds: float = 60) -> None:
-        """Returns when a JavaScript condition holds."""
-        wait = f"""new Promise((done) => {{
-            const end = performance.now() + {seconds * 1000};
-            const look = () => {{
-                if ({condition}) done(true);
-                else if (performance.now() > end) done(false);
-                else setTimeout(look, 20);
-            }};
-            look();
-        }})"""
-        assert self.ask(wait), f"never: {condition}; the page says {self.ask('document.body?.innerText')!r}"
-
-    def open(self, address: str) -> None:
-        self.events.clear()
-        self.call("Page.navigate", url=address)
-        self.until("document.querySelector('#try')?.disabled === false")
-
-    def press(self, key: str, text: str = "") -> None:
-        """One key of the keyboard, as a user presses it."""
-        codes = {"Tab": 9, "Enter": 13, " ": 32}
-        for kind in ("keyDown", "keyUp"):
-            more = {"text": text} if text and kind == "keyDown" else {}
-            self.call(
-                "Input.dispatchKeyEvent",
-                type=kind,
-                key=key,
-                code=key,
-                windowsVirtualKeyCode=codes[key],
-                **more,
-            )
-
-    def close(self) -> None:
-        self.socket.close()
-        self.process.terminate()
-        self.process.wait(20)
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    if executable is None:
-        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
-    browser = Browser(executable, tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()

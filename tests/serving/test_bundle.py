@@ -1,4 +1,4 @@
-"""The folder a service reads needs nothing outside it, and a Bento holds it whole."""
+"""The folder that the service reads needs nothing outside it, and a Bento contains all of it."""
 
 import json
 import os
@@ -11,17 +11,17 @@ from importlib.resources import files
 import pytest
 
 from serving import bundle
-from serving.bundle import Bundle, build_bento, pack, requirements
+from serving.bundle import PACKAGES, Bundle, build_bento, pack, requirements
 from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.course import Course
 
 
-def test_the_base_comes_along(adapter, course_file, tmp_path):
+def test_the_base_is_packed_too(adapter, course_file, tmp_path):
     models = shutil.copytree(adapter.parent, tmp_path / "models")
     packed = pack(models / "sft", Course.load(course_file), tmp_path / "packed", {})
     shutil.rmtree(models)
-    from tutee_evaluator.engines import Student
+    from tutee_evaluator.engines.transformers import Student
 
     assert Student.load(packed.student).card.base == "../base"
     assert sorted(packed.assignments()) == ["double", "echo"]
@@ -34,7 +34,7 @@ def test_a_base_alone_is_a_student_too(adapter, course_file, tmp_path):
     assert not (packed.folder / "base").exists()
 
 
-def test_packing_again_replaces_all_that_was_there(adapter, course_file, tmp_path):
+def test_packing_again_replaces_the_whole_folder(adapter, course_file, tmp_path):
     course = Course.load(course_file)
     first = pack(adapter, course, tmp_path / "packed", {"version": "1"})
     (first.folder / "assignments" / "gone").mkdir()
@@ -44,29 +44,29 @@ def test_packing_again_replaces_all_that_was_there(adapter, course_file, tmp_pat
     assert [entry.name for entry in tmp_path.iterdir()] == ["packed"]
 
 
-def test_a_base_that_is_nowhere_is_named(adapter, course_file, tmp_path):
+def test_a_missing_base_is_named(adapter, course_file, tmp_path):
     orphan = shutil.copytree(adapter, tmp_path / "sft")
     StudentCard("sft", "toy", "nobody/no-such-model", "edits", "summary", 1024, 160, "test").save(orphan)
     with pytest.raises(InputError, match="nobody/no-such-model"):
         pack(orphan, Course.load(course_file), tmp_path / "packed", {})
-    assert not (tmp_path / "packed").exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["sft"]
 
 
-def test_a_folder_without_a_card_is_no_student(course_file, tmp_path):
+def test_a_folder_without_a_card_is_an_error(course_file, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"student\.json"):
         pack(tmp_path / "empty", Course.load(course_file), tmp_path / "packed", {})
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"course": "toy"}', '{"unknown": 1}'])
-def test_a_folder_that_is_no_bundle_is_refused_by_name(tmp_path, text):
+def test_a_folder_that_is_no_bundle_is_an_error_that_names_it(tmp_path, text):
     if text is not None:
         (tmp_path / "about.json").write_text(text)
     with pytest.raises(InputError, match=r"about\.json"):
         Bundle.load(tmp_path)
 
 
-def test_requirements_are_pinned_to_what_an_index_has():
+def test_requirements_are_pinned_to_versions_that_an_index_has():
     lines = requirements()
     assert any(line.startswith("torch==") for line in lines)
     assert all("+" not in line and "tutee" not in line and "==" in line for line in lines)
@@ -79,44 +79,49 @@ def built(bundle, tmp_path_factory):
     return bento, time.monotonic() - start
 
 
-def test_a_bento_is_the_student_and_our_code_and_little_more(built, bundle):
+def test_a_bento_is_the_student_and_the_code_and_little_more(built, bundle):
     bento, seconds = built
     student = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file())
     assert student < bento.size < student + 3_000_000
     assert seconds < 30
-    held = {entry.name for entry in (bento.folder / "src").iterdir() if entry.is_dir()}
-    assert held == {"serving", "student", "tutee_evaluator", "tutee_grader", "tutee_serializer"}
+    folders = {entry.name for entry in (bento.folder / "src").iterdir() if entry.is_dir()}
+    assert folders == {"serving", "student", "tutee_evaluator", "tutee_grader", "tutee_serializer"}
     assert bento.tag.startswith("tutee-toy:")
 
 
-def test_a_bento_finds_its_own_code_and_its_own_student(built):
-    """In a process that is told of neither, and may find ours installed as well."""
+def test_a_bento_loads_its_own_code_and_its_own_student(built):
+    """Even though this repository's packages are installed too."""
     bento, _ = built
     code = """
 import json, sys
 sys.path.insert(0, ".")
-import serving.service as service
-import serving.classroom, tutee_evaluator, tutee_grader, tutee_serializer
-from serving.bundle import Bundle
-bundle = Bundle.load(service.BESIDE)
-modules = (service, tutee_evaluator, tutee_grader, tutee_serializer)
-print(json.dumps([[module.__file__ for module in modules], bundle.about.model, sorted(bundle.assignments())]))
+from serving.service import BENTO_STUDENT
+from serving.students import ServedStudent
+student = ServedStudent(BENTO_STUDENT)
+files = {
+    name: module.__file__
+    for name, module in sys.modules.items()
+    if name.startswith(("flows", "serving", "tutee_"))
+}
+print(json.dumps([files, student.about.model, sorted(student.assignments)]))
+student.close()
 """
     environment = {
         key: value for key, value in os.environ.items() if key not in ("TUTEE_STUDENT", "PYTHONPATH")
     }
     command = [sys.executable, "-c", code]
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=bento.folder / "src", env=environment, capture_output=True, timeout=120
     )
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
-    files, model, assignments = json.loads(done.stdout.splitlines()[-1])
-    assert all(file.startswith(str(bento.folder)) for file in files)
+    assert process.returncode == 0, process.stderr.decode()[-2000:]
+    files, model, assignments = json.loads(process.stdout.splitlines()[-1])
+    assert {name.partition(".")[0] for name in files} == set(PACKAGES)
+    assert [file for file in files.values() if not file.startswith(str(bento.folder))] == []
     assert (model, assignments) == ("tutee-toy-sft-v7", ["double", "echo"])
 
 
-def test_a_bento_is_known_by_the_code_in_it(tmp_path, monkeypatch):
-    copies = {name: shutil.copytree(str(files(name)), tmp_path / name) for name in bundle.PACKAGES}
+def test_the_hash_changes_with_the_code_of_a_bento(tmp_path, monkeypatch):
+    copies = {name: shutil.copytree(str(files(name)), tmp_path / name) for name in PACKAGES}
     monkeypatch.setattr(bundle, "files", copies.__getitem__)
     before = bundle.code_hash()
     assert bundle.code_hash() == before

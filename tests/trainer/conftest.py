@@ -16,7 +16,7 @@ from tutee_grader import Assignment
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import feedback_turn, system_turn, task_turn, write_turn
 from tutee_serializer.schemas import DIALOGS
-from tutee_trainer.methods import load_methods
+from tutee_trainer.method import load_methods
 from tutee_trainer.pairs import PairsConfig, write_pairs
 from tutee_trainer.preset import Preset
 from tutee_trainer.training import Trained, TrainingJob

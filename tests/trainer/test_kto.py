@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tutee_grader.errors import InputError
-from tutee_trainer.methods import load_methods
+from tutee_trainer.method import load_methods
 from tutee_trainer.methods.kto import balance, unpair
 from tutee_trainer.pairs import PAIRS
 from tutee_trainer.preset import Preset

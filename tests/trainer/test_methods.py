@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tutee_trainer.methods
-from tutee_trainer.methods import load_methods
+from tutee_trainer.method import load_methods
 
 FOLDER = Path(tutee_trainer.methods.__file__).parent
 
@@ -33,7 +33,7 @@ def test_methods_that_share_a_section_parse_it_alike(name: str) -> None:
 
 def test_the_table_is_read_without_the_libraries_that_train() -> None:
     code = (
-        "import sys; from tutee_trainer.methods import load_methods; load_methods(); "
+        "import sys; from tutee_trainer.method import load_methods; load_methods(); "
         "print({'torch', 'transformers', 'trl', 'peft', 'datasets'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -39,7 +39,7 @@ class Step:
     assignment: str
     clue: Clue
     before: tuple[Bug, ...]
-    mended: tuple[Bug, ...]
+    fixed: tuple[Bug, ...]
 
 
 def enrol(seed: int, semesters: dict[str, int]) -> list[Student]:
@@ -89,8 +89,8 @@ def run(seed: int, semesters: dict[str, int], grade: Grade) -> tuple[list[list[R
                 continue
             clue = clues.read(verdict)
             before = tuple(trajectory.bugs)
-            mended = trajectory.step(clue)
-            steps.append(Step(student.name, trajectory.work.assignment, clue, before, tuple(mended)))
+            fixed = trajectory.step(clue)
+            steps.append(Step(student.name, trajectory.work.assignment, clue, before, tuple(fixed)))
             times[at] += timedelta(seconds=trajectory.random.randrange(25, 600))
     return rows, steps
 

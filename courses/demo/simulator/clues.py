@@ -50,7 +50,7 @@ _ON_THE_LINE = 0.9  # the feedback names the very line
 
 
 def chance(clue: Clue, bug: Bug, lines: range, skill: float) -> float:
-    """How likely a student of this skill (0..1) finds and mends a bug, having seen this clue.
+    """How likely a student of this skill (0..1) finds and fixes a bug, having seen this clue.
 
     `lines`: where the bug stands in the program that was handed in, from 0.
     """

@@ -61,33 +61,33 @@ class Trajectory:
         return self.program.with_bugs(self.bugs)
 
     def step(self, clue: Clue) -> list[Bug]:
-        """The next attempt, having seen a clue; returns the bugs that were mended.
+        """The next attempt, having seen a clue; returns the bugs that were fixed.
 
         Sets `finished` instead where the student gives up.
         """
         self.attempts += 1
-        mended = self._mend(clue)
-        if mended:
-            # A slip of the hand while mending: the less skilled, the more often.
+        fixed = self._fix(clue)
+        if fixed:
+            # A slip of the hand while fixing: the less skilled, the more often.
             if self.random.random() < 0.09 * (1.2 - self.skill):
-                self._add_bug(near=mended[0], kinds=("syntax", "name"))
-            return mended
+                self._add_bug(near=fixed[0], kinds=("syntax", "name"))
+            return fixed
         if self.attempts >= MOST_ATTEMPTS or self.random.random() < 0.05 * self.attempts * (1.3 - self.skill):
             self.finished = True
             return []
         self._try_something(clue)
         return []
 
-    def _mend(self, clue: Clue) -> list[Bug]:
+    def _fix(self, clue: Clue) -> list[Bug]:
         """Bugs found with the clue's help: mostly one, the likeliest first."""
-        mended: list[Bug] = []
+        fixed: list[Bug] = []
         for bug, chance in self._chances(clue):
             if self.random.random() < chance:
-                mended.append(bug)
+                fixed.append(bug)
                 if self.random.random() < 0.88:
                     break
-        self.bugs = [bug for bug in self.bugs if bug not in mended]
-        return mended
+        self.bugs = [bug for bug in self.bugs if bug not in fixed]
+        return fixed
 
     def _chances(self, clue: Clue) -> list[tuple[Bug, float]]:
         """Each bug with the chance that it is found, the likeliest first."""
@@ -100,7 +100,7 @@ class Trajectory:
         return sorted(found, key=lambda pair: -pair[1])
 
     def _try_something(self, clue: Clue) -> None:
-        """An attempt that mends nothing."""
+        """An attempt that fixes nothing."""
         roll = self.random.random()
         if roll < 0.68:
             self._try_on_the_spot(clue)

@@ -1,1 +1,1 @@
-"""Rolls artificial students out against the grader and compares them with the real ones."""
+"""Rolls out artificial students against the grader and compares them with real students."""

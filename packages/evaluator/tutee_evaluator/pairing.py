@@ -1,22 +1,23 @@
-"""Each step of each rollout beside what the real student handed in there: the table of steps."""
+"""Pairs each step of each rollout with the real student's submission: the table STEPS."""
 
 import polars as pl
 
-from tutee_evaluator.rollout import Outcome
+from tutee_evaluator.schemas import Outcome
 from tutee_evaluator.similarity import compare
 from tutee_grader.errors import InputError
 
-# What became of a submission. One that compiled and passed no test because of something else than a wrong
-# result goes by the outcome of its first test (error, timeout, ...), one that did not compile by its status.
+# The kinds of outcome of a submission. One that compiles and passes no test, for another reason than a wrong
+# result, has the outcome of its first test (error, timeout, ...) as its kind; one that does not compile has
+# its status.
 SOLVED, SOME, NONE, UNREADABLE = "solved", "some tests pass", "no test passes", "unreadable"
 _RAN = "compiles"
 
-# One row per rollout and step 1..steps, whether or not anything was handed in. Columns without `real_`
-# are the rollout's; null where it, or the student, handed in nothing. `proximity`, `codebleu` and
-# `codebleu_corrected` are null unless both handed in a program. `solved` and `real_solved` say whether
-# grade 100 was reached at this step or before; `changed` whether the real grade differs from the one
-# before; `familiar` whether a real student failed the same tests of the assignment (null for grade 100).
-# `before` is the real program before the rollout's start.
+# One row per rollout and step 1..steps, with or without a submission. Columns with `real_` are the real
+# student's, the others the rollout's; null where there is no submission. `proximity`, `codebleu` and
+# `codebleu_corrected` are null unless both submitted a program. `solved` and `real_solved`: grade 100 was
+# reached at this step or before; `changed`: the real grade differs from the one before; `familiar`: some
+# real submission failed the same tests of the assignment (null for grade 100). `before` is the real program
+# before the rollout's start.
 STEPS = pl.Schema(
     {
         "method": pl.String,
@@ -62,7 +63,7 @@ def pair(
     before = turns.join(submissions.select("submission_id", before="code"), on="submission_id").select(
         "dialog_id", "before", start=pl.col("turn") + 1
     )
-    held = dialogs.select("dialog_id", "student", "assignment").unique("dialog_id")
+    students = dialogs.select("dialog_id", "student", "assignment").unique("dialog_id")
     real = submissions.select("submission_id", real_code="code").join(
         verdicts.select(
             "submission_id",
@@ -73,7 +74,7 @@ def pair(
         ),
         on="submission_id",
     )
-    seen = (
+    failures = (
         real.join(submissions.select("submission_id", "assignment"), on="submission_id")
         .select("assignment", signature=_signature(), familiar=pl.lit(True))
         .unique()
@@ -81,7 +82,7 @@ def pair(
     steps = (
         _grid(rollouts)
         .join(rollouts, on=[*_ROLLOUT, "step"], how="left")
-        .join(held, on="dialog_id")
+        .join(students, on="dialog_id")
         .join(before, on=["dialog_id", "start"], how="left")
         .join(turns.drop("dialog_id", "turn"), on="submission_id", how="left")
         .join(real.drop("status", "tests"), on="submission_id", how="left")
@@ -89,7 +90,7 @@ def pair(
             kind=_kind(pl.col("outcome")),
             signature=pl.when(pl.col("code").is_not_null() & (pl.col("grade") < 100)).then(_signature()),
         )
-        .join(seen, on=["assignment", "signature"], how="left")
+        .join(failures, on=["assignment", "signature"], how="left")
         .with_columns(
             familiar=pl.when(pl.col("signature").is_not_null()).then(pl.col("familiar").fill_null(False)),
             solved=_reached("grade"),
@@ -103,8 +104,7 @@ def pair(
 
 
 def _turns(dialogs: pl.DataFrame) -> pl.DataFrame:
-    """The real submissions of the dialogs, each once: its turn, its grade, and whether that is another
-    than the one before."""
+    """The real submissions of the dialogs, each once: its turn, its grade, and whether the grade changed."""
     return (
         dialogs.unique("dialog_id")
         .select("dialog_id", "turns")
@@ -121,7 +121,7 @@ def _turns(dialogs: pl.DataFrame) -> pl.DataFrame:
 
 
 def _grid(rollouts: pl.DataFrame) -> pl.DataFrame:
-    """Every rollout at every step, so that what was reached before stays reached."""
+    """Every rollout at every step, so that a solved start stays solved after the rollout ends."""
     return rollouts.select(_ROLLOUT).unique().join(rollouts.select("step").unique(), how="cross")
 
 
@@ -130,7 +130,7 @@ def _reached(grade: str) -> pl.Expr:
 
 
 def _kind(outcome: pl.Expr) -> pl.Expr:
-    """What became of a submission, from its outcome, grade and status; null where there is none."""
+    """The kind of outcome, from a submission's outcome, grade and status; null where there is none."""
     failed = _failed("outcome").list.first()
     return (
         pl.when(outcome == Outcome.UNREADABLE)
@@ -150,13 +150,13 @@ def _kind(outcome: pl.Expr) -> pl.Expr:
 
 
 def _failed(field: str) -> pl.Expr:
-    """That field of the tests that were not passed."""
+    """That field of the tests that did not pass."""
     test = pl.element().struct
     return pl.col("tests").list.eval(test.field(field).filter(test.field("outcome") != "passed"))
 
 
 def _signature() -> pl.Expr:
-    """How a program failed, as one text: its status and the tests it did not pass."""
+    """How a program failed, as one text: its status and the tests that did not pass."""
     tests = _failed("name").list.sort().list.join("\x1f")
     return pl.concat_str("status", tests, separator="\x1e", ignore_nulls=True)
 

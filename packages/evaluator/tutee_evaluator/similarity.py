@@ -1,22 +1,22 @@
-"""How alike two programs are: CodeBLEU, as the package `codebleu` counts it, and corrected.
+"""The similarity of two programs: CodeBLEU, as the package `codebleu` computes it, and corrected.
 
 CodeBLEU (Ren et al., arXiv 2009.10297) is the mean of four parts: BLEU over the words, a recall over
 the words in which keywords weigh more, the share of the reference's syntax subtrees that the
-candidate has, and the share of its data flow. The package is used for the parts; what each program
-contributes is worked out once, however many pairs the program stands in.
+candidate has, and the share of its data flow. The package computes the parts; the features of each
+program are computed once, however many pairs it is in.
 
-Two values are given. `package` is the published formula to the letter, for comparison with published
-tables. `corrected` mends three things that are wrong with it:
+There are two values. `package` is exactly the published formula, for comparison with published tables.
+`corrected` fixes three faults of it:
 
-- a data-flow match of nothing counts as a full match, so an empty program scores 0.25 against
-  anything. Corrected, it counts as nothing, and where the reference has no data flow at all the
-  other three parts share the weight;
-- a program of fewer than four words has no n-grams of four words, for which it is marked down even
-  against itself. Corrected, the n-grams are at most as long as the reference;
+- a data-flow match of 0 counts as a full match, so an empty program scores 0.25 against anything.
+  Corrected, it counts as 0, and where the reference has no data flow the other three parts share the
+  weight;
+- a program of fewer than four words has no n-grams of four words, which lowers its score even against
+  itself. Corrected, the n-grams are at most as long as the reference;
 - the weighted recall divides by at least 1, which a short program without keywords does not reach.
-  Corrected, it divides by the weight there is.
+  Corrected, it divides by the actual weight.
 
-Corrected, a program scores 1 against itself, and nothing scores more.
+Corrected, a program scores 1 against itself, and no other scores more.
 """
 
 import math
@@ -40,7 +40,7 @@ _OTHER_WORD = 0.2  # the package's weight of a word that is no keyword
 
 
 class _FirstSeen(dict):
-    """A set whose order is that in which its members came."""
+    """A set that keeps its members in the order in which they were added."""
 
     def __init__(self, members: Iterable[Any] = ()) -> None:
         super().__init__(dict.fromkeys(members))
@@ -49,16 +49,16 @@ class _FirstSeen(dict):
         self[member] = None
 
 
-# The package numbers variables in the order of a set of names, which is that of Python's string hashes
-# and so changes from process to process (0.708 to 0.725 for one pair). With sets that keep the order in
-# which names come, every process gets the same value.
+# The package numbers variables in the order of a set of names, which follows Python's string hashes and so
+# changes from process to process (0.708 to 0.725 for one pair). With sets that keep the order of insertion,
+# every process gets the same value.
 for _module in (dataflow_match, DFG):
     _module.set = _FirstSeen
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """CodeBLEU of one pair, 0..1, by the package's formula and by the corrected one."""
+    """CodeBLEU of one pair, 0 to 1, by the package's formula and by the corrected one."""
 
     package: float
     corrected: float
@@ -66,7 +66,7 @@ class Similarity:
 
 @dataclass(frozen=True)
 class _Features:
-    """What a program contributes to any pair it stands in."""
+    """What CodeBLEU compares of a program."""
 
     words: list[str]
     subtrees: list[str]
@@ -74,7 +74,7 @@ class _Features:
 
 
 def compare(pairs: Sequence[tuple[str, str]], progress: bool = False) -> list[Similarity]:
-    """CodeBLEU of each (reference, candidate) pair, in the order asked; equal pairs are worked out once."""
+    """CodeBLEU of each (reference, candidate) pair, in the same order; equal pairs are computed once."""
     features: dict[str, _Features] = {}
     known: dict[tuple[str, str], Similarity] = {}
     for pair in tqdm(set(pairs), desc="CodeBLEU", unit="pair", disable=None if progress else True):
@@ -96,8 +96,8 @@ def _similarity(reference: _Features, candidate: _Features) -> Similarity:
 
     orders = max(1, min(_ORDERS, len(reference.words)))
     parts = [
-        _mended_bleu(reference.words, candidate.words, orders, None),
-        _mended_bleu(reference.words, candidate.words, orders, weights),
+        _corrected_bleu(reference.words, candidate.words, orders, None),
+        _corrected_bleu(reference.words, candidate.words, orders, weights),
         syntax,
     ]
     if flow is not None:
@@ -105,7 +105,7 @@ def _similarity(reference: _Features, candidate: _Features) -> Similarity:
     return Similarity(package=package, corrected=sum(parts) / len(parts))
 
 
-def _mended_bleu(
+def _corrected_bleu(
     reference: list[str], candidate: list[str], orders: int, weights: dict[str, float] | None
 ) -> float:
     """BLEU over n-grams of 1 to `orders` words: precision; with `weights` the package's recall."""
@@ -141,7 +141,7 @@ def _syntax_match(reference: list[str], candidate: list[str]) -> float:
 
 
 def _flow_match(reference: list[Any], candidate: list[Any]) -> float | None:
-    """Share of the reference's data flow that the candidate has; None where there is none to have."""
+    """Share of the reference's data flow that the candidate has; None where the reference has none."""
     if not reference:
         return None
     left = list(candidate)
@@ -157,7 +157,7 @@ def _features(program: str) -> _Features:
     program = program.strip()
     try:
         bare = remove_comments_and_docstrings(program, "python")
-    except (tokenize.TokenError, SyntaxError, ValueError):  # it is no Python; the package goes on as it is
+    except (tokenize.TokenError, SyntaxError, ValueError):  # not Python; the package then uses it as it is
         bare = program
     flow = dataflow_match.get_data_flow(bare, (_parser(), DFG_python))
     tree = _parser().parse(bare.encode("utf-8", "surrogatepass"))

@@ -1,5 +1,7 @@
 """Grades student programs in a sandbox: programs in, verdicts out."""
 
+from importlib import metadata
+
 from tutee_grader.assignment import Assignment
 from tutee_grader.errors import (
     AssignmentError,
@@ -11,12 +13,10 @@ from tutee_grader.errors import (
 )
 from tutee_grader.feedback import Level, feedback
 from tutee_grader.grader import Grader
-from tutee_grader.rows import VERDICTS
-from tutee_grader.table import GradeConfig, grade_table
+from tutee_grader.table import VERDICTS, GradeConfig, grade_table
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
-from tutee_grader.version import VERSION
 
-__version__ = VERSION
+__version__ = metadata.version("tutee-grader")
 __all__ = [
     "VERDICTS",
     "Assignment",

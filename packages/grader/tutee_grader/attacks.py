@@ -2,8 +2,8 @@
 
 Every program is asked for `answer()`, which must return (or print) a secret that it cannot know. The secret also lies
 in the caller's environment, in files outside the sandbox, behind a socket and in the tests themselves, so whatever
-leaks turns into marks. `doctor.check_sandbox` runs the list on this machine; the test suite does the same.
-Names in @...@ are replaced by what lies where the attack is run.
+leaks turns into marks. `doctor.check_sandbox` runs the list on this machine, and so does the test suite.
+Names in @...@ are replaced by those of the decoys (see doctor.py).
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Form = Literal["calls", "stdio", "unittest", "falcon"]
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """A program, and what must come of it: `grade`, and the outcome of its first test where that is certain."""
+    """A program, and the verdict it must get: `grade`, and the outcome of its first test where that is certain."""
 
     name: str
     program: str

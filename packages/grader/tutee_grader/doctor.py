@@ -1,4 +1,4 @@
-"""What protects this machine from student programs, and proof of it: the attacks, run here."""
+"""Checks the sandbox of this machine: which protections are in force, and whether the attacks fail."""
 
 import contextlib
 import os
@@ -15,17 +15,20 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tutee_grader.assignment import Assignment, CallTest, FileTest, Limits, ScriptTest
+from tutee_grader.assignment import Assignment, Limits
 from tutee_grader.attacks import ATTACKS, Attack
 from tutee_grader.errors import UnavailableError
 from tutee_grader.feedback import feedback
+from tutee_grader.forms.calls import CallTest
+from tutee_grader.forms.instructor import FileTest
+from tutee_grader.forms.stdio import ScriptTest
 from tutee_grader.grader import Grader
 from tutee_grader.verdict import Verdict
 
 ATTACK_SECONDS = 0.2  # for one test
 ATTACK_MEMORY_MB = 64
 SLACK_S = 5.0  # that a busy machine may add to a deadline
-WORDS = {
+DESCRIPTIONS = {
     "bubblewrap": "own namespaces: no network, no other process, no file but Python's (bubblewrap)",
     "landlock": "no file outside the scratch folder can be read or written (Landlock)",
     "seccomp": "no system call but those a small program needs: no process, socket, signal (seccomp)",
@@ -52,7 +55,7 @@ def test_passed():
 
 @dataclass(frozen=True, slots=True)
 class AttackResult:
-    """What came of one attack: `problems` is empty where the sandbox held."""
+    """The result of one attack: `problems` is empty where the sandbox held."""
 
     name: str
     grade: float
@@ -66,7 +69,7 @@ def protections(bubblewrap: bool | None = None) -> list[tuple[str, bool, str]]:
     with Grader(1, allow_weak=True, bubblewrap=bubblewrap) as grader:
         found = grader.protections
     rows = []
-    for name, words in WORDS.items():
+    for name, words in DESCRIPTIONS.items():
         reason = found.get(f"{name} error", "")
         rows.append((name, bool(found.get(name)), f"{words} [{reason}]" if reason else words))
     return rows
@@ -75,13 +78,13 @@ def protections(bubblewrap: bool | None = None) -> list[tuple[str, bool, str]]:
 def check_sandbox(
     bubblewrap: bool | None = None, attacks: Sequence[Attack] = ATTACKS, progress: bool = True
 ) -> list[AttackResult]:
-    """Run the attacks on this machine, each followed by a look at what it left behind.
+    """Run the attacks on this machine, and check after each what it left behind.
 
     Raises WeakSandboxError where a protection is missing to begin with.
     """
-    with arena() as place, Grader(1, bubblewrap=bubblewrap) as grader:
+    with lay_decoys() as decoys, Grader(1, bubblewrap=bubblewrap) as grader:
         bar = tqdm(attacks, desc="attacks", disable=None if progress else True)
-        return [run_attack(grader, attack, place) for attack in bar]
+        return [run_attack(grader, attack, decoys) for attack in bar]
 
 
 def show(results: Sequence[AttackResult]) -> str:
@@ -97,8 +100,8 @@ def show(results: Sequence[AttackResult]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Arena:
-    """Where attacks are run: the secret, and the places outside the sandbox where it lies."""
+class Decoys:
+    """The secret that attacks look for, and the names of everything outside the sandbox that holds it."""
 
     names: dict[str, str]
 
@@ -107,7 +110,7 @@ class Arena:
         return Path(self.names["FILE"])
 
     def fill(self, text: str) -> str:
-        """The text with the names of the places put in."""
+        """The text with each @NAME@ replaced."""
         for name, value in self.names.items():
             text = text.replace(f"@{name}@", value)
         return text
@@ -124,15 +127,15 @@ class Arena:
 
 
 @contextlib.contextmanager
-def arena() -> Iterator[Arena]:
-    """Lay out the secret in the environment, in files, and behind two sockets."""
+def lay_decoys() -> Iterator[Decoys]:
+    """Put the secret into the environment, into files, and behind two sockets."""
     secret = f"secret-{secrets.token_hex(16)}"
     variable, shared, abstract = (
         f"TUTEE_{secrets.token_hex(4)}",
         f"tutee-{secrets.token_hex(8)}",
         secrets.token_hex(8),
     )
-    with tempfile.TemporaryDirectory(prefix="tutee-arena-") as folder, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="tutee-decoys-") as folder, contextlib.ExitStack() as stack:
         file = Path(folder) / secret
         file.write_text(secret)
         if Path("/dev/shm").is_dir():
@@ -146,8 +149,8 @@ def arena() -> Iterator[Arena]:
         local.bind(f"\0{abstract}")
         local.listen()
         for listener in (server, local):
-            threading.Thread(target=_tell, args=(listener, secret), daemon=True).start()
-        yield Arena(
+            threading.Thread(target=_serve_secret, args=(listener, secret), daemon=True).start()
+        yield Decoys(
             {
                 "SECRET": secret,
                 "VARIABLE": variable,
@@ -160,8 +163,8 @@ def arena() -> Iterator[Arena]:
         )
 
 
-def _tell(listener: socket.socket, secret: str) -> None:
-    with contextlib.suppress(OSError):  # closed when the arena is
+def _serve_secret(listener: socket.socket, secret: str) -> None:
+    with contextlib.suppress(OSError):  # closed when the decoys are removed
         while True:
             connection, _ = listener.accept()
             with connection:
@@ -184,21 +187,21 @@ def _honest(form: str, secret: str) -> str:
     return f"print({secret!r})" if form in ("stdio", "falcon") else f"def answer(*_): return {secret!r}"
 
 
-def run_attack(grader: Grader, attack: Attack, place: Arena) -> AttackResult:
-    """Run one attack; see what it won, changed or left, and that an honest program still passes."""
-    secret = place.names["SECRET"]
+def run_attack(grader: Grader, attack: Attack, decoys: Decoys) -> AttackResult:
+    """Run one attack; check what it won, changed or left behind, and that an honest program still passes."""
+    secret = decoys.names["SECRET"]
     assignment = _assignment(attack.form, secret)
     honest = (assignment, _honest(attack.form, secret))
-    grader.grade([honest])  # so that every worker that is needed stands
-    before = place.state(), _processes(grader), _descriptors()
+    grader.grade([honest])  # so that every worker that is needed is started
+    before = decoys.state(), _processes(grader), _descriptors()
     began = time.monotonic()
-    (verdict,) = grader.grade([(assignment, place.fill(attack.program))])
+    (verdict,) = grader.grade([(assignment, decoys.fill(attack.program))])
     wall_s = time.monotonic() - began
     problems = _problems(attack, verdict, wall_s, secret)
     (after_it,) = grader.grade([honest])
     if after_it.grade != 100:
         problems.append(f"the next, honest program got {after_it.grade:.0f}: {feedback(after_it)}")
-    after = place.state(), _processes(grader), _descriptors()
+    after = decoys.state(), _processes(grader), _descriptors()
     for what, one, other in zip(("files outside", "processes", "descriptors"), before, after, strict=True):
         if one != other:
             problems.append(f"{what} changed from {one} to {other}")
@@ -218,7 +221,7 @@ def _problems(attack: Attack, verdict: Verdict, wall_s: float, secret: str) -> l
         problems.append(f"it took {wall_s:.1f} s")
     words = feedback(verdict, "full")
     if any(part in words for part in (" at 0x", "tutee-scratch", "/scratch", sys.base_prefix)):
-        problems.append(f"its feedback tells of this machine: {words!r}")
+        problems.append(f"its feedback reveals something of this machine: {words!r}")
     return problems
 
 

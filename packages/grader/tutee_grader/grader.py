@@ -1,4 +1,4 @@
-"""The grader: programs in, verdicts out, in the order asked."""
+"""The grader: programs in, verdicts out, in the same order."""
 
 import json
 import os
@@ -12,11 +12,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tutee_grader import judgement
 from tutee_grader.assignment import Assignment
 from tutee_grader.cache import Cache
 from tutee_grader.errors import UnavailableError, WeakSandboxError
-from tutee_grader.pool import Pool
+from tutee_grader.forms.scoring import not_run
+from tutee_grader.sandbox.pool import Pool
 from tutee_grader.verdict import Status, Verdict
 
 REQUIRED = ("landlock", "seccomp", "limits", "no new privileges", "no capabilities")
@@ -28,10 +28,10 @@ class Grader:
     """A pool of sandboxed workers, one per core; a context manager.
 
     `workers`: how many, by default one per usable core. `allow_weak`: go on, with a warning, where a
-    protection is missing; the environment variable TUTEE_ALLOW_WEAK_SANDBOX=1 says the same.
-    `cache`: a file in which verdicts are kept across runs. `bubblewrap`: put each worker into namespaces of
-    its own as well; by default where the program `bwrap` is installed and works, which `protections` then
-    says. Raises WeakSandboxError where a protection is missing.
+    protection is missing; the environment variable TUTEE_ALLOW_WEAK_SANDBOX=1 does the same.
+    `cache`: a file in which verdicts are kept across runs. `bubblewrap`: also put each worker into namespaces
+    of its own; by default where the program `bwrap` is installed and works. `protections` holds what is in
+    force. Raises WeakSandboxError where a protection is missing.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class Grader:
         self._lock = threading.Lock()
         self._cache: Cache | None = None
         self._pool, self.protections = _start(workers or len(os.sched_getaffinity(0)), bubblewrap)
-        self._finish = weakref.finalize(self, self._pool.close)  # also where the caller forgets
+        self._finish = weakref.finalize(self, self._pool.close)  # also where the caller forgets to close it
         missing = [name for name in REQUIRED if not self.protections.get(name)]
         if not missing:
-            # What a program in a weak sandbox came to would not be believed by later runs.
+            # Only a full sandbox's verdicts are kept: later runs could not tell the others apart.
             self._cache = Cache(Path(cache), self.protections_text) if cache is not None else None
             return
         lacks = f"this machine lacks {', '.join(missing)}, so student programs could harm it"
@@ -60,7 +60,7 @@ class Grader:
 
     @property
     def protections_text(self) -> str:
-        """The protections in force as JSON, as a table of verdicts names them."""
+        """The protections in force as JSON: the column `protections` of VERDICTS."""
         return json.dumps(self.protections, sort_keys=True)
 
     def __enter__(self) -> "Grader":
@@ -70,22 +70,21 @@ class Grader:
         self.close()
 
     def close(self) -> None:
-        """End the workers. A grader that is closed cannot grade."""
+        """End the workers; a closed grader cannot grade."""
         self._finish()
         if self._cache is not None:
             self._cache.close()
 
     def process_groups(self) -> list[int]:
-        """The process groups of the workers, all at rest, for whoever checks what runs on this machine."""
-        workers = [worker for station in self._pool.stations for worker in station.workers()]
+        """The process groups of the workers, once each of them is idle; for checks of what runs here."""
+        workers = self._pool.workers()
         for worker in workers:
-            worker.settle()
+            worker.wait_until_idle()
         return [worker.process.pid for worker in workers]
 
     def scratch_folders(self) -> list[str]:
-        """The workers' scratch folders, as far as they lie on this side of the sandbox."""
-        workers = [worker for station in self._pool.stations for worker in station.workers()]
-        return [worker.scratch.path for worker in workers if worker.scratch is not None]
+        """The workers' scratch folders that lie outside the sandbox (without bubblewrap, all of them)."""
+        return [worker.scratch.path for worker in self._pool.workers() if worker.scratch is not None]
 
     def grade(
         self, programs: Sequence[tuple[Assignment, str | bytes | None]], progress: bool = False
@@ -149,11 +148,11 @@ def _start(workers: int, bubblewrap: bool | None) -> tuple[Pool, dict[str, Any]]
 
 
 def _unrunnable(assignment: Assignment, status: Status, reason: str) -> Verdict:
-    return Verdict(0.0, status, judgement.not_run(assignment.tests, reason))
+    return Verdict(0.0, status, not_run(assignment.tests, reason))
 
 
 def _text(program: str | bytes | None) -> str | None:
-    """The program as text; None where it is none."""
+    """The program as text; None where it is not text."""
     if program is None:
         return None
     try:

@@ -1,22 +1,37 @@
-"""Grading a table of submissions, partition by partition, so that a killed run goes on where it stopped."""
+"""Grading a table of submissions, partition by partition, so that a killed run goes on where it stopped.
+
+Partitions are graded on this machine or on a Ray cluster, with the same verdicts.
+"""
 
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from tqdm import tqdm
 
 from tutee_grader.assignment import Assignment
-from tutee_grader.cluster import grade_on_cluster
+from tutee_grader.cluster import map_on_cluster
 from tutee_grader.config import Section
 from tutee_grader.errors import InputError
+from tutee_grader.feedback import feedback
 from tutee_grader.files import write_table
 from tutee_grader.grader import Grader
-from tutee_grader.rows import VERDICTS, grade_rows
+from tutee_grader.verdict import VERDICT_COLUMNS, Verdict
 from tutee_grader.version import VERSION
 
 PARTITION = 2000  # rows
+_COLUMNS: dict[str, Any] = {
+    "submission_id": pl.String,
+    **VERDICT_COLUMNS,
+    "feedback": pl.String,
+    "grader_version": pl.String,
+    "protections": pl.String,
+}
+VERDICTS = pl.Schema(_COLUMNS)
+
+_grader: list[Grader] = []  # one sandboxed worker in each process of a cluster, kept between partitions
 
 
 class GradeConfig(Section):
@@ -60,7 +75,7 @@ def grade_table(
         if cluster == "local":
             graded = _grade_here(missing, assignments, workers, allow_weak, cache)
         else:
-            graded = grade_on_cluster(cluster, missing, assignments, allow_weak)
+            graded = _grade_on_cluster(cluster, missing, assignments, allow_weak)
         for name, verdicts in graded:
             write_table(verdicts, folder / name)
             bar.update(verdicts.height)
@@ -82,6 +97,52 @@ def _grade_here(
         with Grader(workers, allow_weak, cache) as grader:
             for name, rows in partitions.items():
                 yield name, grade_rows(grader, rows, assignments)
+
+
+def _grade_on_cluster(
+    address: str,
+    partitions: Mapping[str, pl.DataFrame],
+    assignments: Mapping[str, Assignment],
+    allow_weak: bool,
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    items = (
+        (name, rows.select("submission_id", "assignment", "code").to_dict(as_series=False))
+        for name, rows in partitions.items()
+    )
+    for name, records in map_on_cluster(address, _grade_columns, items, (dict(assignments), allow_weak)):
+        yield name, pl.DataFrame(records, schema=VERDICTS)
+
+
+def _grade_columns(
+    columns: dict[str, list[Any]], shared: tuple[dict[str, Assignment], bool]
+) -> list[dict[str, Any]]:
+    """The VERDICTS of one partition, in a process of a cluster, where polars may have another version."""
+    assignments, allow_weak = shared
+    if not _grader:
+        _grader.append(Grader(1, allow_weak))
+    rows = pl.DataFrame(columns, schema={name: pl.String for name in columns})
+    return grade_rows(_grader[0], rows, assignments).to_dicts()
+
+
+def grade_rows(grader: Grader, rows: pl.DataFrame, assignments: Mapping[str, Assignment]) -> pl.DataFrame:
+    """The VERDICTS of a few rows."""
+    pairs = [(assignments[name], code) for name, code in rows.select("assignment", "code").iter_rows()]
+    records = [
+        verdict_row(submission_id, verdict, grader.protections_text)
+        for submission_id, verdict in zip(rows["submission_id"], grader.grade(pairs), strict=True)
+    ]
+    return pl.DataFrame(records, schema=VERDICTS)
+
+
+def verdict_row(submission_id: str, verdict: Verdict, protections: str) -> dict[str, Any]:
+    """One row of VERDICTS."""
+    return {
+        "submission_id": submission_id,
+        **verdict.to_row(),
+        "feedback": feedback(verdict),
+        "grader_version": VERSION,
+        "protections": protections,
+    }
 
 
 def partition_key(rows: pl.DataFrame, assignments: Mapping[str, Assignment]) -> str:

@@ -1,5 +1,6 @@
-"""What the grader finds out about one program."""
+"""A verdict: what the grader finds out about one program, and its forms as a row and as text."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +17,7 @@ VERDICT_COLUMNS: dict[str, Any] = {
 
 
 class Status(StrEnum):
-    """What can be said of the program as a whole."""
+    """Whether the program could be run at all."""
 
     COMPILES = "compiles"
     DOES_NOT_COMPILE = "does not compile"
@@ -74,3 +75,15 @@ class Verdict:
         """The verdict in a row that has VERDICT_COLUMNS."""
         tests = tuple(TestResult(t["name"], Outcome(t["outcome"]), t["message"]) for t in row["tests"])
         return cls(row["grade"], Status(row["status"]), tests)
+
+    def to_json(self) -> str:
+        """The whole verdict as text, for the cache: also the fields that a row does not have."""
+        tests = [[t.name, t.outcome, t.message, t.expected, t.got, t.exception, t.line] for t in self.tests]
+        return json.dumps([self.grade, self.status, tests, self.wall_s, self.cpu_s])
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The verdict that `to_json` wrote."""
+        grade, status, tests, wall_s, cpu_s = json.loads(text)
+        results = tuple(TestResult(name, Outcome(outcome), *rest) for name, outcome, *rest in tests)
+        return cls(grade, Status(status), results, wall_s, cpu_s)

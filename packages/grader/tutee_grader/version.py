@@ -1,3 +1,3 @@
-"""The grader's version: part of every cache key and of every verdict table."""
+"""The version of the verdicts: part of every cache key and every verdict table; it changes when they may."""
 
 VERSION = "0.1.0"

@@ -1,1 +1,1 @@
-"""Logs in, dialogs out: a course's submissions read, judged, unnamed, validated and written as dialogs."""
+"""Logs in, dialogs out: a course's submissions, checked, pseudonymised, validated and written as dialogs."""

@@ -1,4 +1,4 @@
-"""What an adapter's folder says of the student inside."""
+"""The card of an artificial student: a file in the model's folder that says how to use it."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -12,7 +12,7 @@ FILE = "student.json"
 
 @dataclass(frozen=True)
 class StudentCard:
-    """How an artificial student was trained, and so how it must be spoken to.
+    """How an artificial student was trained, and so how to prompt it.
 
     `base` is a hub name, or a path relative to the card's own folder. `max_length` and
     `max_new_tokens` count tokens.
@@ -32,13 +32,17 @@ class StudentCard:
 
     @classmethod
     def load(cls, folder: Path) -> "StudentCard":
-        """Reads the card in `folder`; raises InputError where there is none that fits."""
-        path = folder / FILE
+        """Reads the card in a model's folder; raises InputError where there is none that fits."""
+        return cls.read(folder / FILE)
+
+    @classmethod
+    def read(cls, path: Path) -> "StudentCard":
+        """Reads a card from a file; raises InputError where it is missing or holds other fields."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(
-                f"{path}: missing, so {folder} is not a student's folder; train it first"
+                f"{path}: missing, so {path.parent} is not a student's folder; train it first"
             ) from None
         except ValueError as error:
             raise InputError(f"{path}: not JSON ({error}); train the student again") from error

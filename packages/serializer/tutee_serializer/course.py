@@ -97,7 +97,7 @@ class Course(CourseSection):
         logs = info.data.get("logs")
         mapping = columns.mapping()
         problems = [
-            f"`{name}: {column}` describes people; a column like that may only stand under `demographics`"
+            f"`{name}: {column}` describes people; name such a column under `demographics` only"
             for name, names in mapping.items()
             for column in names
             if DEMOGRAPHIC.search(column)
@@ -111,7 +111,7 @@ class Course(CourseSection):
             if not known & {"timestamp", "attempt"}:
                 problems.append("`timestamp` or `attempt` is missing: one of them orders a student's work")
             if logs.kinds and "kind" not in known:
-                problems.append("`kind` is missing, and logs.kinds speaks of it")
+                problems.append("`kind` is missing, and `logs.kinds` needs it")
         if problems:
             raise ValueError("; ".join(problems))
         return columns

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -13,7 +13,9 @@ from tutee_grader.files import write_table
 from tutee_serializer.dialogs.dialog import Dialog, Turn, read_dialogs
 from tutee_serializer.dialogs.formats import write_turn
 from tutee_serializer.dialogs.trees import normalise
-from tutee_trainer.preset import Preset
+
+if TYPE_CHECKING:
+    from tutee_trainer.preset import Preset
 
 PAIRS = pl.Schema(
     {
@@ -71,7 +73,7 @@ def make_pairs(dialogs: Sequence[Dialog], config: PairsConfig) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=PAIRS)
 
 
-def write_pairs(config: PairsConfig, preset: Preset, dialogs: Path, pairs: Path) -> tuple[int, int]:
+def write_pairs(config: PairsConfig, preset: "Preset", dialogs: Path, pairs: Path) -> tuple[int, int]:
     """Writes table `pairs` from the training students in table `dialogs`; returns the rows of each."""
     rows = read_dialogs(dialogs, preset.dialog.format, preset.dialog.feedback, "train")
     table = make_pairs(rows, config)

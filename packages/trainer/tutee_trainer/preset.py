@@ -13,7 +13,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, create_model, m
 
 from tutee_grader.config import Section, describe_errors
 from tutee_grader.errors import InputError
-from tutee_trainer.methods import load_methods
+from tutee_trainer.method import load_methods
 
 FOLDER = Path("presets")
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from tutee_grader.errors import InputError
 from tutee_trainer.adapters import save_adapter, student_card
 from tutee_trainer.chat import check_template
-from tutee_trainer.methods import Settings, load_methods
+from tutee_trainer.method import Settings, load_methods
 from tutee_trainer.model import compute_dtype
 from tutee_trainer.preset import Count, MethodConfig, Preset, PresetError, Rate, Share
 

@@ -1,6 +1,6 @@
 """One dialog of a learner and the grader, as training, rollouts and the service use it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,6 @@ from tutee_serializer.dialogs.formats import (
     task_turn,
     write_turn,
 )
-from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_serializer.dialogs.truncation import truncate
 
 
@@ -44,7 +43,7 @@ class Turn:
 class Dialog:
     """A dialog, untruncated: system turn, task, then in turn the student's programs and the feedback.
 
-    `format` says how programs are written, `feedback` how much the grader tells. `grades` and
+    `format` says how programs are written, `feedback` is the grader's level of detail. `grades` and
     `submission_ids` belong to the student's turns where these are real submissions, in order.
     """
 
@@ -113,11 +112,11 @@ class Dialog:
         self.messages.append({"role": "user", "content": feedback_turn(self.format, words, program)})
         self.previous = program
 
-    def truncated(self, budget: int, count: TokenCounter) -> list[Message]:
-        """The messages cut to `budget` tokens, as `truncate` cuts."""
+    def truncated(self, budget: int, count: Callable[[str], int]) -> list[Message]:
+        """The messages cut to `budget` tokens as `truncate` cuts; `count` is a TokenCounter."""
         return truncate(self.messages, budget, count)
 
-    def pieces(self, budget: int, count: TokenCounter) -> Iterator[list[Message]]:
+    def pieces(self, budget: int, count: Callable[[str], int]) -> Iterator[list[Message]]:
         """The messages in pieces of at most `budget` tokens, each student's turn in exactly one of them.
 
         Every piece has system, task, and as many turns as fit; a turn that does not fit alone is left out.
@@ -125,7 +124,7 @@ class Dialog:
         messages = list(self.messages)
         while True:
             kept = truncate(messages, budget, count)
-            if count.total(kept) <= budget:
+            if sum(count(message["content"]) for message in kept) <= budget:
                 yield kept
             written = sum(message["role"] == "assistant" for message in kept)
             places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]

@@ -15,7 +15,7 @@ What `edits` looks like, each `<|..|>` being one token of a tokenizer that holds
     <|2|><|after|>    print(n)              a line comes after line 2 (0: before the first)
     <|same|>                                nothing changes
 
-Lines are what stands between newlines, so a final newline is an empty last line and every
+Lines are what newlines separate, so a final newline is an empty last line and every
 program comes back exactly. No turn begins with a blank: chat templates merge leading blanks with
 the header's newline. Whatever could be taken for a chat template's markup is escaped by one more
 backslash (`<|im_end|>` as `<\\|im_end|>`), in every format and every turn.

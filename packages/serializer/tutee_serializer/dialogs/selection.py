@@ -1,4 +1,4 @@
-"""Which submissions become turns of dialogs, and on which side of the split each dialog stands.
+"""Which submissions become turns of dialogs, and which split each dialog belongs to.
 
 The rules are those of Koutcheme et al. (arXiv 2604.10720), each a named step that can be switched off
 and that counts what it drops.
@@ -102,7 +102,7 @@ def select(
         keep("after full marks", done == 0)
     rows = rows.with_columns(split=_split(rows, course, config))
     if config.split == "student":
-        # Somebody who takes an assignment again in a test semester is examined on it, not learnt from.
+        # A student who takes an assignment again in a test semester is tested on it, not trained on.
         test = rows.filter(split="test").select("student", "assignment").unique().with_columns(again=True)
         rows = rows.join(test, on=["student", "assignment"], how="left", maintain_order="left")
         keep("taken again in a test semester", (pl.col("split") == "test") | pl.col("again").is_null())
@@ -128,7 +128,7 @@ def _changed(rows: pl.DataFrame) -> pl.Series:
 
 
 def steps(rows: pl.DataFrame, of: list[str]) -> Iterator[tuple[str | None, str]]:
-    """Each program with the one before it, None for the first of each `of`, whose rows stand together."""
+    """Each program with the one before it, None for the first of each `of`, whose rows are adjacent."""
     before = None
     is_first = rows.select(pl.int_range(pl.len()).over(of) == 0).to_series()
     for first, code in zip(is_first.to_list(), rows["code"].to_list(), strict=True):

@@ -113,8 +113,8 @@ def _messages(
     ]
     parts.append(part(answered, 3, "user", _answers(answered, format, texts)))
     if others and level != "none":
-        said = answered.explode("messages", empty_as_null=False).unnest("messages")
-        parts.append(part(said, 4, "user", _said(said)))
+        others_messages = answered.explode("messages", empty_as_null=False).unnest("messages")
+        parts.append(part(others_messages, 4, "user", _texts_of(others_messages)))
     return (
         pl.concat(parts)
         .filter(pl.col("content") != "")
@@ -146,7 +146,7 @@ def _feedback(rows: pl.DataFrame, level: Level) -> Sequence[str]:
     return [feedback(Verdict.from_row(row), level) for row in verdicts]
 
 
-def _said(messages: pl.DataFrame) -> pl.Series:
+def _texts_of(messages: pl.DataFrame) -> pl.Series:
     """What a tutor, or another, wrote to the student."""
     authors = messages["author"].fill_null("message").str.strip_chars().str.to_titlecase()
     turns = [

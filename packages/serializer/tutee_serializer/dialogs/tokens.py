@@ -34,7 +34,7 @@ class TokenCounter:
         self.markup = math.ceil((self.length(rendered) - len(roles) * self.length("x")) / len(roles))
         self.opening = self.length(opened) - self.length(rendered)
         texts = pl.Series(sorted(set(contents)), dtype=pl.String)
-        counts = count_tokens(tokenizer.backend_tokenizer, texts) if len(texts) else []
+        counts: Iterable[int] = count_tokens(tokenizer.backend_tokenizer, texts) if len(texts) else ()
         self._counted: dict[str, int] = dict(zip(texts, counts, strict=True))
         self._count = lru_cache(maxsize=1 << 16)(self.length)
 
@@ -86,9 +86,9 @@ def _encode(tokenizer: Any, texts: pl.Series) -> pl.Series:
 def _cuts_at_lines(tokenizer: Any) -> bool:
     """Whether a text may be cut between a visible ASCII character and a newline without changing its tokens.
 
-    True with WORDS and with GPT-2's pattern: none of their matches holds both, none depends on what stands
+    True with WORDS and with GPT-2's pattern: none of their matches holds both, none depends on what comes
     before it, and only matches of blanks depend on what comes next. Nothing else may act on a text as a
-    whole, and no token that stands for itself on the newline behind it.
+    whole, and no added token on the newline behind it.
     """
     parts = json.loads(tokenizer.to_str())
     return (

@@ -13,7 +13,7 @@ def truncate(messages: Sequence[Message], budget: int, count: Callable[[str], in
     asked once for each turn. `messages` is system, user (task), assistant, user, ..., and may end with
     either side; roles alternate in the cut where they do in `messages`. Of the turns that go, the last
     feedback stays, at the end of the task's turn: in the format `edits` it shows the program that the
-    next turn edits. Where a diff would come first (`dual`), the whole program stands instead. The
+    next turn edits. Where a diff would come first (`dual`), the whole program is written instead. The
     shortest cut, the last student turn or none where a user's comes last, may still exceed `budget`.
     """
     sizes = [count(message["content"]) for message in messages]
@@ -27,17 +27,17 @@ def truncate(messages: Sequence[Message], budget: int, count: Callable[[str], in
     task = 1
     for cut in cuts:
         # User turns between the student turn before the cut and the cut: feedback, or another task.
-        said = range(max(place for place in (1, *students) if place < cut) + 1, cut)
-        opening = [place for place in said if _is_task(messages[place])]
+        between = range(max(place for place in (1, *students) if place < cut) + 1, cut)
+        opening = [place for place in between if _is_task(messages[place])]
         if opening:
-            task, said = opening[-1], range(opening[-1] + 1, cut)
+            task, between = opening[-1], range(opening[-1] + 1, cut)
         first = whole.get(cut)
         extra = 0 if first is None else count(first) - sizes[cut]
-        texts = [messages[task]["content"], *(messages[place]["content"] for place in said)]
+        texts = [messages[task]["content"], *(messages[place]["content"] for place in between)]
         kept = [messages[0], {**messages[task], "content": "\n\n".join(texts)}, *messages[cut:]]
         if first is not None:
             kept[2] = {**messages[cut], "content": first}
-        if sizes[0] + sizes[task] + sum(sizes[place] for place in said) + after[cut] + extra <= budget:
+        if sizes[0] + sizes[task] + sum(sizes[place] for place in between) + after[cut] + extra <= budget:
             break
     return kept
 

@@ -1,7 +1,7 @@
 """Masks what students write about themselves in comments and strings of their programs.
 
 Four kinds are looked for: e-mail addresses, phone numbers, student numbers (every id of the log, and
-numbers that are said to be one) and names in author headers. This finds what has a form; a name in the
+numbers labelled as one) and names in author headers. This finds what has a form; a name in the
 middle of a sentence is not found.
 """
 
@@ -51,7 +51,7 @@ _CREDITS = (
     re.compile(rf"(?m)^[\s#*\"'/-]*(?i:name|student|by)\s*[:=-]\s*{_NAME}"),
 )
 _IDS = re.compile(r"[A-Za-z0-9][\w-]*")
-# One pass over all programs, in compiled code, tells those that may hold any of the above.
+# One pass over all programs, in compiled code, finds those that may hold any of the above.
 _SUSPECT = (
     r"(?i)[\w-]@[\w-]+\.\w|\+\d|\d[ .-]\d{2,4}[ .-]?\d|\(0?\d+\)|phone|mobile|\btel\b|\bcell\b|author|name"
     r"|student|matric|registration|enrol|\bid\b|\bby\b|©|\(c\)"
@@ -61,8 +61,8 @@ _SUSPECT = (
 class Masker:
     """Masks consistently: under one key, the same value always becomes the same mask.
 
-    `ids` are the student ids of the log; what stands in `published`, the texts of the assignments, is
-    nobody's secret and stays.
+    `ids` are the student ids of the log. What `published`, the texts of the assignments, contains is no
+    secret and is left as it is.
     """
 
     def __init__(self, key: bytes, ids: Iterable[str], published: str = "") -> None:

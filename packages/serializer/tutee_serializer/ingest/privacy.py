@@ -21,7 +21,7 @@ def load_key(path: Path) -> bytes:
     """The key of the pseudonyms: from the environment, else from a file made on first use.
 
     Whoever holds the key can test whether a pseudonym is a given student's, so it stays on this machine;
-    whoever loses it cannot add a semester to the same students. Raises UnavailableError.
+    without it no semester can be added to the same students. Raises UnavailableError.
     """
     if written := os.environ.get(VARIABLE):
         if len(written) < SHORTEST_KEY:
@@ -73,7 +73,7 @@ def read_forgotten(path: Path) -> set[str]:
 
 
 def write_forgotten(forgotten: set[str], path: Path) -> None:
-    """Writes pseudonyms so that `read_forgotten` understands them, the same ones always as the same bytes."""
+    """Writes pseudonyms for `read_forgotten`; the same set always gives the same bytes."""
     path.write_text("".join(f"{name}\n" for name in sorted(forgotten)), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The first stage: runs a course's simulator, where it has one, and hashes all files that the course reads."""
+"""The first stage: runs the simulator of a course that has one, and hashes all files the course reads."""
 
 import hashlib
 import json
@@ -77,7 +77,7 @@ def _hashes(names: Iterable[str], folder: Path) -> dict[str, str]:
         if name.startswith(HUB):
             files[name] = name
         elif "://" in name:
-            # A remote file is not fetched for this: what its server says of it stands for it.
+            # A remote file is not fetched for this; its server's ETag or modification time represents it.
             system, path = fsspec.core.url_to_fs(name)
             files[name] = str(system.ukey(path))
         else:

@@ -10,7 +10,7 @@ from tutee_serializer.schemas import MESSAGE, SUBMISSIONS, TRAJECTORY
 
 # A log counts as written in the order of time when fewer of its rows than this share are behind those above.
 IN_ORDER = 0.05
-# Who may speak in a dialog: a role, never a name. Anybody else is a tutor.
+# Authors of messages: a role, never a name. Any other author counts as a tutor.
 ROLES = ("tutor", "teacher", "instructor", "assistant", "hint", "peer", "ai")
 OWN = "grader"
 
@@ -50,9 +50,9 @@ def order(rows: pl.DataFrame, course: str, has_attempts: bool) -> Ordered:
     )
     submissions = ordered.filter("is_submission")
     messages = ordered.filter(~pl.col("is_submission"))
-    said = _messages(ordered)
+    messages_by_order = _messages(ordered)
     identified = submissions.join(
-        said, on=[*TRAJECTORY, "order"], how="left", maintain_order="left"
+        messages_by_order, on=[*TRAJECTORY, "order"], how="left", maintain_order="left"
     ).with_columns(
         pl.lit(course).alias("course"),
         pl.Series("submission_id", _identify(course, submissions), pl.String),
@@ -70,11 +70,11 @@ def order(rows: pl.DataFrame, course: str, has_attempts: bool) -> Ordered:
 def _messages(ordered: pl.DataFrame) -> pl.DataFrame:
     """What others than the grader wrote, after the submission that it follows, in the order of its rows."""
     role = pl.col("author").str.to_lowercase()
-    said = ordered.filter(
+    kept = ordered.filter(
         pl.col("feedback").str.contains(r"\S"), role.ne_missing(OWN), pl.col("order") > 0
     ).with_columns(pl.when(role.is_in(ROLES)).then(role).otherwise(pl.lit("tutor")).alias("author"))
     message = pl.struct("author", sent_at="submitted_at", text="feedback").cast(MESSAGE)
-    return said.group_by([*TRAJECTORY, "order"], maintain_order=True).agg(messages=message)
+    return kept.group_by([*TRAJECTORY, "order"], maintain_order=True).agg(messages=message)
 
 
 def _identify(course: str, rows: pl.DataFrame) -> list[str]:

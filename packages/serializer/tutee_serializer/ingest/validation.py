@@ -89,7 +89,7 @@ def new_context(folder: Path) -> "gx.AbstractDataContext":
     sites = context.variables.data_docs_sites
     assert sites is not None
     for name, site in list(sites.items()):
-        # A context comes with a site in a temporary folder that nobody removes.
+        # A context comes with a site in a temporary folder, which it never removes.
         shutil.rmtree(site["store_backend"]["base_directory"], ignore_errors=True)
         context.delete_data_docs_site(name)
     add_site(context, folder / "docs")
@@ -97,7 +97,7 @@ def new_context(folder: Path) -> "gx.AbstractDataContext":
 
 
 def _great_expectations() -> Any:
-    # Imported here, for it takes seconds; and nobody is told about it.
+    # Imported here because it takes seconds; without telemetry.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -258,13 +258,13 @@ def _check(suite: str, result: Any) -> Check:
         observed = f"{found['unexpected_count']:,} of {found['element_count']:,} rows"
     else:
         observed = f"observed {found.get('observed_value')}"
-    told = {
+    arguments = {
         name: value
         for name, value in config.kwargs.items()
         if name not in ("batch_id", "result_format") and value is not None
     }
     words = config.type.replace("_", " ")
-    settings = ", ".join(f"{name}={value}" for name, value in told.items())
+    settings = ", ".join(f"{name}={value}" for name, value in arguments.items())
     return Check(
         suite=suite,
         expectation=f"{words} [{settings}]",

@@ -36,7 +36,7 @@ def find(pattern: str, folder: Path) -> list[str]:
 def unpack(name: str, folder: Path, flat: bool = True) -> list[Path]:
     """Plain files behind `name`, a local file or a URL; what must be unpacked or fetched goes to `folder`.
 
-    The members of a zip lie side by side, or, with `flat=False`, in the folders they came in.
+    The members of a zip go into one folder, or, with `flat=False`, into their own ones.
     Raises LogError where the file is damaged or cannot be fetched.
     """
     suffix = Path(name).suffix.lower()

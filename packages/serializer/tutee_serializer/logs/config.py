@@ -10,7 +10,7 @@ from tutee_grader.config import Section
 
 
 class CourseSection(Section):
-    """A section of a course file, where a number may stand for text (a semester called 2024)."""
+    """A section of a course file, where a number is read as text (a semester called 2024)."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 

@@ -12,7 +12,7 @@ from charset_normalizer import from_bytes
 
 CHUNK = 1 << 24
 SAMPLE = 1 << 20
-# What stands where a byte had no meaning; a row that holds one goes to quarantine.
+# Replaces a byte that has no meaning; a row that holds one goes to quarantine.
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 # Of the share of chaos, and of coherence, that charset-normalizer sees in a text.
 MARGIN = 0.1
@@ -42,9 +42,9 @@ class Text:
 def to_utf8(path: Path, folder: Path, encoding: str | None = None) -> Text:
     """The same text as UTF-8 without a byte order mark; `encoding` is what the course file says, if it does.
 
-    A file that is UTF-8 already is returned as it is. Otherwise the encoding is told from the byte order mark
-    or, by charset-normalizer, from the lines that are not UTF-8. Lines in a second encoding are read
-    as windows-1252 where that gives letters and signs, and else keep UNREADABLE where bytes had no meaning.
+    A UTF-8 file is returned as it is. Otherwise the encoding is detected from the byte order mark or, by
+    charset-normalizer, from the lines that are not UTF-8. Lines in a second encoding are read as
+    windows-1252 where that gives letters and signs, and else keep UNREADABLE where bytes had no meaning.
     """
     with path.open("rb") as file:
         head = file.read(4)

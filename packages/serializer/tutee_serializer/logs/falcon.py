@@ -1,7 +1,7 @@
 """FalconCode: submissions, tasks and test cases in one table, from the hub or from Parquet files.
 
 de Freitas et al., "FalconCode" (SIGCSE 2023). The filters are those of Koutcheme et al. (arXiv 2604.10720)
-that can be told from the log; the others need grades and stand in the section `serialize`.
+that need only the log; those that need grades are in section `serialize`.
 """
 
 import os
@@ -86,7 +86,7 @@ def _mapping() -> dict[str, list[str]]:
 
 
 def _filters(chosen: Sequence[str] | None) -> Iterator[tuple[str, pl.Expr]]:
-    said = {
+    flags = {
         name: pl.col(name).str.to_lowercase().is_in(["true", "1", "yes"]) for name in ("redacted", "exam")
     }
     mentions_csv = pl.any_horizontal(
@@ -100,14 +100,14 @@ def _filters(chosen: Sequence[str] | None) -> Iterator[tuple[str, pl.Expr]]:
     steps = {
         "local_run": ("local run without a grade", pl.col("score").cast(pl.Float64, strict=False) != -1),
         "csv": ("task or test mentions a .csv file", ~mentions_csv),
-        "redacted": ("redacted", ~said["redacted"].fill_null(False)),
+        "redacted": ("redacted", ~flags["redacted"].fill_null(False)),
         "type": ("type is not lab", pl.col("type").str.to_lowercase() == "lab"),
-        "exam": ("exam", ~said["exam"].fill_null(False)),
+        "exam": ("exam", ~flags["exam"].fill_null(False)),
         "group": ("another id of the same problem", commonest),
     }
     for name, (step, kept) in steps.items():
         if chosen is None or name in chosen:
-            # What cannot be told is kept, for quarantine to judge.
+            # A row without a readable score is kept; the checks after this quarantine it.
             yield step, kept.fill_null(True) if name == "local_run" else kept.fill_null(False)
 
 

@@ -105,7 +105,7 @@ def _metadata(dataset: Path, folder: Path) -> dict[str, str]:
     path = next((dataset / name for name in METADATA if (dataset / name).exists()), None)
     if path is None:
         raise LogError(
-            f"{dataset}: holds neither {' nor '.join(METADATA)}; the order of events is told there"
+            f"{dataset}: holds neither {' nor '.join(METADATA)}; which says how events are ordered"
         )
     table, _ = _read_csv(path, folder)
     if not {"Property", "Value"} <= set(table.columns):
@@ -127,7 +127,7 @@ def _submissions(main: pl.DataFrame, dataset: Path) -> tuple[pl.DataFrame, dict[
     chosen = main.filter(is_submission)
     others = main.filter(~is_submission.fill_null(False))
     if {"ParentEventID", "EventID"} <= set(main.columns):
-        # The score of a submission may stand at the run of the tests that it set off.
+        # A submission's score may be recorded with the run of the tests that it started.
         runs = others.drop_nulls(["ParentEventID", "Score"]).select(
             "ParentEventID", pl.col("Score").alias("run")
         )

@@ -29,7 +29,7 @@ FIELDS = (
     "row",
 )
 
-# `demographics` is JSON: the columns that the course file asks for by name, as they stand in the log.
+# `demographics` is JSON: the columns that the course file asks for by name, unchanged.
 # `reason`, `field` and `value` are set where the reader itself could not make sense of a row.
 STAGED = pl.Schema(
     {

@@ -62,13 +62,13 @@ def _files(log: Log) -> list[tuple[str | None, str]]:
 def _suffix(name: str) -> str:
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     if suffixes and suffixes[-1] in PACKED:
-        # A packed file without an inner name (log.zip) is looked into before it is judged.
+        # A packed file without an inner name (log.zip) is unpacked to see what it holds.
         return suffixes[-2] if len(suffixes) > 1 else TABLES[0]
     return suffixes[-1] if suffixes else ""
 
 
 class _Reader:
-    """One file of a log: understood once, then read part by part."""
+    """One file of a log: its columns are found once, then it is read part by part."""
 
     def __init__(self, log: Log, path: Path, name: str, semester: str | None, folder: Path) -> None:
         self.name = name
@@ -96,9 +96,7 @@ class _Reader:
         found = find_columns(name, self.names, mapping | asked, log.file)
         self.columns = {field: column for field, column in found.items() if field in mapping}
         if twice := sorted({c for c in self.columns.values() if self.names.count(c) > 1}):
-            raise LogError(
-                f"{name}: column {', '.join(map(repr, twice))} stands there twice; rename one of them"
-            )
+            raise LogError(f"{name}: column {', '.join(map(repr, twice))} occurs twice; rename one of them")
 
     def source(self, rows: int) -> Source:
         unused = [name for name in self.names if name not in self._wanted]
@@ -188,9 +186,9 @@ class _Reader:
 
     def _cut_short(self, last: pl.DataFrame) -> pl.DataFrame:
         is_last = pl.int_range(pl.len()) == pl.len() - 1
-        said = {"reason": "cut short: the file ends inside quotes", "field": "", "value": ""}
+        reasons = {"reason": "cut short: the file ends inside quotes", "field": "", "value": ""}
         return last.with_columns(
-            pl.when(is_last).then(pl.lit(text)).alias(name) for name, text in said.items()
+            pl.when(is_last).then(pl.lit(text)).alias(name) for name, text in reasons.items()
         )
 
     def _json(self) -> Iterator[pl.DataFrame]:

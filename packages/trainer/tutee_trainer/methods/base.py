@@ -8,7 +8,7 @@ from pydantic import Field
 
 from tutee_grader.files import atomic_dir
 from tutee_trainer.adapters import student_card
-from tutee_trainer.methods import Method
+from tutee_trainer.method import Method
 from tutee_trainer.model import check_pretrained
 from tutee_trainer.preset import Count, MethodConfig, PretrainedModel, Rate, Share
 from tutee_trainer.training import Trained, TrainingJob, silence_libraries

@@ -12,7 +12,7 @@ from tutee_grader.files import atomic_dir, read_table
 from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_serializer.dialogs.truncation import truncate
 from tutee_trainer.adapters import load_adapter
-from tutee_trainer.methods import Method, Settings
+from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_base
 from tutee_trainer.preset import Preset, Rate
 from tutee_trainer.training import (

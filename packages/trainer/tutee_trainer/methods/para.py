@@ -1,6 +1,6 @@
 """PARA: as SFT, on the dialogs without the grader's feedback (ParaStudent, arXiv 2507.12674)."""
 
-from tutee_trainer.methods import Method
+from tutee_trainer.method import Method
 from tutee_trainer.methods.sft import SftConfig, arguments, train_on_dialogs
 from tutee_trainer.training import Trained, TrainingJob
 

@@ -8,7 +8,7 @@ from tutee_grader.files import atomic_dir
 from tutee_serializer.dialogs.dialog import read_dialogs
 from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_trainer.adapters import new_adapter
-from tutee_trainer.methods import Method, Settings
+from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_base
 from tutee_trainer.preset import Preset
 from tutee_trainer.training import (

@@ -1,0 +1,1 @@
+"""Benchmarks: how fast parts of the system are, beside the usual way and beside a lower bound."""

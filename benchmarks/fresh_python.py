@@ -1,0 +1,147 @@
+"""The usual way to grade, for comparison: a fresh Python process for every program.
+
+The tests run in the program's own interpreter, without isolation, as a script that an instructor would write.
+"""
+
+import ast
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from tutee_grader.assignment import Assignment
+from tutee_grader.forms.calls import CallTest
+from tutee_grader.forms.instructor import FileTest, student_modules
+from tutee_grader.forms.scoring import Test
+from tutee_grader.forms.stdio import ScriptTest
+from tutee_grader.sandbox.worker import INSIDE
+
+
+def grade_in_fresh_pythons(programs: Sequence[tuple[Assignment, str]], workers: int) -> list[bool]:
+    """Whether each program passes, by a fresh Python process each, as many at a time as there are workers."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as threads:
+        return list(
+            threads.map(lambda item: _grade_one(Path(folder) / str(item[0]), *item[1]), enumerate(programs))
+        )
+
+
+def _grade_one(folder: Path, assignment: Assignment, source: str) -> bool:
+    folder.mkdir()
+    (folder / "program.py").write_text(source, encoding="utf-8")
+    for name in student_modules(assignment.test_source or ""):
+        (folder / f"{name}.py").write_text(source, encoding="utf-8")
+    (folder / "check.py").write_text(_test_script(assignment), encoding="utf-8")
+    seconds = 2 * assignment.limits.seconds + 5
+    command = [sys.executable, "check.py"]
+    done = subprocess.run(command, cwd=folder, timeout=seconds, capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def _test_script(assignment: Assignment) -> str:
+    """The test script that an instructor would write, to be run beside the student's program."""
+    if assignment.form == "unittest":
+        return _RUN_TESTS.replace("SOURCE", repr(assignment.test_source)).replace("INSIDE", repr(str(INSIDE)))
+    if assignment.form == "falcon":
+        text = _RUN_FALCON.replace("SOURCE", repr(assignment.test_source)).replace(
+            "INSIDE", repr(str(INSIDE))
+        )
+        return text.replace("MAX_SCORE", repr(assignment.max_score))
+    lines: list[str] = []
+    for test in assignment.tests:
+        lines += _python_lines(test)
+    head = (
+        _RUN_SCRIPT
+        if assignment.form == "stdio"
+        else "from program import *\nnan, inf = float('nan'), float('inf')\n"
+    )
+    return head + "\n".join(lines)
+
+
+def _python_lines(test: Test) -> list[str]:
+    """The lines that check one test, beside the student's program."""
+    if isinstance(test, CallTest):
+        *statements, call = ast.parse(test.call).body
+        near = f" or abs(got - want) <= {test.tolerance}" if test.tolerance is not None else ""
+        return [
+            *(ast.unparse(statement) for statement in statements),
+            f"got, want = {ast.unparse(call)}, {test.returns!r}",
+            f"assert got == want{near}",
+        ]
+    if isinstance(test, ScriptTest):
+        return [f"run({test.stdin!r}, {test.stdout!r})"]
+    return [f"assert {test.name}"]
+
+
+def as_instructors(assignment: Assignment) -> Assignment:
+    """The same tests as an instructor would write them in a file: unittest, or falcon for whole scripts."""
+    if assignment.test_source is not None:
+        return assignment
+    if assignment.form == "stdio":
+        cases = [(test.stdin, test.stdout) for test in assignment.tests if isinstance(test, ScriptTest)]
+        source = _FALCON_FILE.replace("CASES", repr(cases))
+        return replace(assignment, form="falcon", tests=(FileTest("test_passed"),), test_source=source)
+    lines = ["import unittest", "from program import *", "nan, inf = float('nan'), float('inf')"]
+    lines += ["class Test(unittest.TestCase):"]
+    for number, test in enumerate(assignment.tests):
+        body = _python_lines(test)
+        lines += [f"    def test_{number:03}(self):", *(f"        {line}" for line in body)]
+    tests = tuple(FileTest(f"Test.test_{number:03}") for number in range(len(assignment.tests)))
+    return replace(assignment, form="unittest", tests=tests, test_source="\n".join(lines) + "\n")
+
+
+_FALCON_FILE = """
+from cs110 import autograder
+def test_passed():
+    for stdin, stdout in CASES:
+        lines = stdin.splitlines()
+        out, error = autograder.run_script('program.py', lines)
+        want = [line.rstrip() for line in stdout.rstrip().split('\\n')]
+        if error or [line.rstrip() for line in out.rstrip().split('\\n')] != want:
+            return 0
+    return 100
+"""
+_RUN_SCRIPT = """
+import contextlib, io, sys
+def run(stdin, stdout):
+    sys.stdin, out = io.StringIO(stdin), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        exec(open('program.py').read(), {'__name__': '__main__'})
+    assert [line.rstrip() for line in out.getvalue().rstrip().split('\\n')] == \\
+        [line.rstrip() for line in stdout.rstrip().split('\\n')]
+"""
+_RUN_TESTS = """
+import io, sys, unittest
+sys.path.append(INSIDE)
+import pytest_stub
+sys.modules['pytest'] = pytest_stub.module()
+names = {}
+exec(SOURCE, names)
+suite = unittest.TestSuite()
+for value in list(names.values()):
+    if isinstance(value, type) and issubclass(value, unittest.TestCase):
+        suite.addTests(unittest.defaultTestLoader.loadTestsFromTestCase(value))
+good = unittest.TextTestRunner(io.StringIO()).run(suite).wasSuccessful()
+for name, value in list(names.items()):
+    if name.startswith('test') and callable(value):
+        for case in getattr(value, 'cases', [{}]):
+            value(**case)
+sys.exit(not good)
+"""
+_RUN_FALCON = """
+import builtins, sys
+sys.path.append(INSIDE)
+import instructor, student
+builtins.input = student.silent_input
+class Asker:
+    def ask(self, question):
+        import json
+        kind, *rest = json.loads(question)
+        code = compile(open('program.py').read(), 'program.py', 'exec')
+        out, error = student.run_script(code, rest[0].encode(), 1 << 18) if kind == 'script' else (None, None)
+        return out.getvalue().decode() if out else '', json.loads('[' + error + ']') if error else None
+share, _ = instructor.run_falcon(compile(SOURCE, 'tests.py', 'exec'), ['test_passed'], MAX_SCORE, Asker())
+sys.exit(share != 100.0)
+"""

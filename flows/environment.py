@@ -1,0 +1,168 @@
+"""The environment a command runs in: variables, disk space, permissions, the lock, the parent process."""
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tutee_trainer.preset import Preset
+
+NO_TELEMETRY = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+# For the processes that train. By default OpenMP's threads spin for milliseconds while they wait: with more
+# work than cores that doubles the time of a step, and not spinning at all doubles it where cores are free.
+# Memory that is returned to the system after a step must be zeroed for the next one.
+TRAINING_SPEED = {
+    "GOMP_SPINCOUNT": "10000",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+}
+
+# What a run writes into, next to params.yaml.
+WRITTEN_FOLDERS = ("data", "models", "reports", "mlruns", "bentos", ".dvc")
+# What a run of the tiny preset writes, copies in the caches of DVC and MLflow included.
+NEEDED_BYTES = 300_000_000
+
+LOCK_VARIABLE = "TUTEE_RETRAIN"
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+# Libraries written in Rust or C++ raise types of their own; the words are the operating system's.
+_FULL_WORDS = ("No space left on device", "disk is full", "Disk quota exceeded")
+_NOT_WRITABLE_WORDS = (
+    "Permission denied",
+    "Read-only file system",
+    "readonly database",
+    "unable to open database file",
+)
+
+
+def set_variables() -> None:
+    """Turns every telemetry off and training's settings on, for this process and those it starts.
+
+    Called before any library that reads them is imported.
+    """
+    os.environ.update(NO_TELEMETRY)
+    for variable, value in TRAINING_SPEED.items():
+        os.environ.setdefault(variable, value)
+
+
+def disable_hub(preset: "Preset") -> None:
+    """Keeps transformers from asking the hub for a tiny model's files, which it would do on every load."""
+    from tutee_trainer.preset import TinyModel
+
+    if isinstance(preset.model, TinyModel):
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+
+def check_disk(root: Path = Path()) -> None:
+    """Raises UnavailableError that names each folder that cannot be written, or a full disk.
+
+    Called before a run has worked for minutes.
+    """
+    from tutee_grader.errors import UnavailableError
+
+    problems = []
+    for name in WRITTEN_FOLDERS:
+        folder = root / name
+        try:
+            folder.mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(b"probe")
+        except OSError as error:
+            problems.append(
+                f"{folder}: cannot be written ({error.strerror}); fix its owner, its mode or its disk"
+            )
+    free = shutil.disk_usage(root).free
+    if free < NEEDED_BYTES:
+        problems.append(
+            f"{root.resolve()}: the disk is full: {free / 1e6:.0f} MB are free, and a run takes "
+            f"{NEEDED_BYTES / 1e6:.0f}; free some space, then run again"
+        )
+    if problems:
+        raise UnavailableError("\n".join(problems))
+
+
+def explain(error: BaseException) -> str | None:
+    """Why `error` was raised, where a full disk or missing permissions are the cause; None otherwise."""
+    cause: BaseException | None = error
+    while cause is not None:
+        number = cause.errno if isinstance(cause, OSError) else None
+        words = str(cause)
+        if number in _FULL or any(word in words for word in _FULL_WORDS):
+            return f"the disk is full ({words}); free some space, then run again"
+        if number in _NOT_WRITABLE or any(word in words for word in _NOT_WRITABLE_WORDS):
+            return f"a file or folder cannot be written ({words}); fix its owner or mode, then run again"
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+@contextmanager
+def exclusive_lock(file: Path) -> Iterator[None]:
+    """Holds `file` locked, so that no other retrain works in this folder meanwhile.
+
+    The kernel frees the lock when this process ends, however it ends. Raises UnavailableError where
+    another process holds it.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as locked:
+        _lock(locked.fileno(), file)
+        locked.truncate(0)
+        locked.write(str(os.getpid()))
+        locked.flush()
+        os.environ[LOCK_VARIABLE] = str(file.resolve())
+        try:
+            yield
+        finally:
+            del os.environ[LOCK_VARIABLE]
+
+
+def _lock(descriptor: int, file: Path) -> None:
+    from tutee_grader.errors import UnavailableError
+
+    # Processes of a killed retrain hold the lock for the moment they take to end.
+    deadline = time.monotonic() + 2
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            raise UnavailableError(
+                f"{file}: another retrain (process {file.read_text()}) is at work here; wait until it ends"
+            ) from None
+        else:
+            return
+
+
+def exit_with_parent() -> None:
+    """In a process that a retrain started: ends this process as soon as the retrain has ended.
+
+    Without this, a stage would go on after `kill -9` of its retrain and write into the files of the next.
+    """
+    if file := os.environ.get(LOCK_VARIABLE):
+        threading.Thread(target=_exit_when_free, args=(file,), daemon=True).start()
+
+
+def _exit_when_free(file: str) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    os._exit(1)

@@ -1,0 +1,196 @@
+"""A language model, loaded with the library transformers, that plays a student."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from tutee_evaluator.engines import Completion
+from tutee_grader.errors import InputError, UnavailableError
+from tutee_serializer.card import StudentCard
+from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.formats import TurnError, read_turn
+from tutee_serializer.dialogs.tokens import TokenCounter
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Student:
+    """A language model that plays a student.
+
+    `temperature` 0 takes the likeliest token each time; above 0, tokens are drawn with `seed`. `batch`
+    is the number of dialogs continued at once.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        card: StudentCard,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+        batch: int = 16,
+        progress: bool = False,
+    ) -> None:
+        import torch
+
+        self.model = model
+        self.tokenizer = tokenizer
+        self.card = card
+        self.format = card.format
+        self.feedback = card.feedback
+        self.temperature = temperature
+        self.batch = batch
+        self.progress = progress
+        self._random = torch.Generator(device=model.device).manual_seed(seed)
+        self._count = TokenCounter(tokenizer, roles=("system", "user", "assistant", "user"))
+
+    @classmethod
+    def load(cls, folder: Path | str, device: str | None = None, **settings: Any) -> "Student":
+        """The student in `folder`: an adapter with its base, or a base alone.
+
+        An adapter is merged into its base unless the base is quantised, which saves two small products
+        per layer and token. `device` defaults to CUDA where there is a GPU. `settings` are those of the
+        constructor. Raises InputError where `folder` holds no student, and UnavailableError where its
+        model cannot be loaded.
+        """
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        folder = Path(folder)
+        card = StudentCard.load(folder)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        base = _base(folder, card)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder if (folder / "tokenizer_config.json").exists() else base
+            )
+            model = AutoModelForCausalLM.from_pretrained(
+                base, dtype=torch.bfloat16 if device.startswith("cuda") else torch.float32, device_map=device
+            )
+            if (folder / "adapter_config.json").exists():
+                from peft import PeftModel
+
+                model = PeftModel.from_pretrained(model, folder)
+                if getattr(model.config, "quantization_config", None) is None:
+                    model = model.merge_and_unload()
+        except (OSError, torch.cuda.OutOfMemoryError) as error:
+            raise UnavailableError(
+                f"{folder}: the model (base {base}) cannot be loaded: {error}; train it again, or check "
+                "that the base is there and the memory is large enough"
+            ) from error
+        model.eval()
+        return cls(model, tokenizer, card, **settings)
+
+    def prompt(self, dialog: Dialog) -> str:
+        """The text after which the model writes the student's next turn.
+
+        The oldest turns are left out until the prompt and the longest possible turn fit `card.max_length`.
+        """
+        budget = self.card.max_length - self.card.max_new_tokens - self._count.opening
+        kept = dialog.truncated(budget, self._count)
+        return self.tokenizer.apply_chat_template(kept, tokenize=False, add_generation_prompt=True)
+
+    def complete(self, dialogs: Sequence[Dialog]) -> list[Completion]:
+        prompts = [self._encode(self.prompt(dialog)) for dialog in dialogs]
+        return [
+            self._read(dialog, text, len(prompt))
+            for dialog, prompt, text in zip(dialogs, prompts, self._write(prompts), strict=True)
+        ]
+
+    def _read(self, dialog: Dialog, text: str | None, prompt_tokens: int) -> Completion:
+        if text is None:
+            reason = f"no end of turn within {self.card.max_new_tokens} tokens"
+            return Completion("", None, reason, prompt_tokens)
+        completion_tokens = self._count.length(text)
+        try:
+            program = read_turn(self.format, dialog.previous, text)
+        except TurnError as error:
+            return Completion(text, None, str(error), prompt_tokens, completion_tokens)
+        return Completion(text, program, None, prompt_tokens, completion_tokens)
+
+    def _write(self, prompts: list[list[int]]) -> list[str | None]:
+        """The turn after each prompt, in the same order; None where it does not end in time."""
+        longest_first = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
+        texts: list[str | None] = [None] * len(prompts)
+        with tqdm(
+            total=len(prompts), desc=f"{self.card.method} writes", unit="turn", leave=False,
+            disable=None if self.progress else True,
+        ) as bar:  # fmt: skip
+            for start in range(0, len(prompts), self.batch):
+                rows = longest_first[start : start + self.batch]
+                for row, tokens in zip(rows, self._generate([prompts[row] for row in rows]), strict=True):
+                    if tokens is not None:
+                        texts[row] = self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+                bar.update(len(rows))
+        return texts
+
+    def _generate(self, prompts: list[list[int]]) -> list[list[int] | None]:
+        """The tokens after each prompt up to the end of turn; None where that does not come in time.
+
+        A row that has ended leaves the batch at once, so that no time is spent on padding.
+        """
+        import torch
+        from transformers import DynamicCache
+
+        with torch.inference_mode():
+            ids, mask = self._left_padded(prompts)
+            positions = (mask.cumsum(1) - 1).clamp(min=0)
+            cache = DynamicCache(config=self.model.config)
+            going = list(range(len(prompts)))
+            written: list[list[int]] = [[] for _ in prompts]
+            ended: set[int] = set()
+            for _ in range(self.card.max_new_tokens):
+                logits = self.model(
+                    input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
+                    use_cache=True, logits_to_keep=1,
+                ).logits[:, -1]  # fmt: skip
+                chosen = self._choose(logits)
+                stops = (chosen == self.tokenizer.eos_token_id).tolist()
+                for row, token, stop in zip(going, chosen.tolist(), stops, strict=True):
+                    ended.add(row) if stop else written[row].append(token)
+                if all(stops):
+                    break
+                ids, positions = chosen[:, None], positions[:, -1:] + 1
+                if any(stops):
+                    keep = torch.tensor([at for at, stop in enumerate(stops) if not stop], device=ids.device)
+                    cache.batch_select_indices(keep)
+                    ids, positions, mask = ids[keep], positions[keep], mask[keep]
+                    going = [row for row, stop in zip(going, stops, strict=True) if not stop]
+                mask = torch.cat([mask, mask.new_ones(len(going), 1)], dim=1)
+        return [tokens if row in ended else None for row, tokens in enumerate(written)]
+
+    def _left_padded(self, prompts: list[list[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:
+        import torch
+
+        width = max(map(len, prompts))
+        padding = self.tokenizer.pad_token_id or 0
+        ids = [[padding] * (width - len(prompt)) + prompt for prompt in prompts]
+        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        return torch.tensor(ids, device=self.model.device), torch.tensor(mask, device=self.model.device)
+
+    def _choose(self, logits: "torch.Tensor") -> "torch.Tensor":
+        import torch
+
+        if self.temperature == 0:
+            return logits.argmax(-1)
+        chances = torch.softmax(logits.float() / self.temperature, dim=-1)
+        return torch.multinomial(chances, 1, generator=self._random)[:, 0]
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def _base(folder: Path, card: StudentCard) -> str:
+    """The base model's weights for `folder`: a folder, or a name on the hub."""
+    if (folder / "config.json").exists():
+        return str(folder)
+    base = card.base_of(folder)
+    if not Path(base).is_dir() or (Path(base) / "config.json").exists():
+        return base
+    if Path(base) == folder.resolve():
+        raise InputError(f"{folder}: has neither a model (config.json) nor a base; train it again")
+    return _base(Path(base), StudentCard.load(Path(base)))

@@ -1,0 +1,50 @@
+"""How close artificial students come to the real ones: METRICS, one long table, with intervals."""
+
+import polars as pl
+from pydantic import NonNegativeInt, PositiveInt
+
+from tutee_evaluator.metrics import outcomes, paper
+from tutee_evaluator.metrics.bootstrap import Family, resample, sum_steps
+from tutee_grader.config import Section
+
+METRICS = pl.Schema(
+    {
+        "method": pl.String,
+        "metric": pl.String,
+        "stratum": pl.String,
+        "value": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "n": pl.Int64,
+    }
+)
+
+# A new metric is a column and a line in its family's file; a new family is a file and a row here.
+FAMILIES = (
+    Family(paper.columns, paper.metrics),
+    Family(outcomes.columns, outcomes.metrics),
+)
+
+
+class ReportConfig(Section):
+    """Section `report` of params.yaml: resamples of the bootstrap, its seed, and the number of example
+    rollouts on the page."""
+
+    resamples: PositiveInt = 2000
+    seed: int = 2022
+    examples: NonNegativeInt = 5
+
+
+def measure(steps: pl.DataFrame, config: ReportConfig) -> pl.DataFrame:
+    """METRICS of a table of steps (STEPS of `pairing`).
+
+    Each value is over all steps of a method and stratum; `low` and `high` are the 2.5 and 97.5
+    percentiles over resamples of the students; `n` counts the steps behind the value. A value that is
+    not defined, such as the skill where COPY is perfect, is null.
+    """
+    weights = resample(steps["student"].n_unique(), config.resamples, config.seed)
+    tables = []
+    for family in FAMILIES:
+        sums = sum_steps(steps, family.columns(steps), weights)
+        tables += [estimate.table() for estimate in family.metrics(sums)]
+    return pl.concat(tables).filter(pl.col("n") > 0).cast(METRICS)

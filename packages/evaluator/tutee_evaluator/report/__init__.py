@@ -1,0 +1,1 @@
+"""Presents metrics: an HTML page, and a table for the terminal."""

@@ -1,0 +1,115 @@
+"""Writes the report: one HTML page that needs no other file and links only to its own sections."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tutee_evaluator.metrics import ReportConfig
+from tutee_evaluator.metrics.outcomes import REAL, SHARE
+from tutee_evaluator.metrics.paper import SKILL
+from tutee_evaluator.metrics.strata import ASSIGNMENT, CHANGED, OVERALL, STEP
+from tutee_evaluator.report.examples import examples
+from tutee_evaluator.report.figures import Figures
+from tutee_evaluator.schemas import COPY
+from tutee_grader.files import atomic_file
+
+if TYPE_CHECKING:
+    from tutee_serializer.card import StudentCard
+    from tutee_serializer.course import Course
+
+PACKAGES = (
+    *("tutee-grader", "tutee-serializer", "tutee-trainer", "tutee-evaluator"),
+    *("torch", "transformers", "trl", "peft", "codebleu", "polars"),
+)
+# The columns of the tables of results: metric and heading.
+COLUMNS = (
+    ("coverage", "Coverage"),
+    ("grade_proximity", "Grade proximity"),
+    ("codebleu", "CodeBLEU"),
+    ("codebleu_corrected", "CodeBLEU, corrected"),
+)
+# The names of methods, metrics and strata that the template uses.
+_NAMES = {
+    "COPY": COPY,
+    "REAL": REAL,
+    "OVERALL": OVERALL,
+    "CHANGED": CHANGED,
+    "ASSIGNMENT": ASSIGNMENT,
+    "STEP": STEP,
+    "SHARE": SHARE,
+    "SKILL": SKILL,
+}
+
+
+def write_report(
+    course: "Course",
+    steps: pl.DataFrame,
+    metrics: pl.DataFrame,
+    config: ReportConfig,
+    account: Mapping[str, Any],
+    cards: Sequence["StudentCard"],
+    parameters: Mapping[str, Any],
+    methods: Sequence[str],
+    page: Path,
+) -> None:
+    """Writes the page to the file `page`, whole or not at all.
+
+    `steps` are STEPS and `metrics` METRICS. `account` is the account of the log's rows, `cards` are the
+    students' cards; `parameters` (section -> values) appear on the page as they are. Methods come in the
+    order of `methods`, without those that have no figures. Raises UnavailableError where the page cannot
+    be written.
+    """
+    figures = Figures(metrics)
+    methods = figures.measured(methods)
+    best = figures.best(methods)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("report.html").render(
+        **_NAMES,
+        course=course,
+        methods=methods,
+        best=best,
+        columns=COLUMNS,
+        figure=figures.get,
+        kinds=figures.kinds(),
+        numbers=figures.steps,
+        assignments=figures.assignments,
+        solved_axis=figures.solved_axis(),
+        size=_size(steps),
+        examples=list(examples(steps, best, config.examples, config.seed)),
+        account=account,
+        quarantine=[step for step in account.get("flow", []) if step["kind"] == "quarantine"],
+        cards=cards,
+        parameters={"report": config.model_dump(), **parameters},
+        versions=dict(_versions()),
+    )
+    with atomic_file(page) as part:
+        part.write_text(html, encoding="utf-8")
+
+
+def _size(steps: pl.DataFrame) -> dict[str, int]:
+    """The size of the test set; it is the same for every method."""
+    real = steps.filter(pl.col("method") == steps["method"].first())
+    return {
+        "students": real["student"].n_unique(),
+        "assignments": real["assignment"].n_unique(),
+        "starts": real.select("student", "assignment", "start").n_unique(),
+        "submissions": int(real["real_code"].is_not_null().sum()),
+    }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            continue

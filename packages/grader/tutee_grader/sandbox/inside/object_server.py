@@ -1,0 +1,161 @@
+"""The student's process of a program that a judge grades: it answers questions about the program's objects.
+
+Questions: ["load"] ["name", n] ["set", n, value] ["call", object, arguments, options] ["op",
+operation, object, arguments] ["script", stdin] ["compiles"]. Answers: ["r", ...], ["e", type, message,
+line, bases], ["o"] for a result too large, ["i", prompt] when the program calls input(), which is then
+answered by ["ok", text] or ["eof"].
+"""
+
+import builtins
+import json
+import operator
+import sys
+import types
+from typing import Any
+
+import channel as channels
+import student
+from values import ValueTooLargeError, decode, encode, quote, type_name
+
+OPERATIONS: dict[str, Any] = (
+    {
+        name: getattr(operator, name)
+        for name in (
+            "eq",
+            "lt",
+            "le",
+            "gt",
+            "ge",
+            "add",
+            "sub",
+            "mul",
+            "truediv",
+            "floordiv",
+            "mod",
+            "pow",
+            "neg",
+            "getitem",
+            "setitem",
+            "delitem",
+        )
+    }
+    | {
+        kind.__name__: kind
+        for kind in (len, str, repr, bool, int, float, list, next, getattr, setattr, isinstance)
+    }
+    | {
+        "radd": lambda mine, other: other + mine,
+        "rsub": lambda mine, other: other - mine,
+        "rmul": lambda mine, other: other * mine,
+    }
+)
+
+
+class ObjectServer:
+    """Holds the objects of the program that the judge refers to, numbered in the order of their first use."""
+
+    def __init__(self, code: types.CodeType, output_bytes: int, channel: int) -> None:
+        self._code = code
+        self._output_bytes = output_bytes
+        self._channel = channel
+        self._objects: list[Any] = []
+        self._numbers: dict[int, int] = {}
+        self._module: types.ModuleType | None = None
+        self._out = student.Output()  # until something runs
+
+    def serve(self) -> None:
+        while True:
+            channels.write(self._channel, self.reply(channels.receive(self._channel)))
+
+    def reply(self, question: bytes) -> str:
+        """The answer to one question, as it goes over the channel."""
+        try:
+            return self._answer(*json.loads(question))
+        except ValueTooLargeError:
+            return '["o"]'
+        except BaseException as error:
+            return '["o"]' if self._out.full else self._raised(error)
+
+    def _raised(self, error: BaseException) -> str:
+        bases = [type_name(kind) for kind in type(error).__mro__[1:-1]]
+        return '["e",' + student.describe(error) + "," + json.dumps(bases) + "]"
+
+    def _answer(self, kind: str, *parts: Any) -> str:
+        if kind == "compiles":
+            return '["r",true]'
+        if kind == "script":
+            out, error = student.run_script(
+                self._code, parts[0].encode("utf-8", "replace"), self._output_bytes
+            )
+            if out.full:
+                return '["o"]'
+            text = out.getvalue().decode("utf-8", "replace")
+            return '["r",' + quote(text) + "," + ("null" if error is None else f"[{error}]") + "]"
+        namespace = self._load().__dict__
+        if kind == "load":
+            public = [(name, value) for name, value in namespace.items() if not name.startswith("_")]
+            return (
+                '["r",['
+                + ",".join([f"[{quote(name)},{self._encode(value)}]" for name, value in public])
+                + "]]"
+            )
+        if kind == "set":
+            namespace[parts[0]] = self._decode(parts[1])
+            return '["r"]'
+        before = self._out.tell()
+        value, changed = self._value(kind, parts, namespace)
+        line = (
+            '["r",' + self._encode(value) + ",[" + ",".join([self._encode(item) for item in changed]) + "],"
+        )
+        sys.stdout.flush()
+        printed = self._out.getvalue()[before:].decode("utf-8", "replace")
+        return line + quote(printed) + "]"
+
+    def _value(self, kind: str, parts: tuple[Any, ...], namespace: dict[str, Any]) -> tuple[Any, list[Any]]:
+        if kind == "name":
+            if parts[0] not in namespace:
+                raise AttributeError(f"the program defines no {parts[0]!r}")
+            return namespace[parts[0]], []
+        if kind == "op":
+            return OPERATIONS[parts[0]](self._objects[parts[1]], *self._decode(parts[2])), []
+        arguments = self._decode(parts[1])
+        options = {key: self._decode(value) for key, value in parts[2].items()}
+        value = self._objects[parts[0]](*arguments, **options)
+        # What the program did to a list it was given must be done to the judge's list as well.
+        return value, arguments
+
+    def _load(self) -> types.ModuleType:
+        if self._module is None:
+            module = types.ModuleType("program")
+            sys.modules["program"] = module
+            self._out = student.redirect(b"", self._output_bytes)
+            builtins.input = self._input
+            exec(self._code, module.__dict__)
+            self._module = module
+        return self._module
+
+    def _input(self, prompt: object = "") -> str:
+        channels.write(self._channel, '["i",' + quote(str(prompt)[:200]) + "]")
+        kind, *text = json.loads(channels.receive(self._channel))
+        if kind == "eof":
+            raise EOFError("EOF when reading a line")
+        return str(text[0])
+
+    def _encode(self, value: Any) -> str:
+        return encode(value, other=self._handle)
+
+    def _decode(self, data: Any) -> Any:
+        return decode(data, remote=lambda number, name, base: self._objects[number])
+
+    def _handle(self, value: Any) -> str:
+        number = self._numbers.get(id(value))
+        if number is None:
+            number = self._numbers[id(value)] = len(self._objects)
+            self._objects.append(value)  # which also keeps its id from being used again
+        base = ""
+        if isinstance(value, type) and issubclass(value, Exception):
+            base = next(
+                (type_name(kind) for kind in value.__mro__ if kind.__module__ == "builtins"), "Exception"
+            )
+        name = type_name(value) if isinstance(value, type) else type_name(type(value))
+        return f'{{"h":[{number},{quote(name)},{quote(base)}]}}'

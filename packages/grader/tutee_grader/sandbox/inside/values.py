@@ -1,0 +1,201 @@
+"""Plain built-in values as JSON text: how results leave the student's process, and how they are read outside.
+
+`encode` runs where student code runs, so nothing it writes is trusted: `decode` checks every part.
+"""
+
+from _json import encode_basestring_ascii as quote
+from typing import Any
+
+MAX_DEPTH = 60  # nested containers; far below what would exhaust a recursive reader
+MAX_CHARS = 1_000_000  # of one encoded value
+MANY_COLLISIONS = 100  # set or dict entries of one hash: more make building the set too slow
+
+
+class ValueTooLargeError(Exception):
+    """The value is too large, or too deeply nested, to be a result."""
+
+
+class Opaque:
+    """A value that is not plain data; all that is known of it is its type's name. Equal to nothing."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"<{self.name} object>"
+
+
+def encode(value: Any, other: Any = None) -> str:
+    """The value as JSON text.
+
+    `other` writes what is not plain (by default its type's name). Raises ValueTooLargeError.
+    """
+    parts: list[str] = []
+    _encode(value, parts.append, 0, other)
+    text = "".join(parts)
+    if len(text) > MAX_CHARS:
+        raise ValueTooLargeError
+    return text
+
+
+def _encode(value: Any, write: Any, depth: int, other: Any) -> None:
+    kind = type(value)
+    if kind is str:
+        if len(value) > MAX_CHARS:
+            raise ValueTooLargeError
+        write(quote(value))
+    elif value is None:
+        write("null")
+    elif kind is bool:
+        write("true" if value else "false")
+    elif kind is int:
+        # Decimal conversion of long integers is slow and limited; hexadecimal is neither.
+        write(repr(value) if -(10**15) < value < 10**15 else f'{{"i":"{value:x}"}}')
+    elif kind is float:
+        write(float.__repr__(value).replace("inf", "Infinity").replace("nan", "NaN"))
+    elif depth >= MAX_DEPTH:
+        raise ValueTooLargeError
+    elif kind is list:
+        _encode_items("[", value, "]", write, depth, other)
+    else:
+        _encode_other(value, kind, write, depth, other)
+
+
+def _encode_items(before: str, values: Any, after: str, write: Any, depth: int, other: Any) -> None:
+    write(before)
+    for index, value in enumerate(values):
+        if index == MAX_CHARS:
+            raise ValueTooLargeError
+        if index:
+            write(",")
+        _encode(value, write, depth + 1, other)
+    write(after)
+
+
+def _encode_other(value: Any, kind: type, write: Any, depth: int, other: Any) -> None:
+    if kind is tuple:
+        _encode_items('{"t":[', value, "]}", write, depth, other)
+    elif kind is dict:
+        write('{"d":[')
+        comma = ""
+        for key, item in value.items():
+            write(comma + "[")
+            _encode(key, write, depth + 1, other)
+            write(",")
+            _encode(item, write, depth + 1, other)
+            write("]")
+            comma = ","
+        write("]}")
+    elif kind is set:
+        _encode_items('{"s":[', value, "]}", write, depth, other)
+    elif kind is frozenset:
+        _encode_items('{"z":[', value, "]}", write, depth, other)
+    elif kind is complex:
+        write('{"c":[')
+        _encode(value.real, write, depth, other)
+        write(",")
+        _encode(value.imag, write, depth, other)
+        write("]}")
+    elif kind is bytes:
+        if len(value) > MAX_CHARS:
+            raise ValueTooLargeError
+        write(f'{{"b":"{value.hex()}"}}')
+    else:
+        _encode_subclass(value, kind, write, depth, other)
+
+
+# A Counter is a dict, a named tuple a tuple: the plain value underneath is what counts, whatever the
+# subclass says of it.
+_PLAIN = (
+    (int, int.__int__),
+    (str, str.__str__),
+    (float, float.__float__),
+    (dict, lambda value: dict(dict.items(value))),
+    (list, lambda value: list.__getitem__(value, slice(None))),
+    (tuple, lambda value: tuple.__getitem__(value, slice(None))),
+    (set, set.copy),
+    (frozenset, lambda value: frozenset(frozenset.union(frozenset(), value))),
+)
+
+
+def _encode_subclass(value: Any, kind: type, write: Any, depth: int, other: Any) -> None:
+    own = other is not None and type.__dict__["__module__"].__get__(kind) == "program"
+    for base, plain in () if own else _PLAIN:
+        if issubclass(kind, base):
+            underneath = plain(value)
+            if type(underneath) is base:
+                return _encode(underneath, write, depth, other)
+    if other is not None:
+        return write(other(value))
+    return write('{"o":' + quote(type_name(kind)) + "}")
+
+
+def type_name(kind: type) -> str:
+    """The name of a class, whatever the class says of itself."""
+    return str(type.__dict__["__name__"].__get__(kind))[:80]
+
+
+def decode(data: Any, depth: int = 0, remote: Any = None) -> Any:
+    """The value that `encode` wrote, from parsed JSON; `remote` makes the stand-in for an object of the
+    program.
+
+    Raises ValueError for anything that `encode` does not write.
+    """
+    kind = type(data)
+    if kind is str or kind is int or kind is float or kind is bool or data is None:
+        return data
+    if depth > MAX_DEPTH + 1:
+        raise ValueError("too deeply nested")
+    if kind is list:
+        return [decode(item, depth + 1, remote) for item in data]
+    if kind is not dict or len(data) != 1:
+        raise ValueError("not an encoded value")
+    ((tag, body),) = data.items()
+    if tag in ("i", "b", "o"):
+        if type(body) is not str:
+            raise ValueError("not an encoded value")
+        return int(body, 16) if tag == "i" else bytes.fromhex(body) if tag == "b" else Opaque(body)
+    if type(body) is not list:
+        raise ValueError("not an encoded value")
+    if tag == "h" and remote is not None and [type(part) for part in body] == [int, str, str]:
+        return remote(*body)
+    return _decode_container(tag, body, depth, remote)
+
+
+def _decode_container(tag: str, body: list[Any], depth: int, remote: Any) -> Any:
+    if tag == "d":
+        if not all(type(pair) is list and len(pair) == 2 for pair in body):
+            raise ValueError("not an encoded dict")
+        keys = [decode(pair[0], depth + 1, remote) for pair in body]
+        _check_hashes(keys)
+        return dict(zip(keys, (decode(pair[1], depth + 1, remote) for pair in body), strict=True))
+    items = [decode(item, depth + 1, remote) for item in body]
+    if tag == "t":
+        return tuple(items)
+    if tag in ("s", "z"):
+        _check_hashes(items)
+        return set(items) if tag == "s" else frozenset(items)
+    if tag == "c" and len(items) == 2 and all(type(item) is float for item in items):
+        return complex(*items)
+    raise ValueError("not an encoded value")
+
+
+def _check_hashes(items: list[Any]) -> None:
+    if len(items) <= MANY_COLLISIONS:
+        return
+    counts: dict[int, int] = {}
+    try:
+        for item in items:
+            key = hash(item)
+            counts[key] = counts.get(key, 0) + 1
+    except TypeError:
+        raise ValueError("an unhashable value in a set or as a key") from None
+    if max(counts.values()) > MANY_COLLISIONS:
+        raise ValueError("too many values of one hash")

@@ -1,0 +1,224 @@
+"""The pool of workers: hands programs to them and enforces the deadlines.
+
+It runs in the thread that calls `Grader.grade`, without threads, signal handlers or an event loop of its own.
+
+What it does not protect from:
+- Programs that use all their time: a program may take twice its assignment's `seconds`, on a busy machine ten
+  times as long, and an instructor's test code 10 s of CPU time for each program.
+- Side channels of the hardware between programs that run at the same time.
+- A sandbox that fails again and again: after three tries on one program, grading stops with SandboxError.
+"""
+
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tutee_grader.errors import SandboxError
+from tutee_grader.sandbox.instructor_runs import InstructorRun
+from tutee_grader.sandbox.runs import Run
+from tutee_grader.sandbox.worker import Role, Worker
+from tutee_grader.verdict import Verdict
+
+if TYPE_CHECKING:
+    from tutee_grader.assignment import Assignment
+
+TICK_S = 0.02  # how often programs under way are checked
+ATTEMPTS = 3  # failures of the sandbox on one program before grading stops
+
+
+@dataclass(slots=True)
+class Job:
+    """One program to be graded."""
+
+    index: int
+    assignment: "Assignment"
+    source: str
+    attempts: int = 0
+    run: Run | InstructorRun | None = None
+
+
+class Slot:
+    """Runs one program at a time: a worker for students and, from its first use on, one for judges."""
+
+    def __init__(self, bubblewrap: str | None, core: int | None) -> None:
+        self._bubblewrap = bubblewrap
+        self._core = core
+        self._workers: dict[Role, Worker] = {}
+        self._start("student")
+        self.job: Job | None = None
+        self.began = 0.0
+
+    def worker(self, role: Role) -> Worker:
+        """The worker of this role, started now if it is the first time."""
+        if role not in self._workers:
+            self._start(role).wait_until_ready()
+        return self._workers[role]
+
+    def _start(self, role: Role) -> Worker:
+        self._workers[role] = Worker(role, self._bubblewrap, self._core)
+        return self._workers[role]
+
+    def workers(self) -> list[Worker]:
+        """Those that are started."""
+        return list(self._workers.values())
+
+    def wait_until_ready(self) -> dict[str, Any]:
+        """The protections in force. Raises UnavailableError."""
+        self._workers["student"].wait_until_ready()
+        return self._workers["student"].protections
+
+    def replace(self, role: Role) -> None:
+        """End a worker that is not clean; the next use starts a fresh one."""
+        self._workers.pop(role).close()
+
+    def close(self) -> None:
+        """End the workers."""
+        for role in list(self._workers):
+            self.replace(role)
+
+
+def _cores(workers: int) -> list[int | None]:
+    """The core that each slot is bound to, where there is a slot for every core; else None.
+
+    A child that starts on another core than its parent's, or moves, pays for every page anew; and a judge
+    and the program it asks take turns, so on one core neither waits for the other to be woken.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if workers < len(cores):
+        return [None] * workers
+    return [cores[index % len(cores)] for index in range(workers)]
+
+
+class Pool:
+    """Workers, one per core, and the loop that keeps them busy."""
+
+    def __init__(self, workers: int, bubblewrap: str | None) -> None:
+        self.slots = [Slot(bubblewrap, core) for core in _cores(workers)]
+        try:
+            self.protections, *_ = [slot.wait_until_ready() for slot in self.slots]
+        except BaseException:
+            self.close()
+            raise
+
+    def workers(self) -> list[Worker]:
+        """All workers that are started."""
+        return [worker for slot in self.slots for worker in slot.workers()]
+
+    def close(self) -> None:
+        """End all workers."""
+        for slot in self.slots:
+            slot.close()
+
+    def grade(self, programs: "Iterable[tuple[int, Assignment, str]]") -> Iterator[tuple[int, Verdict]]:
+        """The verdict of each program, in the order in which they are done."""
+        waiting = (Job(*program) for program in programs)
+        again: deque[Job] = deque()
+        idle = list(self.slots)
+        busy: dict[int, Slot] = {}  # by the descriptors that are waited for
+        poll = select.epoll()
+        checked = time.monotonic()
+        try:
+            while True:
+                while idle and (job := again.popleft() if again else next(waiting, None)) is not None:
+                    slot = idle.pop()
+                    if not self._begin(slot, job, poll, busy):
+                        self._failed(slot, busy, again)
+                        idle.append(slot)
+                if not busy:
+                    return
+                events = poll.poll(TICK_S)
+                for descriptor, flags in events:
+                    slot = busy.get(descriptor)  # type: ignore[assignment]
+                    if slot is None:  # closed by an event before this one
+                        continue
+                    done = self._event(slot, descriptor, flags, busy, again)
+                    if done is not None:
+                        yield done
+                    if slot.job is None:
+                        idle.append(slot)
+                # By the clock, not in quiet moments only: others' events must not keep a program alive.
+                if time.monotonic() - checked >= TICK_S:
+                    checked = time.monotonic()
+                    for slot in set(busy.values()):
+                        if not self._check(slot, busy):
+                            self._failed(slot, busy, again)
+                            idle.append(slot)
+        finally:
+            poll.close()
+            for slot in set(busy.values()):  # left early: whatever still runs ends with its worker
+                Pool._drop(slot)
+
+    @staticmethod
+    def _begin(slot: Slot, job: Job, poll: select.epoll, busy: dict[int, Slot]) -> bool:
+        slot.job = job
+        slot.began = time.monotonic()
+        kind = InstructorRun if job.assignment.test_source is not None else Run
+        run = kind(job.assignment, job.source)
+        job.run = None  # there is nothing to abandon before it begins
+        try:
+            descriptors = run.begin(slot, poll)
+        except SandboxError:
+            return False
+        job.run = run
+        busy |= dict.fromkeys(descriptors, slot)
+        return True
+
+    def _event(
+        self, slot: Slot, descriptor: int, flags: int, busy: dict[int, Slot], again: deque[Job]
+    ) -> tuple[int, Verdict] | None:
+        """Pass an event to the run; its verdict when it is done."""
+        job = slot.job
+        assert job is not None and job.run is not None
+        try:
+            descriptors = job.run.event(descriptor, flags)
+        except SandboxError:
+            self._failed(slot, busy, again)
+            return None
+        for known in [known for known, other in busy.items() if other is slot]:
+            del busy[known]
+        if descriptors is None:
+            slot.job = None
+            return job.index, job.run.verdict()
+        for known in descriptors:
+            busy[known] = slot
+        return None
+
+    @staticmethod
+    def _check(slot: Slot, busy: dict[int, Slot]) -> bool:
+        now = time.monotonic()
+        assert slot.job is not None and slot.job.run is not None
+        if now - slot.began < TICK_S:
+            return True
+        try:
+            descriptors = slot.job.run.check(now)
+        except SandboxError:
+            return False
+        busy |= dict.fromkeys(descriptors, slot)
+        return True
+
+    @staticmethod
+    def _failed(slot: Slot, busy: dict[int, Slot], again: deque[Job]) -> None:
+        """The sandbox failed, not the program: fresh workers, and the program once more from the start."""
+        for descriptor in [descriptor for descriptor, other in busy.items() if other is slot]:
+            del busy[descriptor]
+        job = slot.job
+        assert job is not None
+        Pool._drop(slot)
+        job.attempts += 1
+        if job.attempts >= ATTEMPTS:
+            raise SandboxError(
+                f"the sandbox failed {ATTEMPTS} times in a row on a program for {job.assignment.name}; "
+                "`tutee doctor --sandbox` says what works on this machine"
+            )
+        again.append(job)
+
+    @staticmethod
+    def _drop(slot: Slot) -> None:
+        if slot.job is not None and slot.job.run is not None:
+            slot.job.run.abandon()
+        slot.job = None
+        slot.close()

@@ -1,0 +1,45 @@
+"""The bench measures three ways of running the same programs; the figures must be of the same work."""
+
+import pytest
+
+from benchmarks.fresh_python import as_instructors
+from benchmarks.grader import bench_grader
+from tutee_grader import Assignment, Grader, InputError
+from tutee_grader.assignment import Limits
+from tutee_grader.forms.calls import CallTest
+from tutee_grader.forms.stdio import ScriptTest
+
+CALLS = Assignment(
+    "task",
+    "",
+    "calls",
+    (CallTest("f(1)", "f(1)", 1), CallTest("f(2)", "f(2)", 4)),
+    limits=Limits(seconds=0.2),
+)
+SCRIPT = Assignment("script", "", "stdio", (ScriptTest("input '3'", "3\n", "6\n"),))
+
+
+def test_the_three_ways_run_the_same_programs_and_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    programs = [(CALLS, f"def f(n): return {body}  # {i}") for i in range(4) for body in ("n", "n * n")]
+    result = bench_grader([*programs, (CALLS, "while True: pass")], workers=1, sample=20, rounds=1)
+    assert (result["programs"], result["tests"], result["over_limits"]) == (8, 16, 1)
+    assert result["same_verdict"] == result["instructors"]["same_verdict"] == 1.0
+    assert (result["instructors"]["programs"], result["instructors"]["over_limits"]) == (8, 1)
+    assert result["ratio"] == pytest.approx(result["grader_per_s"] / result["usual_per_s"], rel=0.1)
+    assert "8 programs, 16 tests, 1 workers" in capsys.readouterr().out
+
+
+def test_the_same_tests_in_a_file_of_the_instructors_grade_alike() -> None:
+    functions, script = as_instructors(CALLS), as_instructors(SCRIPT)
+    assert [functions.form, script.form] == ["unittest", "falcon"]
+    programs = [
+        *((functions, f"def f(n): return {body}") for body in ("n * n", "n")),
+        *((script, f"print({body})") for body in ("2 * int(input())", "3")),
+    ]
+    with Grader(1, bubblewrap=False) as grader:
+        assert [verdict.grade for verdict in grader.grade(programs)] == [100, 50, 100, 0]
+
+
+def test_nothing_to_grade_is_an_error() -> None:
+    with pytest.raises(InputError, match="no program"):
+        bench_grader([])

@@ -1,0 +1,104 @@
+"""A student who is to be forgotten: nothing stays but a pseudonym on the list of those left out."""
+
+import contextlib
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from flows import release
+from flows.parameters import load
+from flows.pipeline import Pipeline
+from flows.places import Places
+from flows.registry import Registry
+from tutee_serializer.ingest.privacy import load_key, pseudonym
+
+pytestmark = pytest.mark.slow
+
+KEPT = ("data", "models", "reports", "mlruns", ".dvc/cache")
+
+
+@pytest.fixture(scope="module")
+def number(reported) -> int:
+    """Of one whose programs the report shows. The two students with it, one of the training semester and one
+    of the test semester, wrote `by hand NUMBER` into every program, and nobody else did."""
+    report = Places("small", reported.folder).report.read_text()
+    return next(number for number in range(8) if f"by hand {number}" in report)
+
+
+@pytest.fixture(scope="module")
+def before(reported, number):
+    """Where traces of the students are when the project's results have been registered and promoted."""
+    with contextlib.chdir(reported.folder):
+        setup, places = load("small"), Places("small")
+        registry, pipeline = Registry(places), Pipeline.of(places)
+        metrics = pl.read_parquet(places.metrics)
+        release.register(setup, pipeline, registry, metrics)
+        release.promote(setup, pipeline, registry, metrics)
+    return traces(reported.folder, number)
+
+
+@pytest.fixture(scope="module")
+def said(reported, number, before) -> str:
+    """What `tutee forget` said of both."""
+    runs = [reported.tutee("forget", student) for student in students(number)]
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
+    return "".join(run.stdout for run in runs)
+
+
+def students(number: int) -> tuple[str, str]:
+    return f"smallone{number}", f"smalltwo{number}"
+
+
+def traces(folder: Path, number: int) -> set[str]:
+    """Files that hold a pseudonym of the students, or a program of theirs."""
+    key = load_key(Places("small", folder).key)
+    secrets = [*(pseudonym(student, key) for student in students(number)), f"by hand {number}"]
+    found = set()
+    for kept in KEPT:
+        for path in (path for path in (folder / kept).rglob("*") if path.is_file()):
+            content = path.read_bytes()
+            text = str(pl.read_parquet(path).rows()) if content[:4] == b"PAR1" else content.decode("latin-1")
+            if path.name != "forgotten.txt" and any(secret in text for secret in secrets):
+                found.add(str(path.relative_to(folder)))
+    return found
+
+
+def test_no_table_report_or_copy_of_one_holds_them(reported, number, before, said) -> None:
+    kinds = ("data/small/dialogs", "reports/small/report.html", "mlruns/", ".dvc/cache/")
+    assert all(any(path.startswith(kind) for path in before) for kind in kinds), before
+    assert traces(reported.folder, number) == set()
+
+
+def test_it_says_what_it_removed_and_what_comes_next(said) -> None:
+    assert "data/small/submissions.parquet: 3 rows removed" in said
+    assert "reports/small/report.html: removed" in said
+    assert "tutee retrain small" in said
+
+
+def test_models_trained_on_them_are_marked_once_for_each(reported, number, said) -> None:
+    with contextlib.chdir(reported.folder):
+        registry = Registry(Places("small"))
+        assert {version.forgotten for version in registry.versions()} == {1}
+        again = reported.tutee("forget", students(number)[0])
+        assert again.returncode == 0
+        assert "no table holds a row of theirs" in again.stdout
+        assert {version.forgotten for version in registry.versions()} == {1}
+        assert "trained on 1 since forgotten" in reported.tutee("status", "small").stdout
+
+
+def test_the_next_run_leaves_them_out(reported, number, said) -> None:
+    with contextlib.chdir(reported.folder):
+        pipeline = Pipeline.of(Places("small"))
+        assert [stage for stage in ("source", "ingest", "grade") if pipeline.run(f"{stage}@small")] == [
+            *("source", "ingest", "grade")
+        ]
+        submissions = pl.read_parquet(Places("small").submissions)
+    assert submissions["student"].n_unique() == 14
+    assert traces(reported.folder, number) == set()
+
+
+def test_a_champion_trained_on_them_need_not_be_beaten(reported, said, monkeypatch) -> None:
+    monkeypatch.chdir(reported.folder)
+    setup, registry = load("small"), Registry(Places("small"))
+    assert release._score(registry.champion(), setup, Pipeline.of(Places("small")), registry) is None
