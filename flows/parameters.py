@@ -62,9 +62,10 @@ class Parameters(Section):
         return tuple(name for name in self.methods if load_methods()[name].start is not None)
 
     @property
-    def compared(self) -> tuple[str, ...]:
-        """All that is rolled out: the baselines, then the methods."""
-        return (*BASELINES, *self.methods)
+    def compared(self) -> dict[str, str]:
+        """All that is rolled out, with a description: the baselines, then the methods."""
+        baselines = {name: str(engine.__doc__).splitlines()[0] for name, engine in BASELINES.items()}
+        return baselines | {name: load_methods()[name].description for name in self.methods}
 
     @classmethod
     def load(cls, file: Path = FILE) -> Self:

@@ -58,7 +58,7 @@ def _retrain(setup: Setup, pipeline: Pipeline, registry: Registry) -> None:
     for stage in pipeline.stages:
         _run.with_options(task_run_name=stage)(pipeline, stage)
     metrics = pl.read_parquet(places.metrics)
-    table = results_table(metrics, setup.parameters.compared)
+    table = results_table(metrics, list(setup.parameters.compared))
     create_markdown_artifact(f"```\n{table}\n```", key=f"results-{setup.course.name}")
     _register(setup, pipeline, registry, metrics)
     _promote(setup, pipeline, registry, metrics)

@@ -238,7 +238,8 @@ def report(course: CourseArgument) -> None:
     setup = load(course, logs=False)
     places = Places(setup.course.name)
     with summary_line("report") as summary:
-        methods = [name for name in setup.parameters.compared if places.rollout(name).exists()]
+        compared = setup.parameters.compared.items()
+        methods = {name: text for name, text in compared if places.rollout(name).exists()}
         if not methods:
             raise InputError(f"{places.rollouts}: no rollouts; run `tutee rollout` first")
         steps, metrics = evaluate(

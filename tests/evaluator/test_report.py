@@ -57,7 +57,7 @@ def write(course: Course, evaluated: tuple[pl.DataFrame, pl.DataFrame]) -> Write
     parameters = {"rollout": {"steps": 5, "seed": 77123}}
 
     def write(page: Path) -> None:
-        methods = ["sft", "absent", "copy"]
+        methods = {"sft": "Trained on <dialogs>.", "absent": "Not here.", "copy": "The last program again."}
         write_report(course, *evaluated, CONFIG, account, [card], parameters, methods, page)
 
     return write
@@ -151,6 +151,12 @@ def test_methods_come_in_the_order_given_without_those_that_have_no_figures(page
     results = page[page.index('id="results"') : page.index('id="changed"')]
 
     assert re.findall(r'<th scope="row">(\w+)</th>', results) == ["SFT", "COPY"]
+
+
+def test_the_page_says_what_each_method_that_has_figures_is(page: str) -> None:
+    assert "<dt>SFT</dt><dd>Trained on &lt;dialogs&gt;.</dd>" in page
+    assert "<dt>COPY</dt><dd>The last program again.</dd>" in page
+    assert "Not here." not in page
 
 
 def test_the_page_is_the_same_every_time(write: Write, page: str, tmp_path: Path) -> None:

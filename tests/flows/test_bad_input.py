@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -159,3 +160,42 @@ def test_a_disk_that_fills_up_during_a_stage(project, small_disk: Path) -> None:
     assert done.returncode == 3, done.stderr
     assert "disk is full" in done.stderr or "No space left" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("rollout", "sft", "small"), "data/small/dialogs.parquet: missing; run `tutee serialize` first"),
+        (("report", "small"), "data/small/rollouts: no rollouts; run `tutee rollout` first"),
+        (("rollout", "icl", "small"), "method 'icl' is not one of copy, base, "),
+        (("train", "icl", "small"), "method 'icl' is not one of base, "),
+    ],
+    ids=["no dialogs", "no rollouts", "rollout of no method", "training by no method"],
+)
+def test_a_stage_that_cannot_begin_names_the_way_out(
+    project, command: tuple[str, ...], expected: str
+) -> None:
+    done = project.tutee(*command)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("methods", "expected"),
+    [
+        ("[base, magic]", "there is no method magic; there are base, "),
+        ("[sft]", "base is missing"),
+        ("[base, sft, kto]", "`kto`: missing, and `methods` of params.yaml asks for it"),
+    ],
+)
+def test_methods_that_cannot_be_compared_are_said_before_any_work(
+    project, methods: str, expected: str
+) -> None:
+    preset = project.folder / "presets/tiny.yaml"
+    preset.write_text(re.sub(r"(?ms)^kto:.*?^(?=\w)", "", preset.read_text()))
+    project.edit("params.yaml", "[base, para, sft, dpo, dapo]", methods)
+    done = project.tutee("retrain", "small")
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert not (project.folder / "data").exists()

@@ -31,6 +31,13 @@ def test_methods_that_share_a_section_parse_it_alike(name: str) -> None:
             assert (other.config, other.optional) == (method.config, method.optional)
 
 
+@pytest.mark.parametrize("name", load_methods())
+def test_a_method_is_described_by_a_sentence_without_its_name(name: str) -> None:
+    description = load_methods()[name].description
+    assert description[0].isupper() and description.endswith(".")
+    assert not description.startswith(name.upper())
+
+
 def test_the_table_is_read_without_the_libraries_that_train() -> None:
     code = (
         "import sys; from tutee_trainer.method import load_methods; load_methods(); "

@@ -6,6 +6,7 @@ This file imports none of them by name, so that a stage of the pipeline depends 
 from __future__ import annotations
 
 import pkgutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -44,6 +45,13 @@ class Method:
     candidate: bool = False
     uses_grader: bool = False
     optional: bool = False
+
+    @property
+    def description(self) -> str:
+        """The first line of the method's file, without its name."""
+        first = str(sys.modules[self.train.__module__].__doc__).splitlines()[0]
+        text = first.removeprefix(f"{self.name.upper()}: ")
+        return text[0].upper() + text[1:]
 
 
 @cache

@@ -53,18 +53,18 @@ def write_report(
     account: Mapping[str, Any],
     cards: Sequence["StudentCard"],
     parameters: Mapping[str, Any],
-    methods: Sequence[str],
+    descriptions: Mapping[str, str],
     page: Path,
 ) -> None:
     """Writes the page to the file `page`, whole or not at all.
 
     `steps` are STEPS and `metrics` METRICS. `account` is the account of the log's rows, `cards` are the
     students' cards; `parameters` (section -> values) appear on the page as they are. Methods come in the
-    order of `methods`, without those that have no figures. Raises UnavailableError where the page cannot
-    be written.
+    order of `descriptions` (name -> sentence), without those that have no figures. Raises UnavailableError
+    where the page cannot be written.
     """
     figures = Figures(metrics)
-    methods = figures.measured(methods)
+    methods = figures.measured(list(descriptions))
     best = figures.best(methods)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -77,6 +77,7 @@ def write_report(
         **_NAMES,
         course=course,
         methods=methods,
+        descriptions=descriptions,
         best=best,
         columns=COLUMNS,
         figure=figures.get,

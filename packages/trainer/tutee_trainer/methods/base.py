@@ -1,4 +1,4 @@
-"""The base model: a tiny one trained whole from random weights, or a card that names a pretrained one."""
+"""BASE: a tiny model trained whole from random weights, or a card that names a pretrained one."""
 
 import json
 import time
