@@ -20,6 +20,7 @@ from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.evaluate import evaluate
 from tutee_evaluator.rollout import roll_out
 from tutee_grader.errors import InputError
+from tutee_grader.files import read_table
 from tutee_grader.grader import Grader
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.serialize import serialize
@@ -56,7 +57,7 @@ def register(
 
 
 def _students(places: Places) -> dict[str, list[str]]:
-    dialogs = pl.read_parquet(places.dialogs, columns=["split", "student"]).unique()
+    dialogs = read_table(places.dialogs, "serialize").select("split", "student").unique()
     is_test = pl.col("split") == "test"
     return {
         TRAIN_STUDENTS: dialogs.filter(~is_test)["student"].to_list(),
@@ -118,7 +119,7 @@ def _score(champion: Version | None, setup: Setup, pipeline: Pipeline, registry:
         return None
     folder = registry.folder(champion)
     if champion.test_set == test_set_id(setup, pipeline):
-        metrics = pl.read_parquet(folder.parent / pipeline.places.metrics.name)
+        metrics = read_table(folder.parent / pipeline.places.metrics.name, "retrain")
     else:
         metrics = evaluate_model(folder, setup, pipeline.places)
     return score(metrics, champion.method, setup.parameters.gate)
@@ -143,8 +144,8 @@ def evaluate_model(folder: Path, setup: Setup, places: Places) -> pl.DataFrame:
     disable_hub(setup.preset)
     card = StudentCard.load(folder)
     parameters = setup.parameters
-    submissions = pl.read_parquet(places.submissions)
-    verdicts = pl.read_parquet(places.verdicts)
+    submissions = read_table(places.submissions, "ingest")
+    verdicts = read_table(places.verdicts, "grade")
     dialogs, _ = serialize(
         submissions, verdicts, setup.course, parameters.serialize, card.format, card.feedback
     )

@@ -22,6 +22,7 @@ from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.registry import CHAMPION, Registry
 from tutee_evaluator.report.tables import results_table
+from tutee_grader.files import read_table
 
 # Exit codes of commands that have reported what is wrong; a retry would only repeat it.
 EXPLAINED = (1, 2, 3)
@@ -57,7 +58,7 @@ def _retrain(setup: Setup, pipeline: Pipeline, registry: Registry) -> None:
     places = pipeline.places
     for stage in pipeline.stages:
         _run.with_options(task_run_name=stage)(pipeline, stage)
-    metrics = pl.read_parquet(places.metrics)
+    metrics = read_table(places.metrics, "report")
     table = results_table(metrics, list(setup.parameters.compared))
     create_markdown_artifact(f"```\n{table}\n```", key=f"results-{setup.course.name}")
     _register(setup, pipeline, registry, metrics)

@@ -6,10 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import polars as pl
-
 from tutee_grader.errors import InputError
 from tutee_grader.feedback import Level, feedback
+from tutee_grader.files import read_table
 from tutee_grader.verdict import Verdict
 from tutee_serializer.dialogs.formats import (
     TASK,
@@ -142,10 +141,7 @@ def read_dialogs(path: Path, format: str, feedback: Level, split: str) -> list[D
 
     Raises InputError where the table is missing or holds none of them.
     """
-    try:
-        table = pl.scan_parquet(path).filter(split=split, feedback=feedback).collect()
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; run `tutee serialize` first") from None
+    table = read_table(path, "serialize").filter(split=split, feedback=feedback)
     formats = table["format"].unique().to_list()
     if formats != [format]:
         found = f"format {', '.join(formats)}" if formats else "none"

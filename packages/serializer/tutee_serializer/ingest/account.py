@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tutee_grader.files import atomic_file
 from tutee_serializer.logs.staging import Source
 
 
@@ -41,7 +42,8 @@ class RowAccount:
         assert self.rows("in") == went, f"{self.rows('in')} rows in, {went} accounted for: {self.flow}"
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with atomic_file(path) as part:
+            part.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "RowAccount":

@@ -1,7 +1,6 @@
 """Data Docs: Great Expectations' pages, made to look right without a network, and a first page of ours."""
 
 import re
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
@@ -10,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tutee_grader.files import atomic_dir
 from tutee_serializer.ingest.account import RowAccount
 
 if TYPE_CHECKING:
@@ -44,21 +44,20 @@ def add_site(context: "gx.AbstractDataContext", folder: Path) -> None:
 
 
 def publish(built: Path, docs: Path, account: RowAccount, checks: list[Check]) -> None:
-    """Puts the pages in `built` in the place of earlier ones in `docs`; nothing in them asks the network."""
+    """Replaces the pages in `docs` by those in `built`, changed so that they ask nothing of the network."""
     style = resources.files("tutee_serializer.ingest").joinpath("data_docs.css").read_text(encoding="utf-8")
-    if docs.exists():
-        shutil.rmtree(docs)
     pages = {}
-    for page in built.rglob("*.html"):
-        # The path holds the moment of the run; ours does not, so that a page keeps its address.
-        target = docs / page.parent.relative_to(built).parts[0] / page.name if page.parent != built else None
-        if target is None:
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(_offline(page.read_text(encoding="utf-8"), style), encoding="utf-8")
-        if target.parent.name == "validations":
-            pages[page.stem.split("-")[0]] = target.relative_to(docs).as_posix()
-    (docs / "index.html").write_text(_index(account, checks, pages, style), encoding="utf-8")
+    with atomic_dir(docs) as folder:
+        for page in built.rglob("*.html"):
+            if page.parent == built:  # its own index
+                continue
+            # The path holds the moment of the run; ours does not, so that a page keeps its address.
+            target = folder / page.relative_to(built).parts[0] / page.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(_offline(page.read_text(encoding="utf-8"), style), encoding="utf-8")
+            if target.parent.name == "validations":
+                pages[page.stem.split("-")[0]] = target.relative_to(folder).as_posix()
+        (folder / "index.html").write_text(_index(account, checks, pages, style), encoding="utf-8")
 
 
 def _offline(page: str, style: str) -> str:
