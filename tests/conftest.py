@@ -19,6 +19,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     )
     if not reasons:
         return
-    terminalreporter.section(f"{reasons.total()} skipped, for want of what is named here")
+    terminalreporter.section(f"{reasons.total()} skipped; what they need in order to run")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count:>4}  {reason}")
