@@ -92,6 +92,32 @@ def test_a_change_reruns_what_depends_on_it(
     assert not late & before
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("params.yaml", "engine: {}", "engine: {batch: 8}", set()),
+        ("params.yaml", "grade: {}", "grade: {cluster: auto}", set()),
+        ("packages/evaluator/tutee_evaluator/report/report.html", "<h2 ", "<h2  ", {"report@small"}),
+        ("packages/trainer/tutee_trainer/methods/dapo.py", "import", "import ", {"dapo@small"}),
+    ],
+)
+def test_a_change_reruns_nothing_that_it_cannot_change(
+    changed, file: str, old: str, new: str, expected: set[str]
+) -> None:
+    changed.edit(file, old, new)
+    with contextlib.chdir(changed.folder):
+        outdated = set(Pipeline.of(Places("small")).out_of_date())
+    assert outdated == {"source@small", *expected}
+
+
+def test_an_edit_of_how_turns_are_written_makes_every_model_out_of_date(changed) -> None:
+    changed.edit("packages/serializer/tutee_serializer/dialogs/formats.py", "import re", "import  re")
+    with contextlib.chdir(changed.folder):
+        outdated = set(Pipeline.of(Places("small")).out_of_date())
+    assert {f"{name}@small" for name in ("serialize", "pairs", "copy", *TRAINED)} <= outdated
+    assert not {"ingest@small", "grade@small"} & outdated
+
+
 def test_a_course_leaves_the_entries_of_another_alone(changed) -> None:
     project = changed
     project.add_course("other")
