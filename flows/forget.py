@@ -16,7 +16,7 @@ from tutee_serializer.ingest.privacy import (
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class ForgetResult:
     """What was removed of a student, and which models were trained on them.
 
     `rows` counts the removed rows by table; `reports` were removed whole, because they show programs;
@@ -30,7 +30,7 @@ class Forgotten:
     courses: tuple[str, ...]
 
 
-def forget(student: str, root: Path = Path()) -> Forgotten:
+def forget(student: str, root: Path = Path()) -> ForgetResult:
     """Forgets a student, by the id in the log, in every course below `root`.
 
     The log itself, backups and DVC remotes are out of reach. What DVC keeps of earlier results goes too, for
@@ -59,7 +59,7 @@ def forget(student: str, root: Path = Path()) -> Forgotten:
         for folder in folders:
             registry = Registry(Places(folder.name, root))
             models += [registry.describe(version) for version in registry.forget(name)]
-    return Forgotten(name, rows, tuple(reports), tuple(models), tuple(courses))
+    return ForgetResult(name, rows, tuple(reports), tuple(models), tuple(courses))
 
 
 def _remove_from_dvc(changed: set[Path], root: Path) -> None:

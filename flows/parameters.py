@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from flows.gate import GateConfig
+from flows.places import preset_file
 from tutee_evaluator.engines import EngineConfig
 from tutee_evaluator.engines.baselines import BASELINES
 from tutee_evaluator.metrics import ReportConfig
@@ -22,7 +23,7 @@ from tutee_serializer.errors import CourseError
 from tutee_serializer.ingest.ingest import IngestConfig
 from tutee_trainer.method import Method, load_methods
 from tutee_trainer.pairs import PairsConfig
-from tutee_trainer.preset import FOLDER, Preset, PresetError
+from tutee_trainer.preset import Preset, PresetError
 
 FILE = Path("params.yaml")
 
@@ -122,7 +123,7 @@ def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
     name = preset or (parameters.preset if parameters else None)
     if name:
         try:
-            chosen = Preset.load(name)
+            chosen = Preset.load(preset_file(name))
             problems += _absent(name, parameters.methods if parameters else ())
         except PresetError as error:
             problems.append(str(error))
@@ -155,7 +156,7 @@ def _known(courses: dict[str, str]) -> str:
 
 def _absent(preset: str, methods: tuple[str, ...]) -> list[str]:
     """What the preset lacks: keys that dvc.yaml names, if only as null, and the sections of `methods`."""
-    file = FOLDER / f"{preset}.yaml"
+    file = preset_file(preset)
     present = yaml.safe_load(file.read_text(encoding="utf-8"))
     needed = ("model", "tokenizer", "base", "lora", "dialog")
     problems = [

@@ -4,6 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
+def preset_file(name: str) -> Path:
+    """The file of a preset, by its name."""
+    return Path("presets") / f"{name}.yaml"
+
+
 @dataclass(frozen=True)
 class Places:
     """The files of one course below `root`, the folder the commands run in."""

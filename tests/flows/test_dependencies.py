@@ -41,7 +41,7 @@ def stages() -> Iterator[tuple[str, str | None, dict]]:
             yield name, method, yaml.safe_load(text.replace("${item.method}", method or ""))
 
 
-CASES = {f"{name}-{method}" if method else name: (entry,) for name, method, entry in stages()}
+CASES = {f"{name}-{method}" if method else name: entry for name, method, entry in stages()}
 
 
 def command_of(entry: dict) -> tuple[ast.FunctionDef, list[str]]:
@@ -128,7 +128,7 @@ def code_of(entry: dict) -> set[str]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_stage_depends_on_the_code_that_it_runs(case: str) -> None:
-    (entry,) = CASES[case]
+    entry = CASES[case]
     if entry.get("always_changed"):  # `source` compares hashes itself, every time
         return
     declared = {dep for dep in entry.get("deps", []) if dep.startswith("packages")}
@@ -185,7 +185,7 @@ def declared_data(entry: dict) -> set[str]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_stage_declares_the_data_that_it_names(case: str) -> None:
-    (entry,) = CASES[case]
+    entry = CASES[case]
     declared, expected = declared_data(entry), data_of(*command_of(entry))
     assert declared == expected, (
         f"missing {sorted(expected - declared)}, too many {sorted(declared - expected)}"
@@ -221,7 +221,7 @@ def parameters_of(function: ast.FunctionDef, arguments: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_stage_declares_the_parameters_that_it_reads(case: str) -> None:
-    (entry,) = CASES[case]
+    entry = CASES[case]
     declared = set()
     for one in entry.get("params", []):
         declared |= {f"preset.{name}" for name in one[PRESET]} if isinstance(one, dict) else {one}
@@ -233,20 +233,20 @@ def test_a_stage_declares_the_parameters_that_it_reads(case: str) -> None:
 
 def test_an_edit_of_the_reports_page_reruns_the_report_alone() -> None:
     page = Path("packages/evaluator/tutee_evaluator/report/report.html")
-    using = {case for case, (entry,) in CASES.items() if page in files_of(modules_of(*command_of(entry)))}
+    using = {case for case, entry in CASES.items() if page in files_of(modules_of(*command_of(entry)))}
     assert using == {"report"}
 
 
 def test_an_edit_of_a_turns_format_retrains_every_model() -> None:
     formats = Path("packages/serializer/tutee_serializer/dialogs/formats.py")
-    using = {case for case, (entry,) in CASES.items() if formats in files_of(modules_of(*command_of(entry)))}
+    using = {case for case, entry in CASES.items() if formats in files_of(modules_of(*command_of(entry)))}
     assert {"serialize", *load_methods(), "copy", *(f"rollout-{name}" for name in load_methods())} <= using
     assert not using & {"ingest", "grade"}
 
 
 def test_a_method_does_not_depend_on_another_one_that_it_does_not_use() -> None:
     for name in load_methods():
-        (entry,) = CASES[name]
+        entry = CASES[name]
         others = {f"packages/trainer/tutee_trainer/methods/{other}.py" for other in load_methods()} - {
             f"packages/trainer/tutee_trainer/methods/{name}.py"
         }

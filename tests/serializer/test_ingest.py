@@ -15,36 +15,36 @@ import pytest
 
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.ingest.ingest import IngestConfig, Ingested, parse_log
+from tutee_serializer.ingest.ingest import IngestConfig, IngestResult, parse_log
 
 KEY = b"a key only for tests"
 HEADER = "student,assignment,semester,attempt,time,score,code\n"
 GOOD = 'mara-0001,double,one,1,2024-10-01T10:00:00Z,50,"def double(n):\n    return n"\n'
 TEXT = "def double(n):\n    return n"
 
-Understand = Callable[..., Ingested]
+Read = Callable[..., IngestResult]
 
 
 @pytest.fixture
-def read(small_course: Callable[..., Course], tmp_path: Path) -> Understand:
+def read(small_course: Callable[..., Course], tmp_path: Path) -> Read:
     def run(
         log: str | bytes, log_name: str = "log.csv", config: IngestConfig | None = None, **changes: Any
-    ) -> Ingested:
+    ) -> IngestResult:
         course = small_course(log, log_name, **changes)
         return parse_log(course, config or IngestConfig(), KEY)
 
     return run
 
 
-def reasons(result: Ingested) -> list[tuple[int, str]]:
+def reasons(result: IngestResult) -> list[tuple[int, str]]:
     return sorted(result.quarantine.select("source_row", "reason").iter_rows())
 
 
-def filters(result: Ingested) -> dict[str, int]:
+def filters(result: IngestResult) -> dict[str, int]:
     return {step.step: step.rows for step in result.account.flow if step.kind == "filter"}
 
 
-def test_a_good_row_becomes_a_submission(read: Understand) -> None:
+def test_a_good_row_becomes_a_submission(read: Read) -> None:
     row = read(HEADER + GOOD).submissions.row(0, named=True)
     assert row["code"] == TEXT
     assert (row["order"], row["logged_score"], row["source_row"]) == (1, 50.0, 1)
@@ -73,15 +73,13 @@ def test_a_good_row_becomes_a_submission(read: Understand) -> None:
         ("mara-0001,double,one", "the row has another number of fields than the header"),
     ],
 )
-def test_a_bad_row_goes_to_quarantine_with_its_number_and_reason(
-    read: Understand, row: str, reason: str
-) -> None:
+def test_a_bad_row_goes_to_quarantine_with_its_number_and_reason(read: Read, row: str, reason: str) -> None:
     result = read(HEADER + GOOD + row + "\n" + GOOD.replace("one,1", "one,3"))
     assert reasons(result) == [(2, reason)]
     assert result.submissions["source_row"].to_list() == [1, 3]
 
 
-def test_every_row_is_accounted_for(read: Understand) -> None:
+def test_every_row_is_accounted_for(read: Read) -> None:
     log = (
         HEADER
         + GOOD
@@ -98,35 +96,35 @@ def test_every_row_is_accounted_for(read: Understand) -> None:
     assert filters(result) == {"duplicate row": 1, "semester not in the course file": 1}
 
 
-def test_an_account_that_does_not_add_up_is_a_bug(read: Understand) -> None:
+def test_an_account_that_does_not_add_up_is_a_bug(read: Read) -> None:
     account = read(HEADER + GOOD).account
     account.flow.pop()
     with pytest.raises(AssertionError, match="1 rows in, 0 accounted for"):
         account.check()
 
 
-def test_the_same_row_twice_is_left_out_once_and_a_resubmission_stays(read: Understand) -> None:
+def test_the_same_row_twice_is_left_out_once_and_a_resubmission_stays(read: Read) -> None:
     again = GOOD.replace("one,1", "one,2")
     result = read(HEADER + GOOD + GOOD + again)
     assert result.submissions["source_row"].to_list() == [1, 3]
     assert filters(result) == {"duplicate row": 1}
 
 
-def test_a_row_id_used_again_for_another_row_goes_to_quarantine(read: Understand) -> None:
+def test_a_row_id_used_again_for_another_row_goes_to_quarantine(read: Read) -> None:
     rows = "".join(f"1,mara-0001,double,one,{attempt},pass\n" for attempt in (1, 2))
     log = "id,student,assignment,semester,attempt,code\n" + rows
     columns = {"row": "id"} | {n: n for n in ("student", "assignment", "semester", "attempt", "code")}
     assert reasons(read(log, columns=columns)) == [(2, "row id used before")]
 
 
-def test_a_submission_of_five_megabytes_goes_to_quarantine_and_shows_its_size(read: Understand) -> None:
+def test_a_submission_of_five_megabytes_goes_to_quarantine_and_shows_its_size(read: Read) -> None:
     code = "x = 1\n" * 900_000
     result = read(HEADER + GOOD + f'mara-0001,double,one,2,,,"{code}"\n')
     assert reasons(result) == [(2, "code longer than 65,536 bytes")]
     assert result.quarantine["value"].to_list() == [f"{len(code)} bytes"]
 
 
-def test_three_forms_of_time_are_one_moment(read: Understand) -> None:
+def test_three_forms_of_time_are_one_moment(read: Read) -> None:
     forms = [
         "2024-10-01T12:30:00+02:00",
         "2024-10-01 10:30:00Z",
@@ -140,7 +138,7 @@ def test_three_forms_of_time_are_one_moment(read: Understand) -> None:
     assert len(times) == 5
 
 
-def test_times_without_a_zone_are_read_in_the_zone_of_the_course(read: Understand) -> None:
+def test_times_without_a_zone_are_read_in_the_zone_of_the_course(read: Read) -> None:
     log = (
         HEADER
         + "mara-0001,double,one,1,01.07.2024 12:00,,pass\nmara-0001,double,one,2,2024-12-01 12:00:00,,pass\n"
@@ -152,14 +150,14 @@ def test_times_without_a_zone_are_read_in_the_zone_of_the_course(read: Understan
     ]
 
 
-def test_without_times_attempts_order_the_work(read: Understand) -> None:
+def test_without_times_attempts_order_the_work(read: Read) -> None:
     rows = "".join(f"mara-0001,double,one,{n},,,print({n})\n" for n in (10, 9, 2))
     result = read(HEADER + rows)
     assert result.submissions["code"].to_list() == ["print(2)", "print(9)", "print(10)"]
     assert result.submissions["order"].to_list() == [1, 2, 3]
 
 
-def test_in_a_log_in_the_order_of_time_a_wrong_clock_keeps_its_place_and_is_counted(read: Understand) -> None:
+def test_in_a_log_in_the_order_of_time_a_wrong_clock_keeps_its_place_and_is_counted(read: Read) -> None:
     columns = {"student": "student", "assignment": "assignment", "semester": "semester", "code": "code"}
     times = [f"2024-10-{day:02}T10:00:00Z" for day in range(1, 31)]
     times[20] = "2024-10-03T10:00:00Z"
@@ -192,25 +190,25 @@ def test_a_column_may_have_one_name_in_each_file(course_file: Callable[..., Path
     assert result.submissions["code"].to_list() == [TEXT, TEXT]
 
 
-def test_an_empty_log_is_refused(read: Understand) -> None:
+def test_an_empty_log_is_refused(read: Read) -> None:
     for log in (b"", HEADER.encode(), b"\n"):
         with pytest.raises(LogError, match=r"log\.csv: the log holds no row"):
             read(log)
 
 
-def test_a_log_whose_every_row_is_bad_is_refused_with_the_reasons(read: Understand) -> None:
+def test_a_log_whose_every_row_is_bad_is_refused_with_the_reasons(read: Read) -> None:
     with pytest.raises(LogError, match=r"not one row of 2 can be used:\n  2 x blank code") as caught:
         read(HEADER + "mara-0001,double,one,1,,,\nmara-0001,double,one,2,,,\n")
     assert caught.value.exit_code == 2
 
 
-def test_a_gzip_that_was_cut_short_is_refused_by_name(read: Understand) -> None:
+def test_a_gzip_that_was_cut_short_is_refused_by_name(read: Read) -> None:
     packed = gzip.compress((HEADER + GOOD * 50).encode())
     with pytest.raises(LogError, match=r"log\.csv\.gz: damaged or cut short"):
         read(packed[: len(packed) // 2], "log.csv.gz", logs={"path": "log.csv.gz"})
 
 
-def test_a_table_cut_short_inside_quotes_loses_no_row(read: Understand) -> None:
+def test_a_table_cut_short_inside_quotes_loses_no_row(read: Read) -> None:
     result = read(HEADER + GOOD + 'mara-0001,double,one,2,,,"def dou')
     assert reasons(result) == [(2, "cut short: the file ends inside quotes")]
 
@@ -247,7 +245,7 @@ ROW |= {"time": "2024-10-01T10:00:00Z", "score": 50, "code": TEXT}
         ("windows.csv", (HEADER + GOOD).replace("\n", "\r\n").encode()),
     ],
 )
-def test_every_packing_and_form_of_table_reads_the_same(read: Understand, name: str, content: bytes) -> None:
+def test_every_packing_and_form_of_table_reads_the_same(read: Read, name: str, content: bytes) -> None:
     row = read(content, name, logs={"path": name}).submissions.row(0, named=True)
     assert (row["code"], row["logged_score"], row["order"]) == (TEXT, 50.0, 1)
     assert row["submitted_at"] == datetime(2024, 10, 1, 10, tzinfo=UTC)
@@ -268,7 +266,7 @@ def test_a_folder_and_a_glob_are_read_file_by_file(course_file: Callable[..., Pa
         ]
 
 
-def test_a_url_is_read_through_fsspec(read: Understand, tmp_path: Path) -> None:
+def test_a_url_is_read_through_fsspec(read: Read, tmp_path: Path) -> None:
     (tmp_path / "remote.csv").write_text(HEADER + GOOD)
     assert read("", logs={"path": f"file://{tmp_path}/remote.csv"}).submissions.height == 1
 
@@ -281,33 +279,33 @@ def test_a_url_is_read_through_fsspec(read: Understand, tmp_path: Path) -> None:
         ("# решение задачи\nprint('привет, мир')\n# функция для подсчёта", "cp1251"),
     ],
 )
-def test_a_foreign_encoding_is_told_and_reported(read: Understand, code: str, encoding: str) -> None:
+def test_a_foreign_encoding_is_told_and_reported(read: Read, code: str, encoding: str) -> None:
     result = read((HEADER + f'mara-0001,double,one,1,,,"{code}"\n').encode(encoding))
     assert result.submissions["code"].to_list() == [code]
     assert result.account.sources[0].encoding == encoding
 
 
-def test_a_line_in_another_encoding_than_its_file_is_repaired_and_counted(read: Understand) -> None:
+def test_a_line_in_another_encoding_than_its_file_is_repaired_and_counted(read: Read) -> None:
     good = "".join(f'mara-0001,double,one,{n},,,"# größe\nprint({n})"\n' for n in range(3)).encode()
     result = read(HEADER.encode() + good + 'mara-0001,double,one,9,,,"# größe"\n'.encode("cp1252"))
     assert result.submissions["code"].to_list()[-1] == "# größe"
     assert (result.account.sources[0].encoding, result.account.sources[0].repaired) == ("utf-8", 1)
 
 
-def test_bytes_that_mean_nothing_go_to_quarantine(read: Understand) -> None:
+def test_bytes_that_mean_nothing_go_to_quarantine(read: Read) -> None:
     good = "".join(f"mara-0001,double,one,{n},,,# größe\n" for n in range(3)).encode()
     result = read(HEADER.encode() + good + b"mara-0001,double,one,9,,,# \x81\x8d\n")
     assert reasons(result) == [(4, "bytes that are no text in the file's encoding")]
 
 
-def test_json_that_does_not_parse_goes_to_quarantine(read: Understand) -> None:
+def test_json_that_does_not_parse_goes_to_quarantine(read: Read) -> None:
     log = json.dumps(ROW) + "\n{'student': 1}\n[1]\n"
     result = read(log, "log.jsonl", logs={"path": "log.jsonl"})
     assert [row for row, _ in reasons(result)] == [2, 3]
     assert result.submissions.height == 1
 
 
-def test_a_label_is_kept_apart_from_a_score(read: Understand) -> None:
+def test_a_label_is_kept_apart_from_a_score(read: Read) -> None:
     log = "student,assignment,semester,attempt,ok,code\n" + "".join(
         f"mara-0001,double,one,{n},{label},print({n})\n"
         for n, label in enumerate(("1", "False", "", "maybe"))
@@ -319,7 +317,7 @@ def test_a_label_is_kept_apart_from_a_score(read: Understand) -> None:
     assert reasons(result) == [(4, "label is neither right nor wrong")]
 
 
-def test_scores_are_brought_to_a_hundred(read: Understand) -> None:
+def test_scores_are_brought_to_a_hundred(read: Read) -> None:
     logs = {"path": "log.csv", "score_scale": 5}
     result = read(HEADER + "mara-0001,double,one,1,,4,pass\n", logs=logs)
     assert result.submissions["logged_score"].to_list() == [80.0]

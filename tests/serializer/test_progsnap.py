@@ -8,7 +8,7 @@ import pytest
 
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
-from tutee_serializer.ingest.ingest import IngestConfig, Ingested, parse_log
+from tutee_serializer.ingest.ingest import IngestConfig, IngestResult, parse_log
 from tutee_serializer.logs.export import export_progsnap
 
 KEY = b"a key only for tests"
@@ -33,7 +33,7 @@ MAIN = {
 }
 CODE = {"a": "def double(n):\n    return n\n", "b": "def double(n):\n    return 2 * n\n"}
 
-Dataset = Callable[..., Ingested]
+Dataset = Callable[..., IngestResult]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def dataset(course_file: Callable[..., Path], tmp_path: Path) -> Dataset:
         metadata_file: str = "DatasetMetadata.csv",
         states: Callable[[Path], None] | None = None,
         **changes: Any,
-    ) -> Ingested:
+    ) -> IngestResult:
         folder = course_file().parent / "snap"
         (folder / "CodeStates").mkdir(parents=True)
         pl.DataFrame(main or MAIN).write_csv(folder / "MainTable.csv")

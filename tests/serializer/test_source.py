@@ -86,7 +86,7 @@ def test_inputs_change_with_any_file_the_course_reads(
     assert json.loads(files[0].read_text()) == after
 
 
-def test_a_preview_tells_what_was_understood_and_writes_no_table(
+def test_a_preview_shows_how_the_log_is_read_and_writes_no_table(
     small_course: Callable[..., Course], tmp_path: Path
 ) -> None:
     log = (

@@ -19,7 +19,7 @@ from tutee_serializer.schemas import DIALOGS
 from tutee_trainer.method import load_methods
 from tutee_trainer.pairs import PairsConfig, write_pairs
 from tutee_trainer.preset import Preset
-from tutee_trainer.training import Trained, TrainingJob
+from tutee_trainer.training import TrainingJob, TrainingResult
 
 TASKS = {
     "double": "Write a function double(n) that returns twice n.",
@@ -130,10 +130,10 @@ def preset() -> Preset:
 
 
 @pytest.fixture(scope="session")
-def train(preset: Preset) -> Callable[..., Trained]:
+def train(preset: Preset) -> Callable[..., TrainingResult]:
     """Trains one method in a folder that holds dialogs.parquet, pairs.parquet and the models."""
 
-    def run(folder: Path, name: str, **inputs: Any) -> Trained:
+    def run(folder: Path, name: str, **inputs: Any) -> TrainingResult:
         method = load_methods()[name]
         job = TrainingJob(
             preset=preset,
@@ -149,7 +149,7 @@ def train(preset: Preset) -> Callable[..., Trained]:
 
 
 @pytest.fixture(scope="session")
-def based(tmp_path_factory: pytest.TempPathFactory, train: Callable[..., Trained]) -> Path:
+def based(tmp_path_factory: pytest.TempPathFactory, train: Callable[..., TrainingResult]) -> Path:
     """A folder with dialogs and a trained base."""
     folder = tmp_path_factory.mktemp("course")
     write_dialogs(folder / "dialogs.parquet")
@@ -158,7 +158,7 @@ def based(tmp_path_factory: pytest.TempPathFactory, train: Callable[..., Trained
 
 
 @pytest.fixture(scope="session")
-def tuned(based: Path, preset: Preset, train: Callable[..., Trained]) -> Path:
+def tuned(based: Path, preset: Preset, train: Callable[..., TrainingResult]) -> Path:
     """The same folder with SFT and pairs."""
     train(based, "sft")
     write_pairs(PairsConfig(), preset, based / "dialogs.parquet", based / "pairs.parquet")

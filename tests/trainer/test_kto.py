@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from tutee_grader.errors import InputError
 from tutee_trainer.method import load_methods
-from tutee_trainer.methods.kto import balance, unpair
+from tutee_trainer.methods.kto import desirable_weight, unpair
 from tutee_trainer.pairs import PAIRS
 from tutee_trainer.preset import Preset
-from tutee_trainer.training import Trained
+from tutee_trainer.training import TrainingResult
 
 PROMPT = [{"role": "system", "content": "a student"}, {"role": "user", "content": "a task"}]
 
@@ -56,11 +56,13 @@ def test_a_program_that_does_not_fit_is_left_out(pairs: pl.DataFrame) -> None:
 
 def test_both_sides_weigh_the_same() -> None:
     rows = [{"label": label} for label in (True, True, False, False, False)]
-    assert balance(rows) * 2 == 3
-    assert balance(rows[:2]) == 1  # nothing to balance
+    assert desirable_weight(rows) * 2 == 3
+    assert desirable_weight(rows[:2]) == 1  # nothing to balance
 
 
-def test_policy_and_reference_agree_before_the_first_step(tuned: Path, train: Callable[..., Trained]) -> None:
+def test_policy_and_reference_agree_before_the_first_step(
+    tuned: Path, train: Callable[..., TrainingResult]
+) -> None:
     """The reference is the SFT adapter; the bare base computes something else."""
     train(tuned, "kto")
     first, *_, last = json.loads((tuned / "kto" / "training.json").read_text())["history"]
@@ -69,7 +71,7 @@ def test_policy_and_reference_agree_before_the_first_step(tuned: Path, train: Ca
     assert abs(last["rewards/chosen"]) > 1e-4  # later they part
 
 
-def test_it_changes_the_adapter_and_leaves_one(tuned: Path, train: Callable[..., Trained]) -> None:
+def test_it_changes_the_adapter_and_leaves_one(tuned: Path, train: Callable[..., TrainingResult]) -> None:
     train(tuned, "kto")
     before, after = (load_file(tuned / name / "adapter_model.safetensors") for name in ("sft", "kto"))
     assert before.keys() == after.keys()
@@ -78,7 +80,7 @@ def test_it_changes_the_adapter_and_leaves_one(tuned: Path, train: Callable[...,
 
 
 def test_a_preset_without_its_section_is_an_error_that_names_it(
-    tuned: Path, preset: Preset, train: Callable[..., Trained]
+    tuned: Path, preset: Preset, train: Callable[..., TrainingResult]
 ) -> None:
     sections = preset.model_dump(exclude={"kto"})
     with pytest.raises(InputError, match="section kto is missing"):

@@ -27,12 +27,12 @@ def tiny(repository: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["tiny", *QWEN])
 def test_each_preset_of_the_repository_loads(repository: Path, name: str) -> None:
-    assert Preset.load(name, repository / "presets").name == name
+    assert Preset.load(repository / f"presets/{name}.yaml").name == name
 
 
 def test_a_preset_that_is_not_there_names_those_that_are(repository: Path) -> None:
     with pytest.raises(PresetError) as raised:
-        Preset.load("huge", repository / "presets")
+        Preset.load(repository / "presets/huge.yaml")
     assert raised.value.exit_code == 2
     for name in ("huge", "tiny", *QWEN):
         assert name in str(raised.value)
@@ -122,7 +122,7 @@ def test_a_pretrained_model_brings_its_own(repository: Path, tmp_path: Path, tin
 @pytest.mark.parametrize("name", QWEN)
 def test_the_large_presets_resolve_to_the_published_values(repository: Path, name: str) -> None:
     """Koutcheme et al., arXiv 2604.10720; on this machine, without weights or a GPU."""
-    preset = Preset.load(name, repository / "presets")
+    preset = Preset.load(repository / f"presets/{name}.yaml")
     resolved = resolve(preset)
     sft, dpo, dapo = resolved["sft"], resolved["dpo"], resolved["dapo"]
     assert (preset.lora.rank, preset.lora.alpha, preset.lora.dropout) == (8, 16, 0.1)
@@ -155,5 +155,5 @@ def test_four_bits_are_refused_without_cuda(repository: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA, where four bits are right")
     with pytest.raises(UnavailableError, match="nf4") as raised:
-        check_device(Preset.load("qwen3-4b", repository / "presets"))
+        check_device(Preset.load(repository / "presets/qwen3-4b.yaml"))
     assert raised.value.exit_code == 3

@@ -15,7 +15,7 @@ from tutee_serializer.card import StudentCard
 from tutee_trainer.adapters import load_adapter
 from tutee_trainer.model import load_base
 from tutee_trainer.preset import Preset
-from tutee_trainer.training import Trained
+from tutee_trainer.training import TrainingResult
 
 IDS = torch.tensor([[5, 40, 41, 42, 300, 7, 8, 9]])
 
@@ -62,7 +62,7 @@ def test_sft_changes_the_adapter_and_writes_its_arguments(tuned: Path, preset: P
     assert not torch.allclose(logits(load_adapter(model, tuned / "sft")), before)
 
 
-def test_para_trains_on_dialogs_without_feedback(based: Path, train: Callable[..., Trained]) -> None:
+def test_para_trains_on_dialogs_without_feedback(based: Path, train: Callable[..., TrainingResult]) -> None:
     train(based, "para")
     card = StudentCard.load(based / "para")
     assert (card.method, card.feedback) == ("para", "none")
@@ -70,7 +70,7 @@ def test_para_trains_on_dialogs_without_feedback(based: Path, train: Callable[..
 
 
 def test_dpo_starts_at_ln_2_and_leaves_one_adapter(
-    tuned: Path, preset: Preset, train: Callable[..., Trained]
+    tuned: Path, preset: Preset, train: Callable[..., TrainingResult]
 ) -> None:
     train(tuned, "dpo")
     figures = figures_of(tuned, "dpo")
@@ -85,7 +85,7 @@ def test_dpo_starts_at_ln_2_and_leaves_one_adapter(
 
 def test_dapo_rewards_by_the_grader(
     tuned: Path,
-    train: Callable[..., Trained],
+    train: Callable[..., TrainingResult],
     tmp_path: Path,
     write_assignments: Callable[[Path], Any],
 ) -> None:
@@ -101,7 +101,7 @@ def test_dapo_rewards_by_the_grader(
     [("sft", "train base"), ("para", "train base"), ("dpo", "pairs"), ("dapo", "train sft")],
 )
 def test_a_method_out_of_order_names_the_command_to_run(
-    tmp_path: Path, based: Path, train: Callable[..., Trained], method: str, missing: str
+    tmp_path: Path, based: Path, train: Callable[..., TrainingResult], method: str, missing: str
 ) -> None:
     (tmp_path / "dialogs.parquet").write_bytes((based / "dialogs.parquet").read_bytes())
     with pytest.raises(InputError, match=f"tutee {missing}"):
@@ -109,7 +109,7 @@ def test_a_method_out_of_order_names_the_command_to_run(
 
 
 def test_pairs_without_an_sft_adapter_name_the_command_to_run(
-    tmp_path: Path, tuned: Path, train: Callable[..., Trained]
+    tmp_path: Path, tuned: Path, train: Callable[..., TrainingResult]
 ) -> None:
     (tmp_path / "pairs.parquet").write_bytes((tuned / "pairs.parquet").read_bytes())
     with pytest.raises(InputError, match="tutee train sft"):
@@ -117,7 +117,7 @@ def test_pairs_without_an_sft_adapter_name_the_command_to_run(
 
 
 def test_dialogs_of_another_format_are_refused(
-    tmp_path: Path, based: Path, train: Callable[..., Trained]
+    tmp_path: Path, based: Path, train: Callable[..., TrainingResult]
 ) -> None:
     dialogs = pl.read_parquet(based / "dialogs.parquet")
     dialogs.with_columns(format=pl.lit("code")).write_parquet(tmp_path / "dialogs.parquet")

@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Step:
-    """What happened between two attempts: kept so that the class itself can be examined."""
+    """What happened between two attempts: kept so that the class itself can be inspected."""
 
     student: str
     assignment: str

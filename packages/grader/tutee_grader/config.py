@@ -14,8 +14,8 @@ class Section(BaseModel):
 def describe_errors(error: ValidationError) -> Iterator[str]:
     """One line per problem: the field, what is wrong with it, and the value where that is short.
 
-    The tags of a union (lower-case names between parts of a field's place that pydantic adds) are left out
-    where the union names them in its `Tag`s with a leading underscore.
+    pydantic puts the `Tag` of a union's member into a field's path; a tag that begins with an underscore is
+    left out again, because no file holds it.
     """
     for problem in error.errors(include_url=False):
         place = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("_"))

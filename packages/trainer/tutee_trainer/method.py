@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from tutee_trainer.preset import MethodConfig, Preset
-    from tutee_trainer.training import Trained, TrainingJob
+    from tutee_trainer.training import TrainingJob, TrainingResult
 
 # The arguments of a TRL configuration that are set here; the rest are TRL's defaults.
 Settings = dict[str, Any]
@@ -39,7 +39,7 @@ class Method:
     learns_from: Literal["dialogs", "pairs"]
     section: str
     config: type[MethodConfig]
-    train: Callable[[TrainingJob], Trained]
+    train: Callable[[TrainingJob], TrainingResult]
     arguments: Callable[[Preset, int | None], Settings] | None = None
     trl_config: str | None = None
     candidate: bool = False

@@ -15,8 +15,6 @@ from tutee_grader.config import Section, describe_errors
 from tutee_grader.errors import InputError
 from tutee_trainer.method import load_methods
 
-FOLDER = Path("presets")
-
 
 class PresetError(InputError):
     """A preset that cannot be used. The message lists every problem found, one a line."""
@@ -144,18 +142,17 @@ class Preset(Section):
         return _with_methods().model_validate(values)
 
     @classmethod
-    def load(cls, preset: str | Path, folder: Path = FOLDER) -> "Preset":
-        """Reads presets/NAME.yaml for a name, or the file itself for a path that ends in .yaml.
+    def load(cls, path: Path) -> "Preset":
+        """Reads a preset's file; its name without .yaml is the preset's.
 
-        Raises PresetError, which lists every problem of the file, or the presets there are.
+        Raises PresetError, which lists every problem of the file, or the presets beside the one missing.
         """
-        path = Path(preset) if str(preset).endswith((".yaml", ".yml")) else folder / f"{preset}.yaml"
         try:
             text = path.read_text(encoding="utf-8")
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or f"none in {folder}/"
+            names = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
             raise PresetError(
-                f"preset {str(preset)!r}: there is no {path}; presets there are: {names}"
+                f"preset {path.stem!r}: there is no {path}; presets there are: {names or 'none'}"
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise PresetError(f"{path}: cannot be read ({error})") from error

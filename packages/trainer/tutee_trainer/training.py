@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Row = TypeVar("Row")
 
 
-class AdapterTraining(MethodConfig):
+class AdapterMethodConfig(MethodConfig):
     """What the sections of all methods that train an adapter have in common.
 
     `batch` counts examples (dialogs, pairs, completions) per optimizer step, `micro_batch` those that are
@@ -73,7 +73,7 @@ class TrainingJob:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """The result of a training job. `loss` is the mean of the last tenth of the steps."""
 
     folder: Path
@@ -85,7 +85,7 @@ class Trained:
     note: str = ""
 
     @classmethod
-    def from_figures(
+    def from_training(
         cls, folder: Path, examples: int, figures: dict[str, Any], started: float, note: str = ""
     ) -> Self:
         """The result with the figures of training.json, `started` by time.perf_counter()."""
@@ -112,7 +112,7 @@ def check_start(job: TrainingJob, start: str) -> None:
         raise InputError(f"{job.start}: missing; run `tutee train {start}` first")
 
 
-def shared_arguments(config: AdapterTraining, examples: int | None) -> Settings:
+def shared_arguments(config: AdapterMethodConfig, examples: int | None) -> Settings:
     """The arguments that all of TRL's trainers take; the steps are known once the examples are."""
     import torch
 
@@ -143,7 +143,7 @@ def shared_arguments(config: AdapterTraining, examples: int | None) -> Settings:
     }
 
 
-def rows_within_steps(rows: Sequence[Row], config: AdapterTraining, settings: Settings) -> list[Row]:
+def rows_within_steps(rows: Sequence[Row], config: AdapterMethodConfig, settings: Settings) -> list[Row]:
     """The rows, shuffled, that the steps reach: there is no need to tokenize the others."""
     shuffled = list(rows)
     random.Random(config.seed).shuffle(shuffled)

@@ -1,6 +1,6 @@
 """One dialog of a learner and the grader, as training, rollouts and the service use it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,6 +134,11 @@ class Dialog:
 
 def _opens_task(message: Message) -> bool:
     return message["role"] == "user" and message["content"].startswith(TASK)
+
+
+def contents(dialogs: Iterable[Dialog]) -> Iterator[str]:
+    """The text of every turn."""
+    return (message["content"] for dialog in dialogs for message in dialog.messages)
 
 
 def read_dialogs(path: Path, format: str, feedback: Level, split: str) -> list[Dialog]:

@@ -8,8 +8,6 @@ from typing import Any
 
 import polars as pl
 
-from tutee_serializer.dialogs.formats import Message
-
 # The words of the tiny preset's tokenizer. A newline and the blanks after it make one, so that an indented
 # line costs no more than another.
 WORDS = r"\n *| ?[A-Za-z_]+|[0-9]| +(?=\S)| ?[^\sA-Za-z_0-9]+|\s+"
@@ -33,7 +31,7 @@ class TokenCounter:
         opened = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         self.markup = math.ceil((self.length(rendered) - len(roles) * self.length("x")) / len(roles))
         self.opening = self.length(opened) - self.length(rendered)
-        texts = pl.Series(sorted(set(contents)), dtype=pl.String)
+        texts = pl.Series(list(set(contents)), dtype=pl.String)
         counts: Iterable[int] = count_tokens(tokenizer.backend_tokenizer, texts) if len(texts) else ()
         self._counted: dict[str, int] = dict(zip(texts, counts, strict=True))
         self._count = lru_cache(maxsize=1 << 16)(self.length)
@@ -41,10 +39,6 @@ class TokenCounter:
     def __call__(self, content: str) -> int:
         known = self._counted.get(content)
         return self.markup + (self._count(content) if known is None else known)
-
-    def total(self, messages: Iterable[Message]) -> int:
-        """The tokens of several turns."""
-        return sum(self(message["content"]) for message in messages)
 
     def length(self, text: str) -> int:
         """The tokens of a text alone, without markup."""

@@ -42,6 +42,12 @@ def truncate(messages: Sequence[Message], budget: int, count: Callable[[str], in
     return kept
 
 
+def fit(messages: Sequence[Message], budget: int, count: Callable[[str], int]) -> list[Message] | None:
+    """The cut of `truncate`; None where even the shortest cut exceeds `budget` tokens."""
+    kept = truncate(messages, budget, count)
+    return kept if sum(count(message["content"]) for message in kept) <= budget else None
+
+
 def _is_task(message: Message) -> bool:
     return message["role"] == "user" and message["content"].startswith(TASK)
 

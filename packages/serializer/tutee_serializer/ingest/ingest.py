@@ -32,7 +32,7 @@ class IngestConfig(Section):
 
 
 @dataclass(frozen=True)
-class Ingested:
+class IngestResult:
     """The tables SUBMISSIONS and QUARANTINE of a course, and their account.
 
     `demographics` has a row per student and the columns that the course file asks for, if it does.
@@ -81,7 +81,7 @@ def parse_log(
     forgotten: Collection[str] = (),
     simulated: Path | None = None,
     scratch: Path | None = None,
-) -> Ingested:
+) -> IngestResult:
     """What `ingest` would write, without writing it.
 
     `key` is the key of the pseudonyms; students whose pseudonyms are in `forgotten` are left out;
@@ -131,7 +131,7 @@ def parse_log(
     quarantine = bad.with_columns(masker.texts(bad["value"]).str.slice(0, 80))
     quarantine = quarantine.select(pl.col(name).cast(kind) for name, kind in QUARANTINE.items())
     account = replace(account, masked=dict(masker.counts))
-    return Ingested(submissions, quarantine, account, _demographics(kept, course.columns.demographics))
+    return IngestResult(submissions, quarantine, account, _demographics(kept, course.columns.demographics))
 
 
 def _demographics(kept: pl.DataFrame, asked: list[str]) -> pl.DataFrame | None:

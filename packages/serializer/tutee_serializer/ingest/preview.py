@@ -3,19 +3,19 @@
 from collections.abc import Iterator
 
 from tutee_serializer.course import Course
-from tutee_serializer.ingest.ingest import Ingested
+from tutee_serializer.ingest.ingest import IngestResult
 from tutee_serializer.logs.staging import Source
 
 ROWS = 5
 QUARANTINED = 10
 
 
-def preview(course: Course, result: Ingested) -> str:
+def preview(course: Course, result: IngestResult) -> str:
     """How a course's log was read (by `parse_log`), and what would be kept and quarantined."""
     return "\n".join(_lines(course, result))
 
 
-def _lines(course: Course, result: Ingested) -> Iterator[str]:
+def _lines(course: Course, result: IngestResult) -> Iterator[str]:
     table = result.submissions
     yield f"course {course.name}" + (" (synthetic)" if course.synthetic else "")
     for source in result.account.sources:

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from tutee_grader.errors import UnavailableError
-from tutee_grader.files import write_table
+from tutee_grader.files import atomic_file, write_table
 
 VARIABLE = "TUTEE_KEY"
 SHORTEST_KEY = 16
@@ -74,7 +74,8 @@ def read_forgotten(path: Path) -> set[str]:
 
 def write_forgotten(forgotten: set[str], path: Path) -> None:
     """Writes pseudonyms for `read_forgotten`; the same set always gives the same bytes."""
-    path.write_text("".join(f"{name}\n" for name in sorted(forgotten)), encoding="utf-8")
+    with atomic_file(path) as part:
+        part.write_text("".join(f"{name}\n" for name in sorted(forgotten)), encoding="utf-8")
 
 
 def remove_student(name: str, tables: Sequence[Path]) -> dict[Path, int]:

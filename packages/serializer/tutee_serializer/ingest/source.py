@@ -20,14 +20,14 @@ from tutee_serializer.logs.falcon import HUB
 
 
 @dataclass(frozen=True)
-class Collected:
+class CollectedInputs:
     """`files` maps each input file, relative to the course file, to its SHA-256; `simulated`: it ran now."""
 
     files: dict[str, str]
     simulated: bool
 
 
-def collect(course: Course, inputs: Path, simulated: Path) -> Collected:
+def collect(course: Course, inputs: Path, simulated: Path) -> CollectedInputs:
     """Runs the course's simulator, where its log is not up to date, and writes hashes to `inputs`.
 
     The same simulator with the same settings writes the same bytes to `simulated`, so it runs only where one
@@ -49,7 +49,7 @@ def collect(course: Course, inputs: Path, simulated: Path) -> Collected:
     if not inputs.exists() or inputs.read_text(encoding="utf-8") != text:
         with atomic_file(inputs) as part:
             part.write_text(text, encoding="utf-8")
-    return Collected(files, ran)
+    return CollectedInputs(files, ran)
 
 
 def _inputs(course: Course) -> Iterator[str]:

@@ -16,7 +16,7 @@ OWN = "grader"
 
 
 @dataclass(frozen=True)
-class Ordered:
+class OrderedLog:
     """A SUBMISSIONS table, and what was counted on the way.
 
     `messages` counts the rows that became messages, `early` those that came before any submission;
@@ -29,7 +29,7 @@ class Ordered:
     behind: int
 
 
-def order(rows: pl.DataFrame, course: str, has_attempts: bool) -> Ordered:
+def order(rows: pl.DataFrame, course: str, has_attempts: bool) -> OrderedLog:
     """Submissions in the order of each student's work, with the messages that followed each.
 
     Attempt numbers order them where there are any; else times do. In a log that was written in the order of
@@ -64,7 +64,7 @@ def order(rows: pl.DataFrame, course: str, has_attempts: bool) -> Ordered:
     )
     table = identified.select(pl.col(name).cast(kind) for name, kind in SUBMISSIONS.items())
     early = messages.filter(pl.col("order") == 0).height
-    return Ordered(table, messages.height - early, early, int(skewed))
+    return OrderedLog(table, messages.height - early, early, int(skewed))
 
 
 def _messages(ordered: pl.DataFrame) -> pl.DataFrame:

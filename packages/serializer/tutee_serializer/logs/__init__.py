@@ -4,12 +4,12 @@ from pathlib import Path
 
 from tutee_serializer.errors import LogError
 from tutee_serializer.logs import falcon, progsnap, table
-from tutee_serializer.logs.staging import Log, LogFormat, Staged
+from tutee_serializer.logs.staging import Log, LogFormat, StagedLog
 
 FORMATS: dict[str, LogFormat] = {row.name: row for row in (table.FORMAT, progsnap.FORMAT, falcon.FORMAT)}
 
 
-def read_log(log: Log, scratch: Path) -> Staged:
+def read_log(log: Log, scratch: Path) -> StagedLog:
     """Stages a log in the folder `scratch`, which the caller removes when it is done.
 
     Raises LogError where a file is damaged, a column missing, or there is no row at all.

@@ -14,7 +14,7 @@ import polars as pl
 from tutee_grader.errors import UnavailableError
 from tutee_serializer.errors import LogError
 from tutee_serializer.logs.archives import find
-from tutee_serializer.logs.staging import Log, LogFormat, Source, Staged, find_columns, stage
+from tutee_serializer.logs.staging import Log, LogFormat, Source, StagedLog, find_columns, stage
 
 HUB = "hf://datasets/"
 CONFIGURATION = "submitted"
@@ -31,7 +31,7 @@ ABOUT = ("prompt", "testcase", "type", "exam", "redacted")
 SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 
 
-def read_falcon(log: Log, scratch: Path) -> Staged:
+def read_falcon(log: Log, scratch: Path) -> StagedLog:
     """Stages FalconCode; a row's semester is its split, `train`, `val` or `test`, unless the path says it.
 
     Raises LogError where a file or column is missing, UnavailableError where the hub says no.
@@ -55,7 +55,7 @@ def read_falcon(log: Log, scratch: Path) -> Staged:
         rows = left
     rows = rows.with_columns(folder_name(pl.col("assignment")))
     staged = [stage(part, str(part["source"][0]), 1) for part in rows.partition_by("source")]
-    return Staged(
+    return StagedLog(
         pl.concat(staged).lazy() if staged else stage(rows, "", 1).lazy(), sources, left_out, FIELDS
     )
 

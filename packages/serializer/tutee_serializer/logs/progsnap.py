@@ -13,7 +13,7 @@ import polars as pl
 from tutee_serializer.errors import LogError
 from tutee_serializer.logs.archives import find, unpack
 from tutee_serializer.logs.encodings import to_utf8
-from tutee_serializer.logs.staging import Log, LogFormat, Source, Staged, find_columns, stage
+from tutee_serializer.logs.staging import Log, LogFormat, Source, StagedLog, find_columns, stage
 
 MAIN_TABLE = "MainTable.csv"
 METADATA = ("DatasetMetadata.csv", "Metadata.csv")
@@ -27,7 +27,7 @@ DEFAULTS = {
 OPTIONAL = {"row": "EventID", "score": "Score", "code": "Code"}
 
 
-def read_progsnap(log: Log, folder: Path) -> Staged:
+def read_progsnap(log: Log, folder: Path) -> StagedLog:
     """Stages every ProgSnap2 data set of the course's log.
 
     Submissions are the events `Submit`; a data set without them is read as CodeWorkout's, whose
@@ -67,7 +67,7 @@ def read_progsnap(log: Log, folder: Path) -> Staged:
         parts.append(stage(rows, dataset.name, 1))
         unused = [name for name in main.columns if name not in columns.values() and name != "source_row"]
         sources.append(Source(dataset.name, main.height, encoding, {f: columns[f] for f in used}, unused))
-    return Staged(pl.concat(parts).lazy(), sources, left_out, frozenset(fields))
+    return StagedLog(pl.concat(parts).lazy(), sources, left_out, frozenset(fields))
 
 
 def _datasets(log: Log, folder: Path) -> list[tuple[str | None, Path]]:

@@ -78,7 +78,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Staged:
+class StagedLog:
     """The rows of a log before any check.
 
     `left_out` counts the rows that the reader's named filters dropped; `fields` are those the log has.
@@ -100,7 +100,7 @@ class LogFormat:
     """
 
     name: str
-    read: Callable[[Log, Path], "Staged"]
+    read: Callable[[Log, Path], "StagedLog"]
     fields: frozenset[str] = frozenset()
     write_assignments: Callable[[Log, Path], int] | None = None
 

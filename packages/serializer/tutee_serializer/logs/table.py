@@ -17,7 +17,7 @@ from tqdm import tqdm
 from tutee_serializer.errors import LogError
 from tutee_serializer.logs.archives import PACKED, find, unpack
 from tutee_serializer.logs.encodings import Text, to_utf8
-from tutee_serializer.logs.staging import Log, LogFormat, Source, Staged, find_columns, stage, write_parts
+from tutee_serializer.logs.staging import Log, LogFormat, Source, StagedLog, find_columns, stage, write_parts
 
 BLOCK = 1 << 26  # bytes; a row must fit into one block
 LINES = 50_000
@@ -27,7 +27,7 @@ PARQUET = (".parquet", ".pq")
 TABLES = (".csv", ".tsv", ".txt", *JSON_LINES, *PARQUET)
 
 
-def read_tables(log: Log, folder: Path) -> Staged:
+def read_tables(log: Log, folder: Path) -> StagedLog:
     """Stages every table of the course's log; raises LogError where one cannot be read."""
     sources: list[Source] = []
     staged = folder / "staged"
@@ -40,7 +40,7 @@ def read_tables(log: Log, folder: Path) -> Staged:
             reader = _Reader(log, path, shown, semester, unpacked)
             rows = write_parts(reader.parts(), staged, f"{len(sources):06d}")
             sources.append(reader.source(rows))
-    return Staged(pl.scan_parquet(staged / "*.parquet"), sources, {}, frozenset(log.columns.mapping()))
+    return StagedLog(pl.scan_parquet(staged / "*.parquet"), sources, {}, frozenset(log.columns.mapping()))
 
 
 def _files(log: Log) -> list[tuple[str | None, str]]:

@@ -11,7 +11,7 @@ from tutee_trainer.adapters import student_card
 from tutee_trainer.method import Method
 from tutee_trainer.model import check_pretrained
 from tutee_trainer.preset import Count, MethodConfig, PretrainedModel, Rate, Share
-from tutee_trainer.training import Trained, TrainingJob, silence_libraries
+from tutee_trainer.training import TrainingJob, TrainingResult, silence_libraries
 
 
 class BaseConfig(MethodConfig):
@@ -37,7 +37,7 @@ class BaseConfig(MethodConfig):
     seed: int = 0
 
 
-def train(job: TrainingJob) -> Trained:
+def train(job: TrainingJob) -> TrainingResult:
     """Trains a tiny model on the training students' dialogs; the validation students say when to stop.
 
     For a pretrained preset the folder holds only the card that names the model, after a check that this
@@ -50,7 +50,7 @@ def train(job: TrainingJob) -> Trained:
         check_pretrained(preset)
         with atomic_dir(job.output) as folder:
             student_card(preset, job.course, "base", preset.dialog.feedback, name).save(folder)
-        return Trained(job.output, 0, 0, 0, 0.0, time.perf_counter() - started, f"the card of {name}")
+        return TrainingResult(job.output, 0, 0, 0, 0.0, time.perf_counter() - started, f"the card of {name}")
     config = preset.section("base", BaseConfig)
     silence_libraries()
 
@@ -62,7 +62,7 @@ def train(job: TrainingJob) -> Trained:
         tokenizer.save_pretrained(folder)
         (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
         student_card(preset, job.course, "base", preset.dialog.feedback, ".").save(folder)
-    return Trained(
+    return TrainingResult(
         job.output,
         training["dialogs"],
         training["steps"],

@@ -12,19 +12,19 @@ from tutee_grader.assignment import Assignment
 from tutee_grader.errors import InputError
 from tutee_grader.files import atomic_dir
 from tutee_grader.grader import Grader
-from tutee_serializer.dialogs.dialog import read_dialogs
+from tutee_serializer.dialogs.dialog import contents, read_dialogs
 from tutee_serializer.dialogs.formats import Message, task_turn
 from tutee_serializer.dialogs.tokens import TokenCounter
-from tutee_serializer.dialogs.truncation import truncate
+from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_base
 from tutee_trainer.preset import Count, DialogConfig, Preset, Rate
 from tutee_trainer.reward import Target, rewards
 from tutee_trainer.training import (
-    AdapterTraining,
-    Trained,
+    AdapterMethodConfig,
     TrainingJob,
+    TrainingResult,
     check_start,
     run_and_save,
     shared_arguments,
@@ -32,10 +32,10 @@ from tutee_trainer.training import (
 )
 
 Prompt = tuple[list[Message], Target]
-Score = Callable[[list[str], list[int], list[Target]], list[float]]  # contents, lengths in tokens, targets
+Score = Callable[[list[str], list[int], list[Target]], list[float]]  # turns, lengths in tokens, targets
 
 
-class DapoConfig(AdapterTraining):
+class DapoConfig(AdapterMethodConfig):
     """Section `dapo`: `samples` completions a prompt, rewarded by the grader.
 
     `max_prompt` caps a prompt's tokens; the oldest turns go first. `candidates` prompts are tried ahead, and
@@ -79,7 +79,7 @@ def arguments(preset: Preset, examples: int | None = None) -> Settings:
     }
 
 
-def train(job: TrainingJob) -> Trained:
+def train(job: TrainingJob) -> TrainingResult:
     """Trains by DAPO (arXiv 2503.14476), as TRL's GRPO implements it.
 
     TRL has no dynamic sampling, and a prompt whose samples all earn the same reward teaches nothing. So
@@ -96,9 +96,9 @@ def train(job: TrainingJob) -> Trained:
     adapted = load_adapter(model, job.start, seed=config.seed)
     with Grader(cache=job.verdict_cache) as grader, atomic_dir(job.output) as folder:
 
-        def score(contents: list[str], lengths: list[int], targets: list[Target]) -> list[float]:
+        def score(turns: list[str], lengths: list[int], targets: list[Target]) -> list[float]:
             return rewards(
-                contents,
+                turns,
                 lengths,
                 targets,
                 job.assignments,
@@ -108,14 +108,14 @@ def train(job: TrainingJob) -> Trained:
             )
 
         def reward(completions: Any, completion_ids: Any, target: Any, **_: Any) -> list[float]:
-            contents = [completion[0]["content"] for completion in completions]
+            turns = [completion[0]["content"] for completion in completions]
             lengths = [len(ids) for ids in completion_ids]
-            return score(contents, lengths, [Target(**row) for row in target])
+            return score(turns, lengths, [Target(**row) for row in target])
 
         screened = len(prompts)
         if config.candidates is not None:
             screened = min(config.candidates, len(prompts))
-            prompts = _undecided(adapted, tokenizer, prompts[:screened], preset, score)
+            prompts = _with_different_rewards(adapted, tokenizer, prompts[:screened], preset, score)
         settings = arguments(preset, len(prompts) * config.samples)
 
         from datasets import Dataset
@@ -134,22 +134,22 @@ def train(job: TrainingJob) -> Trained:
     earned = [entry["reward"] for entry in training["history"]]
     quarter = max(1, len(earned) // 4)
     note = f"reward {sum(earned[:quarter]) / quarter:.2f} -> {sum(earned[-quarter:]) / quarter:.2f}"
-    return Trained.from_figures(job.output, len(prompts), training, started, note)
+    return TrainingResult.from_training(job.output, len(prompts), training, started, note)
 
 
 def _prompts(job: TrainingJob, config: DapoConfig, tokenizer: Any) -> list[Prompt]:
     """What precedes each of the training students' turns but the first, and the turn that followed."""
     format, tasks = job.preset.dialog.format, _tasks(job.assignments, job.preset.dialog.format)
     dialogs = read_dialogs(job.data, format, job.preset.dialog.feedback, "train")
-    count = TokenCounter(tokenizer, (turn["content"] for dialog in dialogs for turn in dialog.messages))
+    count = TokenCounter(tokenizer, contents(dialogs))
     prompts = []
     for dialog in dialogs:
         for turn in dialog.turns():
             name = tasks.get(dialog.messages[turn.task]["content"])
             if name is None or turn.previous is None:
                 continue
-            messages = truncate(dialog.messages[: turn.index], config.max_prompt, count)
-            if count.total(messages) <= config.max_prompt:
+            messages = fit(dialog.messages[: turn.index], config.max_prompt, count)
+            if messages is not None:
                 prompts.append((messages, Target(name, turn.previous, turn.program, turn.grade)))
     if not prompts:
         raise InputError(
@@ -163,7 +163,7 @@ def _tasks(assignments: Mapping[str, Assignment], format: str) -> dict[str, str]
     return {task_turn(format, assignment.task): name for name, assignment in assignments.items()}
 
 
-def _undecided(
+def _with_different_rewards(
     model: Any, tokenizer: Any, prompts: list[Prompt], preset: Preset, score: Score
 ) -> list[Prompt]:
     """The prompts whose samples earn different rewards; all, where none do."""
@@ -196,10 +196,10 @@ def _undecided(
                 pad_token_id=tokenizer.pad_token_id,
                 eos_token_id=tokenizer.eos_token_id,
             )[:, inputs["input_ids"].shape[1] :]
-        contents = tokenizer.batch_decode(completions, skip_special_tokens=True)
+        turns = tokenizer.batch_decode(completions, skip_special_tokens=True)
         lengths = (completions != tokenizer.pad_token_id).sum(1).tolist()
         targets = [prompts[row][1] for row in rows for _ in range(config.samples)]
-        earned = score(contents, lengths, targets)
+        earned = score(turns, lengths, targets)
         for place, row in enumerate(rows):
             group = earned[place * config.samples : (place + 1) * config.samples]
             if max(group) > min(group):

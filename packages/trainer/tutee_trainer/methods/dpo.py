@@ -5,15 +5,15 @@ import time
 from tutee_grader.errors import InputError
 from tutee_grader.files import atomic_dir, read_table
 from tutee_serializer.dialogs.tokens import TokenCounter
-from tutee_serializer.dialogs.truncation import truncate
+from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_base
 from tutee_trainer.preset import Count, Preset, Rate
 from tutee_trainer.training import (
-    AdapterTraining,
-    Trained,
+    AdapterMethodConfig,
     TrainingJob,
+    TrainingResult,
     check_start,
     rows_within_steps,
     run_and_save,
@@ -22,7 +22,7 @@ from tutee_trainer.training import (
 )
 
 
-class DpoConfig(AdapterTraining):
+class DpoConfig(AdapterMethodConfig):
     """Section `dpo`: `rank` and `alpha` widen the SFT adapter where they are larger than its own."""
 
     beta: Rate = 0.5
@@ -40,7 +40,7 @@ def arguments(preset: Preset, examples: int | None = None) -> Settings:
     }
 
 
-def train(job: TrainingJob) -> Trained:
+def train(job: TrainingJob) -> TrainingResult:
     """Trains on preference pairs with the sigmoid loss (Rafailov et al. 2023, arXiv 2305.18290).
 
     The frozen reference is a copy of the adapter that training starts from, so the first loss is ln 2.
@@ -55,8 +55,8 @@ def train(job: TrainingJob) -> Trained:
     rows = []
     for pair in pairs.iter_rows(named=True):
         answer = max(count(pair["chosen"]), count(pair["rejected"]))
-        prompt = truncate(pair["prompt"], preset.dialog.max_length - answer, count)
-        if count.total(prompt) + answer > preset.dialog.max_length:
+        prompt = fit(pair["prompt"], preset.dialog.max_length - answer, count)
+        if prompt is None:
             continue
         sides = {side: [{"role": "assistant", "content": pair[side]}] for side in ("chosen", "rejected")}
         rows.append({"prompt": prompt, **sides})
@@ -76,7 +76,7 @@ def train(job: TrainingJob) -> Trained:
         )
         figures = {"pairs": pairs.height, "arguments": settings}
         training = run_and_save(trainer, job, folder, "dpo", preset.dialog.feedback, figures)
-    return Trained.from_figures(job.output, pairs.height, training, started)
+    return TrainingResult.from_training(job.output, pairs.height, training, started)
 
 
 METHOD = Method(

@@ -10,15 +10,15 @@ from pydantic import Field
 from tutee_grader.errors import InputError
 from tutee_grader.files import atomic_dir, read_table
 from tutee_serializer.dialogs.tokens import TokenCounter
-from tutee_serializer.dialogs.truncation import truncate
+from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_base
 from tutee_trainer.preset import Preset, Rate
 from tutee_trainer.training import (
-    AdapterTraining,
-    Trained,
+    AdapterMethodConfig,
     TrainingJob,
+    TrainingResult,
     check_start,
     rows_within_steps,
     run_and_save,
@@ -27,7 +27,7 @@ from tutee_trainer.training import (
 )
 
 
-class KtoConfig(AdapterTraining):
+class KtoConfig(AdapterMethodConfig):
     """Section `kto`. KTO estimates how far the model has moved from the rest of a micro-batch: at least 2."""
 
     micro_batch: Annotated[int, Field(ge=2)] = 2
@@ -54,19 +54,19 @@ def unpair(pairs: pl.DataFrame, max_length: int, count: TokenCounter) -> Iterato
     for table, side, label in ((chosen, "chosen", True), (pairs, "rejected", False)):
         for pair in table.iter_rows(named=True):
             answer = count(pair[side])
-            prompt = truncate(pair["prompt"], max_length - answer, count)
-            if count.total(prompt) + answer <= max_length:
+            prompt = fit(pair["prompt"], max_length - answer, count)
+            if prompt is not None:
                 completion = [{"role": "assistant", "content": pair[side]}]
                 yield {"prompt": prompt, "completion": completion, "label": label}
 
 
-def balance(rows: Sequence[dict[str, Any]]) -> float:
+def desirable_weight(rows: Sequence[dict[str, Any]]) -> float:
     """The weight of a desirable program with which both sides weigh the same (eq. 8 of the paper)."""
     desirable = sum(row["label"] for row in rows)
     return round((len(rows) - desirable) / desirable, 2) if 0 < desirable < len(rows) else 1.0
 
 
-def train(job: TrainingJob) -> Trained:
+def train(job: TrainingJob) -> TrainingResult:
     """Trains on desirable and undesirable programs with the loss `kto` (arXiv 2402.01306).
 
     The frozen reference is a copy of the adapter that training starts from, so policy and reference agree
@@ -83,7 +83,7 @@ def train(job: TrainingJob) -> Trained:
         raise InputError(f"{job.data}: no pair fits dialog.max_length of preset {preset.name}")
     settings = arguments(preset, len(rows))
     trained_on = rows_within_steps(rows, config, settings)
-    settings["desirable_weight"] = balance(trained_on)
+    settings["desirable_weight"] = desirable_weight(trained_on)
 
     from datasets import Dataset
     from trl import KTOConfig, KTOTrainer
@@ -97,7 +97,7 @@ def train(job: TrainingJob) -> Trained:
         )
         figures = {"pairs": pairs.height, "examples": len(rows), "arguments": settings}
         training = run_and_save(trainer, job, folder, "kto", preset.dialog.feedback, figures)
-    return Trained.from_figures(job.output, len(rows), training, started)
+    return TrainingResult.from_training(job.output, len(rows), training, started)
 
 
 METHOD = Method(

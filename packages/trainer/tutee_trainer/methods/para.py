@@ -2,10 +2,10 @@
 
 from tutee_trainer.method import Method
 from tutee_trainer.methods.sft import SftConfig, arguments, train_on_dialogs
-from tutee_trainer.training import Trained, TrainingJob
+from tutee_trainer.training import TrainingJob, TrainingResult
 
 
-def train(job: TrainingJob) -> Trained:
+def train(job: TrainingJob) -> TrainingResult:
     """Trains on the dialogs without feedback, by the preset's section `sft`."""
     return train_on_dialogs(job, "para", "none")
 

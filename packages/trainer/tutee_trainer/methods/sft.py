@@ -5,16 +5,16 @@ import time
 from tutee_grader.errors import InputError
 from tutee_grader.feedback import Level
 from tutee_grader.files import atomic_dir
-from tutee_serializer.dialogs.dialog import read_dialogs
+from tutee_serializer.dialogs.dialog import contents, read_dialogs
 from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_trainer.adapters import new_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_base
 from tutee_trainer.preset import Preset
 from tutee_trainer.training import (
-    AdapterTraining,
-    Trained,
+    AdapterMethodConfig,
     TrainingJob,
+    TrainingResult,
     rows_within_steps,
     run_and_save,
     shared_arguments,
@@ -22,7 +22,7 @@ from tutee_trainer.training import (
 )
 
 
-class SftConfig(AdapterTraining):
+class SftConfig(AdapterMethodConfig):
     """Section `sft`, of SFT and PARA: the loss is on the student's turns only."""
 
 
@@ -36,14 +36,14 @@ def arguments(preset: Preset, examples: int | None = None) -> Settings:
     }
 
 
-def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> Trained:
+def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> TrainingResult:
     """Trains an adapter on the training students' dialogs with this much feedback."""
     started = time.perf_counter()
     preset, config = job.preset, job.preset.section("sft", SftConfig)
     dialogs = read_dialogs(job.data, preset.dialog.format, feedback, "train")
     silence_libraries()
     model, tokenizer = load_base(preset, job.base)
-    count = TokenCounter(tokenizer, (turn["content"] for dialog in dialogs for turn in dialog.messages))
+    count = TokenCounter(tokenizer, contents(dialogs))
     rows = [
         {"messages": piece} for dialog in dialogs for piece in dialog.pieces(preset.dialog.max_length, count)
     ]
@@ -63,10 +63,10 @@ def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> Trained:
         )
         figures = {"dialogs": len(dialogs), "pieces": len(rows), "arguments": settings}
         training = run_and_save(trainer, job, folder, method, feedback, figures)
-    return Trained.from_figures(job.output, len(dialogs), training, started)
+    return TrainingResult.from_training(job.output, len(dialogs), training, started)
 
 
-def train(job: TrainingJob) -> Trained:
+def train(job: TrainingJob) -> TrainingResult:
     """Trains on the dialogs with the feedback that the preset names."""
     return train_on_dialogs(job, "sft", job.preset.dialog.feedback)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from transformers import PreTrainedTokenizerBase
 
 from tutee_grader.errors import InputError
-from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.dialog import Dialog, contents
 from tutee_serializer.dialogs.formats import Message
 from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_trainer.tiny.renaming import Renaming
@@ -35,8 +35,7 @@ class Examples:
         dialogs: Sequence[Dialog],
     ) -> None:
         self._tokenizer, self._config, self._max_length = tokenizer, config, max_length
-        contents = (message["content"] for dialog in dialogs for message in dialog.messages)
-        self._count = TokenCounter(tokenizer, contents)
+        self._count = TokenCounter(tokenizer, contents(dialogs))
 
     def of(self, dialogs: Sequence[Dialog]) -> list[Example]:
         """The examples of the dialogs, in order."""
