@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tutee_grader import Grader
-from tutee_grader.attacks import ATTACKS, Attack
+from tutee_grader.attacks import ATTACKS
+from tutee_grader.attacks.attack import Attack
 from tutee_grader.doctor import Decoys, lay_decoys, run_attack, show
 
 

@@ -16,7 +16,8 @@ from typing import Any
 from tqdm import tqdm
 
 from tutee_grader.assignment import Assignment, Limits
-from tutee_grader.attacks import ATTACKS, Attack
+from tutee_grader.attacks import ATTACKS
+from tutee_grader.attacks.attack import Attack
 from tutee_grader.errors import UnavailableError
 from tutee_grader.feedback import feedback
 from tutee_grader.forms.calls import CallTest

@@ -1,0 +1,23 @@
+"""What an attack is: a hostile program, and the verdict that it must get."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tutee_grader.verdict import Outcome
+
+Form = Literal["calls", "stdio", "unittest", "falcon"]
+SYSCALL = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """A program, and the verdict it must get: `grade`, and the outcome of its first test where that is certain."""
+
+    name: str
+    program: str
+    form: Form = "calls"
+    outcome: Outcome | None = None
+    grade: float = 0.0
