@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
-from tutee_grader.forms.scoring import Mode, Test, clean, ended
+from tutee_grader.forms.scoring import Mode, Test, ended
+from tutee_grader.sandbox.inside.words import clean
 from tutee_grader.sandbox.inside.zygote_messages import COMPARE
 from tutee_grader.verdict import Outcome, TestResult
 

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import struct
-import time
 from pathlib import Path
 
 from tutee_grader.errors import SandboxError
@@ -15,15 +14,18 @@ from tutee_grader.sandbox.worker import REPLY_TIMEOUT_S, Worker
 
 
 class Child:
-    """The oldest child of a worker, at work on one request. Raises SandboxError where it is gone."""
+    """The oldest child of a worker, at work on one request since `began`, by the pool's clock. Raises SandboxError
+    where it is gone.
+    """
 
-    def __init__(self, worker: Worker, request: bytes) -> None:
+    def __init__(self, worker: Worker, request: bytes, now: float) -> None:
         self.worker = worker
         self.channel = worker.ready.popleft()
         self.buffer = bytearray()
         self.killed = False
         self._pid: int | None = None
-        self.began = time.monotonic()
+        self.began = now
+        self.is_hung_up = False  # as far as it was read
         if not self.send(request):  # no student code has run in it yet
             self.channel.close()
             raise SandboxError("a sandbox process is gone")
@@ -63,6 +65,7 @@ class Child:
             except OSError:  # nothing there, or the other end was reset
                 break
             if not data:
+                self.is_hung_up = True
                 break
             buffer += data
         *lines, rest = bytes(buffer).split(b"\n")
@@ -71,10 +74,18 @@ class Child:
 
     def starved_s(self) -> float:
         """Seconds for which it was ready to run and no core was free; they do not count as its own."""
+        return self._scheduled()[1]
+
+    def cpu_s(self) -> float:
+        """Seconds for which it ran."""
+        return self._scheduled()[0]
+
+    def _scheduled(self) -> tuple[float, float]:
         try:
-            return int(Path(f"/proc/{self._process()}/schedstat").read_text().split()[1]) / 1e9
-        except (OSError, IndexError, ValueError):
-            return 0.0
+            ran, waited, _ = Path(f"/proc/{self._process()}/schedstat").read_text().split()
+        except (OSError, ValueError):  # it has ended
+            return 0.0, 0.0
+        return int(ran) / 1e9, int(waited) / 1e9
 
     def kill(self) -> None:
         """End it now; its channel hangs up."""

@@ -8,12 +8,13 @@ side starts and ends the processes and keeps their time.
 import marshal
 import math
 import select
-import time
 from typing import TYPE_CHECKING
 
 from tutee_grader.forms import scoring
 from tutee_grader.forms.instructor import compile_tests, read_results, student_modules
 from tutee_grader.sandbox.child import Child
+from tutee_grader.sandbox.inside.values import parse
+from tutee_grader.sandbox.inside.words import refusal
 from tutee_grader.sandbox.inside.zygote_messages import MAX_ANSWER_BYTES
 from tutee_grader.sandbox.runs import Budget, Workers, student_request
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
@@ -37,14 +38,14 @@ class InstructorRun:
         self.cpu_s = 0.0
         self._student: Child | None = None
         self._slow_since = 0.0  # when the judge reported that an answer is slow; 0 where none is
-        self._began = time.monotonic()
         self._killed_for: Outcome | None = None
         self._refused = ""
         self._answer: list[object] | None = None
 
-    def begin(self, workers: Workers, poll: select.epoll) -> list[int]:
+    def begin(self, workers: Workers, poll: select.epoll, now: float) -> list[int]:
         """Start the judge and the student's process; the descriptors to wait for. Raises SandboxError."""
         self._workers = workers
+        self._began = now
         self._poll = poll
         source = self.assignment.test_source or ""
         names = [test.name for test in self.assignment.tests]
@@ -59,10 +60,10 @@ class InstructorRun:
                 self.assignment.max_score,
             )
         )
-        self._judge = Child(workers.worker("judge"), request)
+        self._judge = Child(workers.worker("judge"), request, now)
         # What it writes can wait in the channel until it hangs up, or until the next check.
         self._poll.register(self._judge.channel.fileno(), select.EPOLLRDHUP)
-        self._start_student()
+        self._start_student(now)
         return self._descriptors()
 
     def abandon(self) -> None:
@@ -75,47 +76,47 @@ class InstructorRun:
         children = [self._judge] if self._student is None else [self._judge, self._student]
         return [child.channel.fileno() for child in children]
 
-    def event(self, descriptor: int, flags: int) -> list[int] | None:
+    def event(self, descriptor: int, flags: int, now: float) -> list[int] | None:
         """A process hung up or the judge wants another: the descriptors to wait for, None when it is done."""
-        self._read()
+        self._read(now)
         if self._student is not None and descriptor == self._student.channel.fileno():
-            self._reap_student()
+            self._reap_student(now)
         elif descriptor == self._judge.channel.fileno() and flags & (select.EPOLLRDHUP | select.EPOLLHUP):
-            self._close()
+            self._close(now)
             return None
         return self._descriptors()
 
-    def _read(self) -> None:
+    def _read(self, now: float) -> None:
         """Process what the judge has written."""
         for line in self._judge.recv_lines(MAX_ANSWER_BYTES):
             if line == b"s":
-                self._slow_since = time.monotonic()
+                self._slow_since = now
             elif line == b"f":
                 self._slow_since = 0.0
             elif line == b"r":
-                self._start_student()
+                self._start_student(now)
             elif line == b"o" and self._student is not None:
                 self._kill(self._student, Outcome.OUTPUT_LIMIT)
             elif line.startswith(b"d"):
-                self._answer = scoring.parse(line[1:])
-            elif (message := scoring.parse(line)) is not None and message[0] == "n":
-                self._refused = scoring.refusal(message)
+                self._answer = parse(line[1:])
+            elif (message := parse(line)) is not None and message[0] == "n":
+                self._refused = refusal(message[1:])
 
-    def _start_student(self) -> None:
+    def _start_student(self, now: float) -> None:
         if self.budget.is_spent:
             self._judge.send(str(Outcome.TIMEOUT).encode())
             return
         request = student_request("serve", self.assignment, self.source, self.budget, False, _NO_TESTS)
         self._killed_for = None
-        self._student = Child(self._workers.worker("student"), request)
+        self._student = Child(self._workers.worker("student"), request, now)
         self._poll.register(self._student.channel.fileno(), select.EPOLLRDHUP)
         self._student.pass_channel(self._judge, PATIENCE_S)
 
-    def _reap_student(self) -> None:
+    def _reap_student(self, now: float) -> None:
         child, self._student = self._student, None
         assert child is not None
         self._poll.unregister(child.channel.fileno())
-        self.budget.spend(child)
+        self.budget.spend(child, now)
         status, cpu_s, is_clean = child.finish()
         self.cpu_s += cpu_s
         if not is_clean:
@@ -128,9 +129,9 @@ class InstructorRun:
             # It may ask for another one.
             self._poll.modify(self._judge.channel.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
 
-    def _close(self) -> None:
+    def _close(self, now: float) -> None:
         if self._student is not None:
-            self._reap_student()
+            self._reap_student(now)
         self._poll.unregister(self._judge.channel.fileno())
         _, _, is_clean = self._judge.finish()
         if not is_clean:
@@ -139,11 +140,13 @@ class InstructorRun:
     def check(self, now: float) -> list[int]:
         """End the student's process when it is over a limit, and a judge that runs for ever; the descriptors
         to wait for."""
-        self._read()
+        self._read(now)
         child = self._student
         if child is not None and child.worker.scratch_is_full():
             self._kill(child, Outcome.OUTPUT_LIMIT)
-        elif child is not None and self.budget.is_over(child, now, self._slow_since or now):
+        elif child is not None and self.budget.is_over(
+            child, now, self._slow_since or now, self.budget.test_s
+        ):
             self._kill(child, Outcome.TIMEOUT)
         elif now - self._began > 10 * (JUDGE_SECONDS + self.budget.seconds):
             self._judge.kill()

@@ -11,13 +11,14 @@ What it does not protect from:
 
 import os
 import select
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tutee_grader.errors import SandboxError
+from tutee_grader.sandbox.clock import Clock
+from tutee_grader.sandbox.comparer import Comparer
 from tutee_grader.sandbox.instructor_runs import InstructorRun
 from tutee_grader.sandbox.runs import Run
 from tutee_grader.sandbox.worker import Role, Worker
@@ -42,12 +43,15 @@ class Job:
 
 
 class Slot:
-    """Runs one program at a time: a worker for students and, from its first use on, one for judges."""
+    """Runs one program at a time, by workers of its own: one for students, and one for each other role from its
+    first use on.
+    """
 
     def __init__(self, bubblewrap: str | None, core: int | None) -> None:
         self._bubblewrap = bubblewrap
         self._core = core
         self._workers: dict[Role, Worker] = {}
+        self._comparer: Comparer | None = None
         self._start("student")
         self.job: Job | None = None
         self.began = 0.0
@@ -71,8 +75,17 @@ class Slot:
         self._workers["student"].wait_until_ready()
         return self._workers["student"].protections
 
+    def comparer(self) -> Comparer:
+        """The comparer, started now if it is the first time."""
+        if self._comparer is None:
+            self._comparer = Comparer(self.worker("comparer"))
+        return self._comparer
+
     def replace(self, role: Role) -> None:
         """End a worker that is not clean; the next use starts a fresh one."""
+        if role == "comparer" and self._comparer is not None:
+            self._comparer.close()
+            self._comparer = None
         self._workers.pop(role).close()
 
     def close(self) -> None:
@@ -97,6 +110,7 @@ class Pool:
     """Workers, one per core, and the loop that keeps them busy."""
 
     def __init__(self, workers: int, bubblewrap: str | None) -> None:
+        self._clock = Clock()
         self.slots = [Slot(bubblewrap, core) for core in _cores(workers)]
         try:
             self.protections, *_ = [slot.wait_until_ready() for slot in self.slots]
@@ -120,7 +134,7 @@ class Pool:
         idle = list(self.slots)
         busy: dict[int, Slot] = {}  # by the descriptors that are waited for
         poll = select.epoll()
-        checked = time.monotonic()
+        checked = self._clock.now()
         try:
             while True:
                 while idle and (job := again.popleft() if again else next(waiting, None)) is not None:
@@ -141,8 +155,8 @@ class Pool:
                     if slot.job is None:
                         idle.append(slot)
                 # By the clock, not in quiet moments only: others' events must not keep a program alive.
-                if time.monotonic() - checked >= TICK_S:
-                    checked = time.monotonic()
+                if self._clock.now() - checked >= TICK_S:
+                    checked = self._clock.now()
                     for slot in set(busy.values()):
                         if not self._check(slot, busy):
                             self._failed(slot, busy, again)
@@ -152,15 +166,15 @@ class Pool:
             for slot in set(busy.values()):  # left early: whatever still runs ends with its worker
                 Pool._drop(slot)
 
-    @staticmethod
-    def _begin(slot: Slot, job: Job, poll: select.epoll, busy: dict[int, Slot]) -> bool:
+    def _begin(self, slot: Slot, job: Job, poll: select.epoll, busy: dict[int, Slot]) -> bool:
         slot.job = job
-        slot.began = time.monotonic()
         kind = InstructorRun if job.assignment.test_source is not None else Run
         run = kind(job.assignment, job.source)
         job.run = None  # there is nothing to abandon before it begins
         try:
-            descriptors = run.begin(slot, poll)
+            slot.comparer()  # whose start, the first time, is no program's
+            slot.began = self._clock.now()
+            descriptors = run.begin(slot, poll, slot.began)
         except SandboxError:
             return False
         job.run = run
@@ -174,7 +188,7 @@ class Pool:
         job = slot.job
         assert job is not None and job.run is not None
         try:
-            descriptors = job.run.event(descriptor, flags)
+            descriptors = job.run.event(descriptor, flags, self._clock.now())
         except SandboxError:
             self._failed(slot, busy, again)
             return None
@@ -187,9 +201,8 @@ class Pool:
             busy[known] = slot
         return None
 
-    @staticmethod
-    def _check(slot: Slot, busy: dict[int, Slot]) -> bool:
-        now = time.monotonic()
+    def _check(self, slot: Slot, busy: dict[int, Slot]) -> bool:
+        now = self._clock.now()
         assert slot.job is not None and slot.job.run is not None
         if now - slot.began < TICK_S:
             return True

@@ -38,7 +38,7 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
 }
 
-Role = Literal["student", "judge"]
+Role = Literal["student", "comparer", "judge"]
 
 
 class Worker:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 import channel as channels
 import confinement
 import object_server
-from values import ValueTooLargeError, encode, quote
+from values import ValueTooLargeError, encode, iterated, quote
 
 PROGRAM = "program.py"
 MAX_MESSAGE = 400
@@ -139,15 +139,16 @@ def run_calls(code: types.CodeType, tests: list, output_bytes: int, answer: Call
         out.truncate()
         try:
             values = []
-            for statements, expression in calls:
+            for statements, expression, iterates in calls:
                 if statements is None:
-                    values.append(eval(expression, namespace))
+                    value = eval(expression, namespace)
                 else:
                     # Names that a test binds are the test's own, and see the program's through its globals.
                     local = dict(namespace)
                     exec(statements, local)
-                    values.append(eval(expression, local))
-            line = '["v",[' + ",".join([encode(value) for value in values]) + "]]"
+                    value = eval(expression, local)
+                values.append(encode(value, iterated if iterates else None))
+            line = '["v",[' + ",".join(values) + "]]"
         except ValueTooLargeError:
             line = '["o"]'
         except BaseException as error:

@@ -11,6 +11,7 @@ import os
 import random
 import sys
 import types
+from typing import Any
 
 import object_server
 import student
@@ -104,20 +105,41 @@ def test_passed():
 """
 
 
+_CLAUSE = (
+    "f(3)",
+    "returned",
+    "sorted(f(3)) == [1]",
+    compile("sorted(_0) == [1]", "<clause>", "eval"),
+    1,
+    None,
+)
+_LENIENCY = ("ignore", "exact", 0.01, False)
+COMPARED: "tuple[tuple[str, tuple[Any, ...], bytes], ...]" = (
+    ("value", ("f(1)", [1, 2.5], None, False), b'["v",[[1,2.5]]]'),
+    ("value", ("f(1)", {"a": (1, None)}, None, False), b'["v",[{"d":[["a",{"t":[1,null]}]]}]]'),
+    ("value", ("f(1)", "ab", None, False), b'["v",["b"]]'),
+    ("value", ("f(1)", 3, 0.1, False), b'["e","NameError","name \'x\' is not defined",4]'),
+    ("clause", _CLAUSE, b'["v",[[1]]]'),
+    ("text", ("the run with no input", "7\n", _LENIENCY), b'["s","7.001\\n",null]'),
+    ("text", ("the run with no input", "a\nb\n", _LENIENCY), b'["s","a\\nc\\n",["ValueError","no",3]]'),
+)
+
 _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
 _MODULES = ("__main__", "program", "tests", "cs110", "cs110.autograder")
 
 
-def warm_up(judge: types.ModuleType | None) -> None:
-    """Run the code of a student's process or, given its module, of a judge; afterwards all is as before."""
+def warm_up(role: types.ModuleType) -> None:
+    """Run the code of the module that serves a role (student, comparer, judge); afterwards all is as before."""
     streams = [(name, getattr(sys, name)) for name in _STREAMS]
     modules = {name: sys.modules.get(name) for name in _MODULES}
     read = builtins.input
     for _ in range(TIMES):
-        if judge is None:
+        if role is student:
             _run_student_code()
+        elif role.__name__ == "comparer":
+            _run_comparer_code(role)
         else:
-            _run_judge_code(judge)
+            _run_judge_code(role)
     builtins.input = read
     for name, stream in streams:
         setattr(sys, name, stream)
@@ -134,7 +156,7 @@ def _compiled(source: str) -> types.CodeType:
 
 
 def _run_student_code() -> None:
-    calls = [[(None, compile(call, "<test>", "eval"))] for call in CALLS]
+    calls = [[(None, compile(call, "<test>", "eval"), False)] for call in CALLS]
     student.run_calls(_compiled(PROGRAM), calls, MANY_BYTES, str)
     builtins.input = student.silent_input
     student.run_scripts(_compiled(SCRIPT), list(INPUTS), MANY_BYTES, str)
@@ -146,6 +168,11 @@ def _run_student_code() -> None:
     server = object_server.ObjectServer(_compiled(PROGRAM), MANY_BYTES, -1)
     for question in QUESTIONS:
         server.reply(question.encode())
+
+
+def _run_comparer_code(comparer: types.ModuleType) -> None:
+    for name, fields, line in COMPARED:
+        comparer.reply([comparer.TESTS[name](*fields)], "tests", 0, [line])
 
 
 class _LocalConnection:

@@ -1,6 +1,6 @@
 """The warm interpreter: started once in the sandbox, it forks a fresh student's process for every program.
 
-    python -s -S -P zygote.py CONTROL_FD SCRATCH student|judge [CORE]
+    python -s -S -P zygote.py CONTROL_FD SCRATCH student|comparer|judge [CORE]
 
 It never sees a program: each child reads its program from a channel of its own, so the memory that the next
 child inherits holds nothing of the one before. Control messages, one datagram each:
@@ -54,6 +54,10 @@ def role_module(role: str) -> types.ModuleType:
     """The module that serves this role, loaded with what it will need."""
     if role == "student":
         return student
+    if role == "comparer":
+        import comparer
+
+        return comparer
     import unittest.mock  # noqa: F401
 
     import judge
@@ -224,6 +228,7 @@ def reap(child: int, scratch: str) -> bytes:
 def main() -> None:
     control = _socket.socket(fileno=int(sys.argv[1]))
     scratch = sys.argv[2]
+    receives = sys.argv[3] == "judge"
     role = role_module(sys.argv[3])
     if sys.argv[4:]:
         os.sched_setaffinity(0, {int(sys.argv[4])})
@@ -231,14 +236,14 @@ def main() -> None:
     active = confine(scratch)
     seccomp = None
     try:
-        seccomp = confinement.SeccompFilter(receives=role is not student)
+        seccomp = confinement.SeccompFilter(receives=receives)
         active["seccomp"] = check_seccomp(seccomp)
     except OSError as error:
         active["seccomp"] = False
         active["seccomp error"] = str(error)
     control.send(b"H" + json.dumps(active).encode())
     os.dup2(1, 2)  # from here on nothing may write to the caller's terminal
-    warm_up.warm_up(None if role is student else role)
+    warm_up.warm_up(role)
     if role is student:
         student.preallocate_streams()
     freeze_memory()
