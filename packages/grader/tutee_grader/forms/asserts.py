@@ -153,20 +153,37 @@ def _conjuncts(node: ast.expr) -> list[ast.expr]:
 
 
 def _clause(node: ast.expr, known: set[str] | None) -> Clause:
-    text = ast.unparse(node)
+    text, short = ast.unparse(node), _short(node)
+    lone = _lone_names(node)
     extractor = _Extractor()
     rest = extractor.visit(node)
-    unknown = [] if known is None else sorted(extractor.names - known - set(dir(builtins)))
+    # Without a solution any name may be the program's, but not where it alone says what is expected of it.
+    unknown = sorted(lone if known is None else extractor.names - known - set(dir(builtins)))
     if unknown:
         raise ClauseError(
-            node.lineno, f"unknown name {unknown[0]!r} in `{_short(node)}`; is it a text without quotes?"
+            node.lineno, f"unknown name {unknown[0]!r} in `{short}`; is it a text without quotes?"
         )
     if not extractor.calls:
-        raise ClauseError(node.lineno, f"no call of a student's function in `{_short(node)}`")
+        raise ClauseError(node.lineno, f"no call of a student's function in `{short}`")
     for part in ast.walk(rest):
         if not isinstance(part, _ALLOWED):
-            raise ClauseError(node.lineno, f"{type(part).__name__} cannot be used in `{_short(node)}`")
+            raise ClauseError(node.lineno, f"{type(part).__name__} cannot be used in `{short}`")
     return Clause(text, tuple(extractor.calls), ast.unparse(rest))
+
+
+def _lone_names(node: ast.expr) -> set[str]:
+    """The program's names that are a whole side of a comparison in which every side is the program's."""
+    names = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Compare):
+            sides = [part.left, *part.comparators]
+            if all(_program_names(side) for side in sides):
+                names |= {side.id for side in sides if isinstance(side, ast.Name)}
+    return names
+
+
+def _program_names(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} - set(NAMES)
 
 
 def _short(node: ast.AST) -> str:
@@ -175,7 +192,7 @@ def _short(node: ast.AST) -> str:
 
 
 class _Extractor(ast.NodeTransformer):
-    """Replaces what is the program's, each outermost call, attribute, item or name, by the name of its value."""
+    """Replaces each outermost call, attribute, item or name of the program by a name of its value."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -187,7 +204,6 @@ class _Extractor(ast.NodeTransformer):
             root = root.func if isinstance(root, ast.Call) else root.value
         if not isinstance(root, ast.Name) or root.id in NAMES:
             return self.generic_visit(node)
-        inside = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
-        self.names |= {name for name in inside if name not in NAMES}
+        self.names |= _program_names(node)
         self.calls.append(ast.unparse(node))
         return ast.copy_location(ast.Name(f"_{len(self.calls) - 1}", ast.Load()), node)

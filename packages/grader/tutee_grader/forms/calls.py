@@ -79,8 +79,9 @@ def read_literal(text: str) -> Any:
 
 
 def compile_call(call: str, iterates: bool = False) -> tuple[object, object, bool]:
-    """A call as code objects: its leading statements, if it has any, and the expression that is its value; and
-    whether an iterator that comes back is to be gone through.
+    """A call as code objects: its leading statements, if it has any, and the expression that is its value.
+
+    The third part says whether the items of an iterator that comes back count.
     """
     tree = ast.parse(call)
     last = tree.body[-1]

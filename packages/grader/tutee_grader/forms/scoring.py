@@ -1,4 +1,4 @@
-"""What all test forms share: leniency, the results of tests that ended without an answer, adding up a grade."""
+"""What all test forms share: leniency, results of tests that ended without an answer, the grade."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ class Leniency:
 
 
 class Test(Protocol):
-    """One test of an assignment: a frozen dataclass, whose fields are part of the assignment's fingerprint."""
+    """One test of an assignment: a frozen dataclass, whose fields are part of its fingerprint."""
 
     mode: ClassVar[Mode]
 
@@ -47,7 +47,7 @@ class InputTest(Test, Protocol):
         """The inputs for the student's process, as `marshal` takes them; never the expected value."""
 
     def expectation(self, leniency: Leniency) -> tuple[object, ...]:
-        """What the comparer needs, as `marshal` takes it: a key and the fields of TESTS in inside/comparer.py."""
+        """What the comparer needs, as `marshal` takes it: a key of inside/comparer.TESTS, and its fields."""
 
 
 _ENDINGS = {

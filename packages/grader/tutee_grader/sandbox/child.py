@@ -14,8 +14,9 @@ from tutee_grader.sandbox.worker import REPLY_TIMEOUT_S, Worker
 
 
 class Child:
-    """The oldest child of a worker, at work on one request since `began`, by the pool's clock. Raises SandboxError
-    where it is gone.
+    """The oldest child of a worker, at work since `began`, by the pool's clock.
+
+    Raises SandboxError where it is gone.
     """
 
     def __init__(self, worker: Worker, request: bytes, now: float) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tutee_grader.assignment import Assignment
     from tutee_grader.forms.scoring import InputTest
 
-COMPARE_SECONDS = 1.0  # CPU time for one request
+COMPARE_SECONDS = 0.5  # CPU time for one request
 STARVED_FACTOR = 10  # on a busy machine, a request may take this many times as long by the clock
 MAX_ROW_BYTES = 16 << 10
 MANY_ASSIGNMENTS = 256  # that one process remembers
@@ -57,8 +57,9 @@ class Comparer:
         self._cpu_s = None
 
     def rows(self, count: int) -> list[TestResult] | None:
-        """The `count` results, without the tests' names, once all are there. Raises EOFError where the process
-        ended instead.
+        """The `count` results, without the tests' names, once all are there.
+
+        Raises EOFError where the process ended instead.
         """
         assert self._child is not None
         lines = self._child.recv_lines(count * MAX_ROW_BYTES)

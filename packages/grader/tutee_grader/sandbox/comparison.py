@@ -1,7 +1,7 @@
 """The comparisons of one program: its processes' answers go to the comparer, results come back.
 
-The comparer takes many answers at once. Where it does not survive them it gets them one by one, and the answer
-that ends it again is the result of its own test alone.
+The comparer takes many answers at once. Where it does not survive them it gets them one by one, and the
+answer that ends it again is the result of its own test alone.
 """
 
 import select
@@ -107,7 +107,7 @@ class Comparison:
             self.results |= {request.first + index: row for index, row in enumerate(rows)}
 
     def _failed(self, request: Request, now: float, died: bool) -> None:
-        """A request that the comparer did not survive: line by line then, and the line at fault is the result."""
+        """The comparer did not survive a request: line by line then, and only the line at fault fails."""
         self._slow += not died and len(request.lines) == 1
         if len(request.lines) > 1:
             self._waiting.extendleft(reversed(request.single()))

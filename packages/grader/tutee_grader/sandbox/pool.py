@@ -12,8 +12,9 @@ What it does not protect from:
 import os
 import select
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tutee_grader.errors import SandboxError
@@ -43,9 +44,7 @@ class Job:
 
 
 class Slot:
-    """Runs one program at a time, by workers of its own: one for students, and one for each other role from its
-    first use on.
-    """
+    """Runs one program at a time, by a worker for students and others from their first use on."""
 
     def __init__(self, bubblewrap: str | None, core: int | None) -> None:
         self._bubblewrap = bubblewrap
@@ -65,6 +64,12 @@ class Slot:
     def _start(self, role: Role) -> Worker:
         self._workers[role] = Worker(role, self._bubblewrap, self._core)
         return self._workers[role]
+
+    @property
+    def run(self) -> Run | InstructorRun:
+        """The run of its job."""
+        assert self.job is not None and self.job.run is not None
+        return self.job.run
 
     def workers(self) -> list[Worker]:
         """Those that are started."""
@@ -149,7 +154,8 @@ class Pool:
                     slot = busy.get(descriptor)  # type: ignore[assignment]
                     if slot is None:  # closed by an event before this one
                         continue
-                    done = self._event(slot, descriptor, flags, busy, again)
+                    run, now = slot.run, self._clock.now()
+                    done = self._step(slot, partial(run.event, descriptor, flags, now), busy, again)
                     if done is not None:
                         yield done
                     if slot.job is None:
@@ -158,8 +164,12 @@ class Pool:
                 if self._clock.now() - checked >= TICK_S:
                     checked = self._clock.now()
                     for slot in set(busy.values()):
-                        if not self._check(slot, busy):
-                            self._failed(slot, busy, again)
+                        if checked - slot.began < TICK_S:
+                            continue
+                        done = self._step(slot, partial(slot.run.check, checked), busy, again)
+                        if done is not None:
+                            yield done
+                        if slot.job is None:
                             idle.append(slot)
         finally:
             poll.close()
@@ -181,37 +191,26 @@ class Pool:
         busy |= dict.fromkeys(descriptors, slot)
         return True
 
-    def _event(
-        self, slot: Slot, descriptor: int, flags: int, busy: dict[int, Slot], again: deque[Job]
+    def _step(
+        self, slot: Slot, step: Callable[[], list[int] | None], busy: dict[int, Slot], again: deque[Job]
     ) -> tuple[int, Verdict] | None:
-        """Pass an event to the run; its verdict when it is done."""
+        """Let the slot's run do something; its verdict when it is done."""
         job = slot.job
-        assert job is not None and job.run is not None
+        assert job is not None
         try:
-            descriptors = job.run.event(descriptor, flags, self._clock.now())
+            descriptors = step()
         except SandboxError:
             self._failed(slot, busy, again)
             return None
         for known in [known for known, other in busy.items() if other is slot]:
             del busy[known]
         if descriptors is None:
+            verdict = slot.run.verdict()
             slot.job = None
-            return job.index, job.run.verdict()
+            return job.index, verdict
         for known in descriptors:
             busy[known] = slot
         return None
-
-    def _check(self, slot: Slot, busy: dict[int, Slot]) -> bool:
-        now = self._clock.now()
-        assert slot.job is not None and slot.job.run is not None
-        if now - slot.began < TICK_S:
-            return True
-        try:
-            descriptors = slot.job.run.check(now)
-        except SandboxError:
-            return False
-        busy |= dict.fromkeys(descriptors, slot)
-        return True
 
     @staticmethod
     def _failed(slot: Slot, busy: dict[int, Slot], again: deque[Job]) -> None:

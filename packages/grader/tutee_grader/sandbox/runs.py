@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 STARVED_FACTOR = 10  # on a busy machine, a program may take this many times its limit of wall time
 PART_AFTER_A_HANG = 0.25
+LONGEST_VALUES = 2 << 20  # bytes of the values of one test
+OUTPUT_LIMIT = b'["o"]'  # what a student's process writes where its output is over the limit
 SHORT_S = 0.1  # too short to ask the kernel how much of it was a wait for a core
 INTERPRETER_BYTES = 96 << 20  # address space of the interpreter itself
 
@@ -70,9 +72,7 @@ class Budget:
         self.spent_s += elapsed if elapsed < SHORT_S else max(0.0, elapsed - child.starved_s())
 
     def is_over(self, child: Child, now: float, since: float, limit_s: float) -> bool:
-        """Whether the child is over its time, or over `limit_s` since `since`, not counting its waits for a free
-        core.
-        """
+        """Whether the child is over its time, or `limit_s` since `since`; waits for a core do not count."""
         elapsed, at_test = now - child.began, now - since
         if at_test <= limit_s and elapsed <= self.left_s:
             return False
@@ -91,6 +91,8 @@ class Run:
         self.source = source
         self.budget = Budget(assignment.limits.seconds)
         self.cpu_s = 0.0
+        # As JSON a character of the output takes up to six; values are capped by characters in any case.
+        self._longest_line = LONGEST_VALUES + 6 * (assignment.limits.output_kb << 10)
         self._at = 0  # the test that the next answer belongs to
         self._ended: dict[int, TestResult] = {}  # results of tests at which the process ended
         self._refused = ""  # why it does not compile
@@ -106,10 +108,9 @@ class Run:
         self._workers = workers
         self._poll = poll
         self._comparison = Comparison(self.assignment, workers.comparer(), poll)
-        self._start(now)
-        return self._descriptors()
+        return self._start(now)
 
-    def _start(self, now: float) -> None:
+    def _start(self, now: float) -> list[int]:
         prompts = not self.assignment.leniency.hide_prompts
         inputs = _inputs(self.assignment, self._at)
         request = student_request(self.mode, self.assignment, self.source, self.budget, prompts, inputs)
@@ -121,20 +122,23 @@ class Run:
         self._received = 0
         # Its lines can wait in the channel until it hangs up, which saves a wake-up for each.
         self._poll.register(self._child.channel.fileno(), select.EPOLLRDHUP)
+        return [self._child.channel.fileno()]
 
-    def _descriptors(self) -> list[int]:
-        own = [] if self._child is None else [self._child.channel.fileno()]
-        return own + self._comparison.descriptors
+    def _waits_for(self) -> list[int] | None:
+        """The descriptors to wait for, None when all is done."""
+        if self._child is None:
+            return None if self._comparison.is_done else self._comparison.descriptors
+        return [self._child.channel.fileno(), *self._comparison.descriptors]
 
     def event(self, descriptor: int, flags: int, now: float) -> list[int] | None:
-        """A process hung up or the comparer has written: the descriptors to wait for, None when all is done."""
+        """A process hung up or the comparer wrote: the descriptors to wait for, None at the end."""
         child = self._child
         if child is not None and descriptor == child.channel.fileno():
             self._poll.unregister(descriptor)
             self._process_ended(child, now)
         elif descriptor in self._comparison.descriptors:
             self._comparison.event(now)
-        return self._descriptors() if self._child is not None or not self._comparison.is_done else None
+        return self._waits_for()
 
     def _process_ended(self, child: Child, now: float) -> None:
         self._child = None
@@ -156,8 +160,8 @@ class Run:
         if self._child is not None:
             self._child.channel.close()
 
-    def check(self, now: float) -> list[int]:
-        """Read what is there and end a process that is over a limit; the descriptors to wait for."""
+    def check(self, now: float) -> list[int] | None:
+        """Read what is there and end a process that is over a limit; returns what `event` does."""
         self._comparison.check(now)
         child = self._child
         if child is not None:
@@ -165,11 +169,11 @@ class Run:
                 self._test_began = now
             # The first run of the program's own code in a process is no test's alone.
             limit_s = self.budget.seconds if len(self._expects) else self.budget.test_s
-            if self._received > MAX_ANSWER_BYTES or child.worker.scratch_is_full():
+            if self._received + len(child.buffer) > MAX_ANSWER_BYTES or child.worker.scratch_is_full():
                 self._kill(child, Outcome.OUTPUT_LIMIT)
             elif self.budget.is_over(child, now, self._test_began, limit_s):
                 self._kill(child, Outcome.TIMEOUT)
-        return self._descriptors()
+        return self._waits_for()
 
     def verdict(self) -> Verdict:
         """The verdict, once `event` has returned None."""
@@ -192,7 +196,7 @@ class Run:
     def _read(self, child: Child, now: float) -> bool:
         """Take the lines that are there; whether there were any."""
         lines = child.recv_lines(MAX_ANSWER_BYTES)
-        self._received = sum(map(len, lines), self._received + len(child.buffer))
+        self._received += sum(map(len, lines))
         if lines and not self._over:
             self._take(lines, now)
         return bool(lines)
@@ -208,7 +212,10 @@ class Run:
                     Request("refused" if expected == "c" else "stopped", self._at, [line]), now
                 )
                 return
-        answers = lines[: len(self.tests) - self._at]
+        answers = [
+            line if len(line) <= self._longest_line else OUTPUT_LIMIT
+            for line in lines[: len(self.tests) - self._at]
+        ]
         if answers:
             self._comparison.add(Request("tests", self._at, answers), now)
             self._at += len(answers)

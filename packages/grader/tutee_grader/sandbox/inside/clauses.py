@@ -1,7 +1,7 @@
 """What the clauses of an asserts file may use besides the student's functions: Python's own, evaluated here.
 
-A name that is not among these is the program's, and is evaluated in the student's process; so Python's functions
-stand here even where they are rare: a student's `range` must not take part in saying what is expected.
+A name that is not among these is the program's, and is evaluated in the student's process. So Python's
+functions stand here even where they are rare: a student's `range` must have no say in what is expected.
 """
 
 import math
@@ -18,8 +18,9 @@ NAMES: "dict[str, Any]" = {
 
 
 def holds(code: Any, values: "list[Any]") -> bool:
-    """Whether the clause is true of what the calls in it returned, which it names `_0`, `_1`, ... An exception
-    makes it false: the values are not of a kind that the clause can compare.
+    """Whether the clause is true of what the calls in it returned, which it names `_0`, `_1`, ...
+
+    An exception makes it false: the values are not of a kind that the clause can compare.
     """
     names = {f"_{index}": value for index, value in enumerate(values)}
     try:

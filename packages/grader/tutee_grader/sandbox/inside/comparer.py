@@ -4,11 +4,11 @@ No code of a student's runs here, only plain values come in; so one process serv
 can make it do is bounded by its memory and by the caller's clock, and ends at worst this process, for the one
 test.
 
-Requests, marshalled: (key, tests or None, kind, first, lines). `key` stands for an assignment whose tests come
-with the first request that names it. `kind` says what the lines are: "tests", the answers for the tests from
-`first` on; "refused", why the program does not compile; "stopped", the error that ended it while it was loaded,
-which is the result of test `first`. Each reply is a JSON list of [outcome, message, expected, got, exception,
-line], one for each line.
+Requests, marshalled: (key, tests or None, kind, first, lines). `key` stands for an assignment whose tests
+come with the first request that names it. `kind` says what the lines are: "tests", the answers for the tests
+from `first` on; "refused", why the program does not compile; "stopped", the error that ended it while it was
+loaded, which is the result of test `first`. Each reply is a JSON list of [outcome, message, expected, got,
+exception, line], one for each line.
 """
 
 import json
@@ -23,7 +23,7 @@ import confinement
 from values import decode, parse
 from words import clean, describe, error_message, refusal, show
 
-MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = 512 << 20
 NO_LIMIT = (1 << 64) - 1
 Row = list[Any]
 
@@ -113,7 +113,7 @@ def plain_values(message: "list[Any]", count: int) -> "list[Any] | None":
 
 
 def raised(subject: str, parts: "list[Any]") -> "Row | None":
-    """The result of a test that ended in the exception `[type, text, line]`; None where it is no such list."""
+    """The result of a test that ended in the exception `[type, text, line]`; None where it is not one."""
     error = error_message(parts)
     if error is None:
         return None

@@ -1,7 +1,7 @@
 """Plain values as JSON text: how results leave the student's process, and how they are read outside.
 
-Plain are Python's built-in values, and ranges, deques, the views of a dict, fractions and decimals. `encode` runs
-where student code runs, so nothing it writes is trusted: `decode` checks every part.
+Plain are Python's built-in values, and ranges, deques, the views of a dict, fractions and decimals. `encode`
+runs where student code runs, so nothing it writes is trusted: `decode` checks every part.
 """
 
 import json

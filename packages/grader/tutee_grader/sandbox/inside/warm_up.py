@@ -129,7 +129,7 @@ _MODULES = ("__main__", "program", "tests", "cs110", "cs110.autograder")
 
 
 def warm_up(role: types.ModuleType) -> None:
-    """Run the code of the module that serves a role (student, comparer, judge); afterwards all is as before."""
+    """Run the code of the module of a role (student, comparer, judge); afterwards all is as before."""
     streams = [(name, getattr(sys, name)) for name in _STREAMS]
     modules = {name: sys.modules.get(name) for name in _MODULES}
     read = builtins.input

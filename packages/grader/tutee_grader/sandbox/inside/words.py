@@ -50,8 +50,9 @@ def name(text: str, otherwise: str) -> str:
 
 
 def error_message(parts: "list[Any]") -> "tuple[str, str, int | None] | None":
-    """Exception type, text and line out of `[type, text, line]` of a student's process; None where it is no such
-    list. The text is cut but not cleaned.
+    """Exception type, text (not clean yet) and line out of `[type, text, line]` of a student's process.
+
+    None where it is no such list.
     """
     if len(parts) != 3:
         return None
