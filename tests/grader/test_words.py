@@ -32,7 +32,7 @@ def test_quoted_text_ends_at_its_last_quote(text):
 
 @pytest.mark.parametrize(
     "mark",
-    ["<|im_start|>", "<|eot_id|>", "<｜User｜>", "</s>", "<s>", "[INST]", "[/INST]", "<<SYS>>", "<think>"],  # noqa: RUF001
+    ["<|im_start|>", "<|eot_id|>", "<｜User｜>", "</s>", "<s>", "[INST]", "[/INST]", "<<SYS>>", "<think>"],
 )
 def test_the_marks_of_a_chat_are_broken_up(mark):
     assert mark not in words.clean(f"a {mark} b")
@@ -74,7 +74,7 @@ def test_without_sets_the_ordered_repr_is_pythons(value):
 
 
 def test_a_fingerprint_is_the_same_in_every_run(write):
-    rows = "  - {call: f(1), returns: \"{'a', 'b', 'c', ('d', frozenset({'e', 'f'}))}\"}\n"
+    rows = "  - {call: f(1), returns: \"{'a', 'b', 'c', ('d', 'e')}\"}\n"
     folder = write(**{"tests.yaml": f"form: calls\ntests:\n{rows}"})
     code = f"from tutee_grader import Assignment; print(Assignment.load({str(folder)!r}).fingerprint)"
     prints = {
