@@ -179,8 +179,8 @@ def test_a_grader_with_a_worker_for_every_core_keeps_each_to_its_own():
 
 WARM_UP = r"""
 import builtins, io, json, random, re, os, subprocess, sys
-import judge, student, warm_up
-role = judge if sys.argv[1] == "judge" else None
+import comparer, judge, student, warm_up
+role = {"judge": judge, "comparer": comparer, "student": student}[sys.argv[1]]
 def seen():
     names = ("__main__", "program", "tests", "cs110", "cs110.autograder")
     streams = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
@@ -203,7 +203,7 @@ print(json.dumps([before == after, drawn == random.random(), free_before, free()
 """
 
 
-@pytest.mark.parametrize("role", ["student", "judge"])
+@pytest.mark.parametrize("role", ["student", "comparer", "judge"])
 def test_a_warm_up_leaves_no_trace_and_no_free_blocks(role, tmp_path):
     run = subprocess.run(
         [sys.executable, "-s", "-S", "-P", "-c", WARM_UP, role],
