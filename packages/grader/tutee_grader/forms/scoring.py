@@ -18,7 +18,7 @@ MAX_SHOWN = 160
 _decode = json.JSONDecoder().raw_decode  # half the time of `json.loads`, which looks for blanks first
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+|0x[0-9a-fA-F]{9,}")
 # Where a program runs and where Python lies differ from machine to machine.
-_PATH = re.compile(rf"(?:(?:/\w+)+/tutee-scratch-\w+|/scratch|{re.escape(sys.base_prefix)})\b")
+_PATH = re.compile(rf"(?:(?:/\w+)+/tutee-scratch-\w+|/dev/shm|{re.escape(sys.base_prefix)})\b")
 
 # How a student's process runs a program: `calls` loads it once and evaluates calls in it, `stdio` runs it
 # anew for each test, `serve` answers the questions of an instructor's test code.
