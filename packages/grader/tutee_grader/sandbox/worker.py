@@ -64,6 +64,7 @@ class Worker:
             modules.flush()
             self.process = subprocess.Popen(
                 self._command(inner.fileno()),
+                cwd=self.scratch.path if self.scratch else None,
                 stdin=modules,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -74,10 +75,9 @@ class Worker:
 
     def _command(self, control: int) -> list[str]:
         start = (INSIDE / "start.py").read_text()
-        folder = MOUNT_POINT if self.scratch is None else self.scratch.path
         core = [] if self.core is None else [str(self.core)]
         zygote = [os.path.realpath(sys.executable), "-s", "-S", "-P", "-W", "ignore", "-c", start]
-        zygote += [str(control), folder, MOUNT_POINT, self.role, *core]
+        zygote += [str(control), MOUNT_POINT, self.role, *core]
         return (
             zygote
             if self.bubblewrap is None

@@ -1,8 +1,8 @@
 """What a sandboxed process gives up, by raw system calls: no package, no header, no configuration.
 
-Privileges and the limits that are the same for every program go once, in the zygote; its children add a seccomp
-filter and the limits of their program. All of it is inherited by children and can never be taken back.
-(landlock.py has the rules for files, scratch.py the folder for them, system_calls.py the filter's list.)
+The zygote gives up its privileges and takes the limits that are the same for every program; its children add
+a seccomp filter (system_calls.py has the list) and the limits of their program. All of it is inherited by
+children and can never be taken back.
 What it does not protect from:
 - A hole in the kernel, or side channels of the hardware.
 - On aarch64, mistakes in the filter that only a program run there would show.
@@ -52,7 +52,7 @@ def drop_capabilities() -> None:
 
 
 def die_with_parent() -> None:
-    """Kill this process when its parent ends; only for a parent with one thread, as it fires when that ends."""
+    """Kill this process when its parent ends; right where that has one thread, whose end is what counts."""
     _done(_prctl(_PR_SET_PDEATHSIG, _SIGKILL))
 
 
@@ -75,7 +75,7 @@ def limit_program(memory_bytes: int, cpu_s: int) -> None:
 class SeccompFilter:
     """A filter of system calls, built once; to install it takes a new process one system call.
 
-    `receives`: descriptors may come over a channel, as a judge's do. Raises OSError for an unknown architecture.
+    Arguments and errors as for `system_calls.filter_program`.
     """
 
     def __init__(self, receives: bool = False) -> None:

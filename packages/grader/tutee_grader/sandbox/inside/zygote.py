@@ -1,9 +1,9 @@
 """The warm interpreter: started once in the sandbox, it forks a fresh student's process for every program.
 
-    python -s -S -P -c START CONTROL_FD FOLDER MOUNT_POINT student|judge [CORE]
+    python -s -S -P -c START CONTROL_FD MOUNT_POINT student|judge [CORE]
 
-START is the text of start.py. The scratch is a small file system mounted at MOUNT_POINT for this sandbox
-alone, or FOLDER where the kernel refuses that.
+START is the text of start.py. The scratch is a small file system, mounted at MOUNT_POINT for this sandbox
+alone; where the kernel refuses that, it is the folder in which the zygote is started.
 
 It never sees a program: each child reads its program from a channel of its own, so the memory that the next
 child inherits holds nothing of the one before. Control messages, one datagram each:
@@ -88,21 +88,20 @@ class Turtle(types.ModuleType):
         return lambda *arguments, **options: self
 
 
-def confine(folder: str, mount_point: str) -> "tuple[str, dict[str, object]]":
-    """Give up everything that grading does not need; returns the scratch folder and what is in force."""
+def confine(mount_point: str) -> dict[str, object]:
+    """Make the scratch the current folder, give up what grading does not need; returns what is in force."""
     active: dict[str, object] = {}
     file_bytes = scratch.BYTES // 4
     try:
         mounts.mount_scratch(mount_point)
-        folder = mount_point
+        os.chdir(mount_point)
     except OSError as error:
         active["scratch error"] = str(error)
-    sizes = os.statvfs(folder)
+    sizes = os.statvfs(".")
     is_limited = sizes.f_blocks * sizes.f_frsize <= scratch.BYTES  # bubblewrap may have made it so
     active["scratch"] = "tmpfs" if is_limited else "folder"
     if not is_limited:
         file_bytes = scratch.BYTES // scratch.OPEN_FILES  # those that are removed while open can't be counted
-    os.chdir(folder)
     confinement.no_new_privileges()
     active["no new privileges"] = True
     confinement.drop_capabilities()
@@ -113,7 +112,7 @@ def confine(folder: str, mount_point: str) -> "tuple[str, dict[str, object]]":
     try:
         # In a plain folder there are files only: to count what lies in folders takes too long.
         active["landlock version"] = landlock.restrict(
-            _readable(library), [library], ["/dev/null"], folder, makes_folders=is_limited
+            _readable(library), [library], ["/dev/null"], ".", makes_folders=is_limited
         )
         active["landlock"] = _refused(lambda: os.listdir("/")) and _refused(
             lambda: os.open("/etc/passwd", os.O_RDONLY)
@@ -121,7 +120,7 @@ def confine(folder: str, mount_point: str) -> "tuple[str, dict[str, object]]":
     except OSError as error:
         active["landlock"] = False
         active["landlock error"] = str(error)
-    return folder, active
+    return active
 
 
 def _readable(library: str) -> list[str]:
@@ -163,7 +162,7 @@ def freeze_memory() -> None:
     gc.freeze()
 
 
-def serve(control: "_socket.socket", folder: str, serve_child: Callable[[int], None]) -> None:
+def serve(control: "_socket.socket", serve_child: Callable[[int], None]) -> None:
     """Fork and reap as the caller commands, until it hangs up."""
     children: list[int] = []
     space = _socket.CMSG_SPACE(DESCRIPTOR.size)
@@ -173,7 +172,7 @@ def serve(control: "_socket.socket", folder: str, serve_child: Callable[[int], N
             if not message:
                 return
             if message == b"R":
-                control.send(b"R" + reap(children.pop(0), folder))
+                control.send(b"R" + reap(children.pop(0)))
             elif message == b"P":
                 descriptor = os.pidfd_open(children[0])
                 rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, DESCRIPTOR.pack(descriptor))]
@@ -196,7 +195,7 @@ def serve(control: "_socket.socket", folder: str, serve_child: Callable[[int], N
             os.waitpid(child, 0)
 
 
-def reap(child: int, folder: str) -> bytes:
+def reap(child: int) -> bytes:
     """End and reap a child and clean the scratch folder: REAPED, packed."""
     found, status, usage = os.wait4(child, os.WNOHANG)
     if not found:  # it is about to end, or it has closed its channel and lives on
@@ -204,18 +203,18 @@ def reap(child: int, folder: str) -> bytes:
         _, status, usage = os.wait4(child, 0)
         if status == 9:
             status = 0
-    return REAPED.pack(status, usage.ru_utime + usage.ru_stime, scratch.clean(folder))
+    return REAPED.pack(status, usage.ru_utime + usage.ru_stime, scratch.clean("."))
 
 
 def main() -> None:
-    descriptor, folder, mount_point, role_name, *core = sys.argv[1:]
+    descriptor, mount_point, role_name, *core = sys.argv[1:]
     control = _socket.socket(fileno=int(descriptor))
     role = role_module(role_name)
     if core:
         os.sched_setaffinity(0, {int(core[0])})
     sys.meta_path.pop(0)  # start.Modules: all modules that are needed are there
     prepare()
-    folder, active = confine(folder, mount_point)
+    active = confine(mount_point)
     seccomp = None
     try:
         seccomp = confinement.SeccompFilter(receives=role is not student)
@@ -229,4 +228,4 @@ def main() -> None:
     if role is student:
         student.preallocate_streams()
     freeze_memory()
-    serve(control, folder, lambda channel: role.serve(channel, seccomp))
+    serve(control, lambda channel: role.serve(channel, seccomp))
