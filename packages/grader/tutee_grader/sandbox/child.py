@@ -120,15 +120,5 @@ class Child:
     def _process(self) -> int:
         """Its process id on this side, not the one in its own namespace; -1 when it has ended."""
         if self._pid is None:
-            try:
-                self.worker.control.send(b"P")
-                _, descriptors, _, _ = socket.recv_fds(self.worker.control, 16, 1)
-                descriptor = descriptors[0]
-            except (OSError, IndexError) as error:
-                raise SandboxError(f"a sandbox process is gone: {error}") from error
-            try:
-                text = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
-                self._pid = int(text.split("Pid:")[1].split()[0])
-            finally:
-                os.close(descriptor)
+            self._pid = self.worker.oldest_child()
         return self._pid

@@ -14,7 +14,7 @@ _MANY_BITS = 14_000  # an integer of more has too many digits to print
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{1,16}|0x[0-9a-fA-F]{9,16}")
 # Where a program runs and where Python lies differ from machine to machine.
 _PATH = re.compile(
-    rf"/(?:dev/shm|tmp|var/tmp)/tutee-scratch-\w{{1,16}}|/scratch\b|{re.escape(sys.base_prefix)}\b"
+    rf"/(?:dev/shm|tmp|var/tmp)/tutee-scratch-\w{{1,16}}|/dev/shm\b|{re.escape(sys.base_prefix)}\b"
 )
 # How chat templates mark turns: `<|im_end|>`, `</s>`, `[INST]` and their like.
 _MARKUP = re.compile(
