@@ -41,6 +41,7 @@ import string  # noqa: F401
 import time  # noqa: F401
 
 import confinement
+import streams
 import student
 import warm_up
 from channel import DESCRIPTOR
@@ -240,7 +241,7 @@ def main() -> None:
     os.dup2(1, 2)  # from here on nothing may write to the caller's terminal
     warm_up.warm_up(None if role is student else role)
     if role is student:
-        student.preallocate_streams()
+        streams.preallocate_streams()
     freeze_memory()
     serve(control, scratch, lambda channel: role.serve(channel, seccomp))
 
