@@ -46,7 +46,8 @@ class Script:
             _quietly(_wait_for_threads)
         if "atexit" in sys.modules:
             _quietly(sys.modules["atexit"]._run_exitfuncs)
-            weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
+            finalize: Any = weakref.finalize  # registers itself but once
+            finalize._registered_with_atexit = finalize._shutdown = False
         if not _LATE.isdisjoint(self._names):
             sys.modules.pop("__main__", None)
             gc.collect()

@@ -21,6 +21,7 @@ class Output(io.BytesIO):
     limit = 0
     full = False
     descriptor = 1
+    name = "<stdout>"
 
     def write(self, data: object) -> int:
         if self.tell() + len(data) > self.limit:  # type: ignore[arg-type]
@@ -31,6 +32,9 @@ class Output(io.BytesIO):
     def close(self) -> None:
         pass
 
+    def readable(self) -> bool:
+        return False
+
     def fileno(self) -> int:
         return self.descriptor
 
@@ -39,10 +43,13 @@ class ErrorOutput(Output):
     """The same for standard error."""
 
     descriptor = 2
+    name = "<stderr>"
 
 
 class NoInput(io.BytesIO):
     """Standard input that is empty."""
+
+    name = "<stdin>"
 
     def fileno(self) -> int:
         return 0
@@ -89,6 +96,7 @@ class ScriptStreams:
             _text(io.BufferedWriter(self.out, BUFFER_BYTES)),
             _text(self.errors, "backslashreplace"),
         )
+        self.text[0].mode, self.text[1].mode, self.text[2].mode = "r", "w", "w"  # type: ignore[attr-defined]
 
 
 # Made in the zygote: the first streams of every child, which need not make its own.
