@@ -180,7 +180,7 @@ def test_a_grader_with_a_worker_for_every_core_keeps_each_to_its_own():
 
 WARM_UP = r"""
 import builtins, io, json, random, re, os, subprocess, sys
-import comparer, judge, student, warm_up
+import comparer, judge, scripts, student, warm_up
 role = {"judge": judge, "comparer": comparer, "student": student}[sys.argv[1]]
 def seen():
     names = ("__main__", "program", "tests", "cs110", "cs110.autograder")
@@ -191,7 +191,7 @@ before = seen()
 warm_up.warm_up(role)
 after = seen()
 drawn = random.random()
-random.seed(student.SEED)
+random.seed(scripts.SEED)
 read, write = os.pipe()
 os.dup2(write, 2)
 def free():

@@ -14,7 +14,10 @@ import types
 from typing import Any
 
 import channel as channels
-import student
+import streams
+from exceptions import describe
+from program_module import new_module
+from scripts import Script
 from values import ValueTooLargeError, decode, encode, quote, type_name
 
 OPERATIONS: dict[str, Any] = (
@@ -58,10 +61,11 @@ class ObjectServer:
         self._code = code
         self._output_bytes = output_bytes
         self._channel = channel
+        self._script: Script | None = None
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
         self._module: types.ModuleType | None = None
-        self._out = student.Output()  # until something runs
+        self._out = streams.Output()  # until something runs
 
     def serve(self) -> None:
         while True:
@@ -78,18 +82,17 @@ class ObjectServer:
 
     def _raised(self, error: BaseException) -> str:
         bases = [type_name(kind) for kind in type(error).__mro__[1:-1]]
-        return '["e",' + student.describe(error) + "," + json.dumps(bases) + "]"
+        return '["e",' + describe(error) + "," + json.dumps(bases) + "]"
 
     def _answer(self, kind: str, *parts: Any) -> str:
         if kind == "compiles":
             return '["r",true]'
         if kind == "script":
-            out, error = student.run_script(
-                self._code, parts[0].encode("utf-8", "replace"), self._output_bytes
-            )
-            if out.full:
+            self._script = self._script or Script(self._code, self._output_bytes)
+            printed, error = self._script.run(parts[0].encode("utf-8", "replace"))
+            if printed is None:
                 return '["o"]'
-            text = out.getvalue().decode("utf-8", "replace")
+            text = printed.decode("utf-8", "replace")
             return '["r",' + quote(text) + "," + ("null" if error is None else f"[{error}]") + "]"
         namespace = self._load().__dict__
         if kind == "load":
@@ -108,8 +111,8 @@ class ObjectServer:
             '["r",' + self._encode(value) + ",[" + ",".join([self._encode(item) for item in changed]) + "],"
         )
         sys.stdout.flush()
-        printed = self._out.getvalue()[before:].decode("utf-8", "replace")
-        return line + quote(printed) + "]"
+        text = self._out.getvalue()[before:].decode("utf-8", "replace")
+        return line + quote(text) + "]"
 
     def _value(self, kind: str, parts: tuple[Any, ...], namespace: dict[str, Any]) -> tuple[Any, list[Any]]:
         if kind == "name":
@@ -126,9 +129,8 @@ class ObjectServer:
 
     def _load(self) -> types.ModuleType:
         if self._module is None:
-            module = types.ModuleType("program")
-            sys.modules["program"] = module
-            self._out = student.redirect(b"", self._output_bytes)
+            module = new_module("program", "__main__")
+            self._out = streams.redirect(self._output_bytes)
             builtins.input = self._input
             exec(self._code, module.__dict__)
             self._module = module

@@ -14,7 +14,11 @@ import types
 from typing import Any
 
 import object_server
+import scripts
+import streams
 import student
+from exceptions import describe
+from program_module import PROGRAM as FILE
 
 TIMES = 12  # Python specialises what has run eight times
 MANY_BYTES = 1 << 18
@@ -130,7 +134,9 @@ _MODULES = ("__main__", "program", "tests", "cs110", "cs110.autograder")
 
 def warm_up(role: types.ModuleType) -> None:
     """Run the code of the module of a role (student, comparer, judge); afterwards all is as before."""
-    streams = [(name, getattr(sys, name)) for name in _STREAMS]
+    opened = [(name, getattr(sys, name)) for name in _STREAMS]
+    descriptors = [os.dup(0), os.dup(1)]
+    streams.make_files()
     modules = {name: sys.modules.get(name) for name in _MODULES}
     read = builtins.input
     for _ in range(TIMES):
@@ -141,18 +147,22 @@ def warm_up(role: types.ModuleType) -> None:
         else:
             _run_judge_code(role)
     builtins.input = read
-    for name, stream in streams:
+    for name, stream in opened:
         setattr(sys, name, stream)
     for name, module in modules.items():
         if module is None:
             sys.modules.pop(name, None)
         else:
             sys.modules[name] = module
-    random.seed(student.SEED)
+    for place, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, place)
+        os.close(descriptor)
+    streams.close_files()
+    random.seed(scripts.SEED)
 
 
 def _compiled(source: str) -> types.CodeType:
-    return compile(source, student.PROGRAM, "exec", dont_inherit=True)
+    return compile(source, FILE, "exec", dont_inherit=True)
 
 
 def _run_student_code() -> None:
@@ -164,7 +174,7 @@ def _run_student_code() -> None:
         try:
             _compiled(source)
         except SyntaxError as error:
-            student.describe(error)
+            describe(error)
     server = object_server.ObjectServer(_compiled(PROGRAM), MANY_BYTES, -1)
     for question in QUESTIONS:
         server.reply(question.encode())
@@ -182,7 +192,9 @@ class _LocalConnection:
         self._server = object_server.ObjectServer(_compiled(source), MANY_BYTES, -1)
 
     def send(self, question: str) -> None:
+        stdout = sys.stdout  # the judge's own
         self._line = self._server.reply(question.encode()).encode()
+        sys.stdout = stdout
 
     def receive(self) -> bytes:
         return self._line

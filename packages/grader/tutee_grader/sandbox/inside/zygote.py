@@ -46,6 +46,7 @@ import confinement
 import landlock
 import mounts
 import scratch
+import streams
 import student
 import warm_up
 from channel import DESCRIPTOR
@@ -230,6 +231,6 @@ def main() -> None:
     os.dup2(1, 2)  # from here on nothing may write to the caller's terminal
     warm_up.warm_up(role)
     if role is student:
-        student.preallocate_streams()
+        streams.preallocate_streams()
     freeze_memory()
     serve(control, lambda channel: role.serve(channel, seccomp))
