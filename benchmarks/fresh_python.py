@@ -136,12 +136,12 @@ sys.path.append(INSIDE)
 import instructor, student
 builtins.input = student.silent_input
 class Asker:
-    def ask(self, question):
+    def ask(self, question, *_):
         import json
         kind, *rest = json.loads(question)
         code = compile(open('program.py').read(), 'program.py', 'exec')
         out, error = student.run_script(code, rest[0].encode(), 1 << 18) if kind == 'script' else (None, None)
         return out.getvalue().decode() if out else '', json.loads('[' + error + ']') if error else None
-share, _ = instructor.run_falcon(compile(SOURCE, 'tests.py', 'exec'), ['test_passed'], MAX_SCORE, Asker())
-sys.exit(share != 100.0)
+result = instructor.run_falcon(compile(SOURCE, 'tests.py', 'exec'), 'test_passed', MAX_SCORE, Asker())
+sys.exit(result[1] != 'passed')
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tutee_grader.errors import AssignmentError
 from tutee_grader.forms import FORMS
+from tutee_grader.forms.instructor import defined_names
 from tutee_grader.forms.reading import TestsYaml, read_text
 from tutee_grader.forms.scoring import Leniency, Test
 
@@ -42,7 +43,9 @@ class Assignment:
     fingerprint: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        parts = (self.form, self.tests, self.limits, self.leniency, self.test_source, self.max_score)
+        # An instructor's own tests mean other names where the reference solution defines others.
+        meant = () if self.test_source is None else defined_names(self.solution)
+        parts = (self.form, self.tests, self.limits, self.leniency, self.test_source, meant, self.max_score)
         object.__setattr__(self, "fingerprint", hashlib.sha256(repr(parts).encode()).hexdigest())
 
     # Expected values may be dicts or lists, which have no hash of their own.

@@ -1,9 +1,9 @@
 """The student's process of a program that a judge grades: it answers questions about the program's objects.
 
-Questions: ["load"] ["name", n] ["set", n, value] ["call", object, arguments, options] ["op",
+Questions: ["load"] ["name", n] ["set", n, value] ["delete", n] ["call", object, arguments, options] ["op",
 operation, object, arguments] ["script", stdin] ["compiles"]. Answers: ["r", ...], ["e", type, message,
 line, bases], ["o"] for a result too large, ["i", prompt] when the program calls input(), which is then
-answered by ["ok", text] or ["eof"].
+answered by ["ok", text] or ["raise", type].
 """
 
 import builtins
@@ -15,40 +15,22 @@ from typing import Any
 
 import channel as channels
 import student
+from operations import ARITHMETIC
 from values import ValueTooLargeError, decode, encode, quote, type_name
 
 OPERATIONS: dict[str, Any] = (
-    {
+    ARITHMETIC
+    | {
         name: getattr(operator, name)
-        for name in (
-            "eq",
-            "lt",
-            "le",
-            "gt",
-            "ge",
-            "add",
-            "sub",
-            "mul",
-            "truediv",
-            "floordiv",
-            "mod",
-            "pow",
-            "neg",
-            "getitem",
-            "setitem",
-            "delitem",
-        )
+        for name in ("eq", "lt", "le", "gt", "ge", "neg", "abs", "getitem", "setitem", "delitem")
     }
     | {
         kind.__name__: kind
-        for kind in (len, str, repr, bool, int, float, list, next, getattr, setattr, isinstance)
-    }
-    | {
-        "radd": lambda mine, other: other + mine,
-        "rsub": lambda mine, other: other - mine,
-        "rmul": lambda mine, other: other * mine,
+        for kind in (len, str, repr, bool, int, float, round, list, next)
+        + (getattr, setattr, isinstance, issubclass)
     }
 )
+MAX_LOADED = 1000  # characters or elements of data that is sent as soon as the program is loaded
 
 
 class ObjectServer:
@@ -96,11 +78,14 @@ class ObjectServer:
             public = [(name, value) for name, value in namespace.items() if not name.startswith("_")]
             return (
                 '["r",['
-                + ",".join([f"[{quote(name)},{self._encode(value)}]" for name, value in public])
+                + ",".join([f"[{quote(name)},{self._encode_loaded(value)}]" for name, value in public])
                 + "]]"
             )
         if kind == "set":
             namespace[parts[0]] = self._decode(parts[1])
+            return '["r"]'
+        if kind == "delete":
+            namespace.pop(parts[0], None)
             return '["r"]'
         before = self._out.tell()
         value, changed = self._value(kind, parts, namespace)
@@ -122,7 +107,7 @@ class ObjectServer:
         options = {key: self._decode(value) for key, value in parts[2].items()}
         value = self._objects[parts[0]](*arguments, **options)
         # What the program did to a list it was given must be done to the judge's list as well.
-        return value, arguments
+        return value, [*arguments, *options.values()]
 
     def _load(self) -> types.ModuleType:
         if self._module is None:
@@ -136,13 +121,23 @@ class ObjectServer:
 
     def _input(self, prompt: object = "") -> str:
         channels.write(self._channel, '["i",' + quote(str(prompt)[:200]) + "]")
-        kind, *text = json.loads(channels.receive(self._channel))
-        if kind == "eof":
-            raise EOFError("EOF when reading a line")
-        return str(text[0])
+        kind, text = json.loads(channels.receive(self._channel))
+        if kind == "raise":
+            error = getattr(builtins, text, Exception)
+            raise error("EOF when reading a line") if error is EOFError else error
+        return str(text)
 
     def _encode(self, value: Any) -> str:
         return encode(value, other=self._handle)
+
+    def _encode_loaded(self, value: Any) -> str:
+        """A value of the module; None for large data, so that the judge asks for it at its first use."""
+        if type(value) in (str, bytes, list, tuple, dict, set) and len(value) > MAX_LOADED:
+            return "null"
+        try:
+            return self._encode(value)
+        except ValueTooLargeError:
+            return "null"
 
     def _decode(self, data: Any) -> Any:
         return decode(data, remote=lambda number, name, base: self._objects[number])
@@ -152,10 +147,8 @@ class ObjectServer:
         if number is None:
             number = self._numbers[id(value)] = len(self._objects)
             self._objects.append(value)  # which also keeps its id from being used again
-        base = ""
+        bases = ""
         if isinstance(value, type) and issubclass(value, Exception):
-            base = next(
-                (type_name(kind) for kind in value.__mro__ if kind.__module__ == "builtins"), "Exception"
-            )
+            bases = " ".join(type_name(kind) for kind in (*value.__mro__[1:-1], Exception))
         name = type_name(value) if isinstance(value, type) else type_name(type(value))
-        return f'{{"h":[{number},{quote(name)},{quote(base)}]}}'
+        return f'{{"h":[{number},{quote(name)},{quote(bases)}]}}'
