@@ -102,10 +102,12 @@ class Asker:
         return self.decode(data)
 
     def decode(self, data: Any) -> Any:
-        """The value that the student's process wrote. Raises ProgramEndedError where it is none."""
+        """The value that the student's process wrote; where it is none, ends it: raises ProgramEndedError."""
         try:
             return decode(data, remote=self.remote)
         except (ValueError, TypeError, RecursionError):
+            self._forget_objects()
+            self._student.discard()
             raise self.failed(ProgramEndedError("error")) from None
 
     def encode(self, value: Any) -> str:
@@ -158,7 +160,7 @@ class Asker:
         error.student = (plain_name(name, "Exception"), message, line if is_known else None)
         # The program raised nothing: it lacks a name that the test asks for.
         error.is_missing = name == "AttributeError" and line is None
-        return error
+        return self.failed(error) if name == "MemoryError" else error
 
     def _input(self, prompt: str) -> str:
         """The test's answer to the program's input(): a line, its end, or an exception of Python's own."""
