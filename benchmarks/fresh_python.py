@@ -136,7 +136,7 @@ sys.path.append(INSIDE)
 import instructor, student
 builtins.input = student.silent_input
 class Asker:
-    def ask(self, question):
+    def ask(self, question, *_):
         kind, *rest = json.loads(question)
         if kind != 'script':
             return '', None
@@ -149,6 +149,6 @@ class Asker:
         except BaseException as error:
             return out.getvalue(), [type(error).__name__, str(error), None]
         return out.getvalue(), None
-share, _ = instructor.run_falcon(compile(SOURCE, 'tests.py', 'exec'), ['test_passed'], MAX_SCORE, Asker())
-sys.exit(share != 100.0)
+result = instructor.run_falcon(compile(SOURCE, 'tests.py', 'exec'), 'test_passed', MAX_SCORE, Asker())
+sys.exit(result[1] != 'passed')
 """

@@ -286,9 +286,16 @@ def plain_output(folder, source, stdin):
 def check_as_plain(tmp_path, write):
     def check(grader, source, inputs=INPUTS):
         """Grades the script by what plain Python prints, all inputs in one process."""
-        outputs = {stdin: plain_output(tmp_path / f"plain{n}", source, stdin) for n, stdin in enumerate(set(inputs))}
+        outputs = {
+            stdin: plain_output(tmp_path / f"plain{n}", source, stdin) for n, stdin in enumerate(set(inputs))
+        }
         rows = [{"stdin": stdin, "stdout": outputs[stdin]} for stdin in inputs]
-        document = {"form": "stdio", "options": {"trailing_blanks": "exact"}, "tests": rows, "limits": {"seconds": 5}}
+        document = {
+            "form": "stdio",
+            "options": {"trailing_blanks": "exact"},
+            "tests": rows,
+            "limits": {"seconds": 5},
+        }
         assignment = Assignment.load(write(**{"tests.yaml": json.dumps(document, ensure_ascii=False)}))
         (verdict,) = grader.grade([(assignment, source)])
         assert [test.message for test in verdict.tests] == [""] * len(inputs)

@@ -161,7 +161,7 @@ def test_a_falcon_test_case_gives_its_score(grader, write):
         ]
     )
     assert [verdict.grade for verdict in (right, partly, wrong, broken)] == [100.0, 40.0, 0.0, 0.0]
-    assert "scored 4 of 10: Line 1: CORRECT" in feedback(partly)
+    assert 'scored 4 of 10: "Line 1: CORRECT"' in feedback(partly)
     assert "name 'c' is not defined (line 3)" in feedback(broken)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tutee_grader.errors import AssignmentError
 from tutee_grader.forms import FORMS
+from tutee_grader.forms.instructor import defined_names
 from tutee_grader.forms.reading import TestsYaml, read_text
 from tutee_grader.forms.scoring import Leniency, Test
 from tutee_grader.sandbox.inside.words import ordered_repr
@@ -45,7 +46,9 @@ class Assignment:
 
     def __post_init__(self) -> None:
         tests = [[type(test).__name__, *_values(test)] for test in self.tests]
-        parts = (self.form, tests, self.limits, self.leniency, self.test_source, self.max_score)
+        # An instructor's own tests mean other names where the reference solution defines others.
+        meant = () if self.test_source is None else defined_names(self.solution)
+        parts = (self.form, tests, self.limits, self.leniency, self.test_source, meant, self.max_score)
         # Not `repr`: it writes the elements of a set in another order in every run.
         object.__setattr__(self, "fingerprint", hashlib.sha256(ordered_repr(parts).encode()).hexdigest())
 

@@ -19,7 +19,9 @@ from typing import Any
 # Modules in the zygote's memory that a program may set names of.
 _MODULES = ("builtins", "sys", "random", "math", "time", "os", "string", "re", "json", "copy", "collections",
             "functools", "itertools", "operator", "types", "typing", "enum", "io", "warnings", "abc")  # fmt: skip
-_RUN_TEXT = frozenset({"exec", "eval", "compile", "__import__", "import_module"})  # whose names are not in the code
+_RUN_TEXT = frozenset(
+    {"exec", "eval", "compile", "__import__", "import_module"}
+)  # whose names are not in the code
 _FOLDER = frozenset({"chdir", "fchdir", "umask", "environ", "environb", "putenv", "unsetenv"})
 _LOADED = ("signal", "threading", "futures", "asyncio")
 # Modules that keep what a program sets in them and are quick to load anew.

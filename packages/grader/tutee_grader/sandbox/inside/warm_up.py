@@ -204,9 +204,10 @@ def _run_judge_code(judge: types.ModuleType) -> None:
     asker = judge.Asker(_LocalConnection(PROGRAM))
     sys.modules["program"] = judge.Program("program", asker)
     names = ["Test.test_right", "Test.test_wrong", "Test.test_raises", "Test.test_stops", "test_function"]
-    json.dumps(judge.instructor.run_tests(_compiled(TESTS), names))
+    clock = judge.instructor.TestClock(1000.0)
+    judge.instructor.TestRun(asker, clock, names.index, json.dumps).run(_compiled(TESTS), names)
     asker = judge.Asker(_LocalConnection(SCRIPT))
-    judge.instructor.run_falcon(_compiled(FALCON), ["test_passed"], 1.0, asker)
+    judge.instructor.run_falcon(_compiled(FALCON), "test_passed", 1.0, asker)
 
 
 def fill_free_blocks() -> list[object]:
