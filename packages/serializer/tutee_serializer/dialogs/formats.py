@@ -44,6 +44,8 @@ class TurnError(TuteeError):
 
 
 NUMBERED = 100  # line numbers 0 to 99 are one token each; further ones are spelled out
+# Pairs of lines that are compared to find a small change; the time grows with their number to the power 1.5.
+COMPARED = 250_000
 TASK = "Task:\n"  # how each task turn begins, and no other turn
 
 _NOVICE = (
@@ -152,7 +154,10 @@ def _fence(language: str, body: str) -> str:
 
 
 def _changes(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
-    """The ranges that differ: old[a:b] becomes new[c:d]. Few and small, in ascending order."""
+    """The ranges that differ: old[a:b] becomes new[c:d]. Few and small, in ascending order.
+
+    Where both programs have very many lines between the first and the last that differ, that is one range.
+    """
     start, end = 0, 0
     shorter = min(len(old), len(new))
     while start < shorter and old[start] == new[start]:
@@ -162,7 +167,7 @@ def _changes(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
     a, b, c, d = start, len(old) - end, start, len(new) - end
     if a == b and c == d:
         return []
-    if a == b or c == d or b - a == d - c == 1:
+    if a == b or c == d or b - a == d - c == 1 or (b - a) * (d - c) > COMPARED:
         return [(a, b, c, d)]
     matcher = SequenceMatcher(None, old[a:b], new[c:d], autojunk=False)
     return [(a + i, a + j, c + k, c + m) for tag, i, j, k, m in matcher.get_opcodes() if tag != "equal"]

@@ -110,11 +110,14 @@ def _members(scope: ast.Module | ast.ClassDef) -> set[str]:
 
 
 # What looks ahead in the patterns below says again how a match begins: other places are passed over faster.
-# What a parser would not see: strings and comments. A string in group 1 or 2 is its own content.
+# What a parser would not see: strings and comments. A string in group 1 or 2 is its own content; one that is
+# not closed begins with group 3 or 4, and is one match as well: a search from each of its quotes would take
+# time in proportion to its length squared.
 _QUIET = re.compile(
     r'''(?=[rbuRBU"\'#])(?:(?<!\w)[rbuRBU]{1,2}(?="|')|"""(?:\\.|[^\\])*?"""|\'{3}(?:\\.|[^\\])*?\'{3}'''
     r"""|"(?!"")([^"\\\n]*)"|'(?!'')([^'\\\n]*)'"""
-    r"""|"(?!"")(?:\\.|[^"\\\n])*"|'(?!'')(?:\\.|[^'\\\n])*'|\#[^\n]*)""",
+    r"""|"(?!"")(?:\\.|[^"\\\n])*"|'(?!'')(?:\\.|[^'\\\n])*'|\#[^\n]*"""
+    r"""|(\"{3}|'{3}).*|(["'])(?:\\.|(?!\4)[^\\\n])*)""",
     re.DOTALL,
 )
 _NUMBER = (
@@ -132,7 +135,7 @@ _HUGE = re.compile(r"0[xXoObB]\w{500}")  # Python may parse it and then refuse t
 # tree, before keywords or behind them; a carriage return ends a line alone or with a newline, which a
 # backslash then takes away together; nothing parses with a NUL.
 _HARD = re.compile(
-    r"""(?=[.fFtTrR,\n\r\\\0])(?:\.[\s\\]|(?<!\w)(?:[fFtT][rR]?|[rR][fFtT])["']|[,\n]\s*\*"""
+    r"""(?=[.fFtTrR,\n\r\\\0])(?:\.[\s\\]|(?<!\w)(?:[fFtT][rR]?|[rR][fFtT])["']|[,\n][^\S\n]*\*"""
     r"""|\\\r|\r[^\n]|\0)"""
 )
 _cached = lru_cache(maxsize=10_000)(normalise)
@@ -150,7 +153,7 @@ def same_tree(a: str, b: str) -> bool:
     if not (_is_hard(ours) or _is_hard(theirs) or any(map(_is_open, (a[:start], ours, theirs)))):
         if _surely_differ(a, b, ours, theirs):
             return False
-        if _code_lines(ours) == _code_lines(theirs) and not _LONG.search(ours + theirs):
+        if not _LONG.search(ours + theirs) and _code_lines(ours) == _code_lines(theirs):
             return _parses(a)
     # What lacks something is the likelier not to parse, and then the tree of the other is not needed.
     short, long = sorted((a, b), key=len)
@@ -220,7 +223,7 @@ def _is_open(code: str) -> bool:
     """Whether a string, or by a backslash a line, may go on behind these lines."""
     if "\\" not in code and '"""' not in code and "'''" not in code:
         return False
-    return _is_hard(code) or any(mark in _QUIET.sub("", code) for mark in "\"'\\")
+    return _is_hard(code) or any(mark in _QUIET.sub(r"\3\4", code) for mark in "\"'\\")
 
 
 def _changed_lines(a: str, b: str) -> tuple[int, str, str]:

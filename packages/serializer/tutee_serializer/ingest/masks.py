@@ -3,6 +3,11 @@
 Four kinds are looked for: e-mail addresses, phone numbers, student numbers (every id of the log, and
 numbers labelled as one) and names in author headers. This finds what has a form; a name in the
 middle of a sentence is not found.
+
+A text may be as long as a student likes and of a kind to make a search slow, so each step takes time in
+proportion to its length. In a pattern, no two repetitions that can match the same characters stand side by
+side, unless the first gives nothing back (`*+`), and a match that fails is not tried again from a place
+inside the same run of characters.
 """
 
 import hashlib
@@ -14,6 +19,8 @@ from functools import partial
 
 import polars as pl
 
+# Of a longer name its words are looked for.
+LONGEST_NAME = 100
 # Ids shorter than this are too likely to be a word or a number of the task.
 SHORTEST_ID = 5
 
@@ -24,7 +31,8 @@ _TOKENS = re.compile(
     |(?P<string>"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?)""",
     re.VERBOSE,
 )
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+# Runs without a domain match as well, with group 1 empty: else a search would begin at each of their places.
+_EMAIL = re.compile(r"[\w.+-]++(@[\w-]++(?:\.[\w-]++)+)?")
 _PHONE = re.compile(
     r"""(?<![\w.+])(?:
       \+\d{1,3}[ .()-]{0,2}(?:\d[ .()-]{0,2}){6,12}\d
@@ -34,11 +42,13 @@ _PHONE = re.compile(
     re.VERBOSE,
 )
 _LABELLED_PHONE = re.compile(
-    r"(?i)\b(?:phone|mobile|tel|cell|telephone)[ .:=#]*(?:no|nr|number)?[ .:=#]*(\d{6,15})\b"
+    r"(?i)\b(?:phone|mobile|tel|cell|telephone)[ .:=#]*+(?:(?:no|nr|number)[ .:=#]*+)?(\d{6,15})\b"
 )
+# Of a number that is one word with `matric`, the last five digits (group 2).
 _LABELLED_NUMBER = re.compile(
-    r"(?i)\b(?:student|matric\w*|registration|enrol?ment|stud|id)[ ._-]*(?:id|no|nr|num|number)?[ .:=#]*"
-    r"([a-z]{0,3}\d{5,10})\b"
+    r"(?i)\b(?:(?:student|matric\w*+|registration|enrol?ment|stud|id)"
+    r"[ ._-]*+(?:id|no|nr|num|number)?[ .:=#]*+([a-z]{0,3}\d{5,10})\b"
+    r"|matric\w*+(?<=(\d{5})))"
 )
 _WORD = r"[^\W\d_][\w.'’-]*"
 _NAME = rf"({_WORD}(?:[ ]+{_WORD}){{0,3}})"
@@ -46,16 +56,20 @@ _DUNDER = re.compile(rf"__author__\s*=\s*[\"']{_NAME}")
 _AUTHOR = re.compile(rf"(?i)(?:\bauthors?|student name|full name)\s*[:=]\s*{_NAME}")
 # Here only words in capitals are a name: "by adding one" and "name: the name to greet" are not.
 _CREDITS = (
-    re.compile(rf"(?i:\b(?:written|created|made|coded|programmed|submitted|done)\s+by)\s*:?\s*{_NAME}"),
-    re.compile(rf"(?:@author|(?i:my name is)|©|\([cC]\))\s*\d*\s*{_NAME}"),
-    re.compile(rf"(?m)^[\s#*\"'/-]*(?i:name|student|by)\s*[:=-]\s*{_NAME}"),
+    re.compile(rf"(?i:\b(?:written|created|made|coded|programmed|submitted|done)\s+by)\s*+(?::\s*+)?{_NAME}"),
+    re.compile(rf"(?:@author|(?i:my name is)|©|\([cC]\))\s*+(?:\d++\s*+)?{_NAME}"),
+    re.compile(rf"(?m)^(?:[^\S\n]|[#*\"'/-])*(?i:name|student|by)\s*[:=-]\s*{_NAME}"),
 )
+_BEGINNING = re.compile(r"\w+")
 _IDS = re.compile(r"[A-Za-z0-9][\w-]*")
 # One pass over all programs, in compiled code, finds those that may hold any of the above.
 _SUSPECT = (
     r"(?i)[\w-]@[\w-]+\.\w|\+\d|\d[ .-]\d{2,4}[ .-]?\d|\(0?\d+\)|phone|mobile|\btel\b|\bcell\b|author|name"
     r"|student|matric|registration|enrol|\bid\b|\bby\b|©|\(c\)"
 )
+
+# Names by the run of letters and digits that they begin with, and by their length.
+_Names = dict[str, dict[int, set[str]]]
 
 
 class Masker:
@@ -105,31 +119,48 @@ class Masker:
         parts.append(self._ids_of(program[end:], in_code=True))
         return "".join(parts)
 
-    def _names(self, program: str) -> list[str]:
+    def _names(self, program: str) -> _Names:
         """Names in author headers: the comments and long strings, and `__author__`."""
         found = [match.group(1) for match in _DUNDER.finditer(program)]
         for token in _TOKENS.finditer(program):
             if token.lastgroup != "string":
                 found += _named(token.group())
-        return [name for name in found if not self._is_published(name)]
+        return self._indexed(found)
 
-    def _text(self, text: str, names: list[str] | None = None) -> str:
+    def _indexed(self, found: list[str]) -> _Names:
+        """The secret ones of the names, and those of their words that are as telling alone."""
+        secret = {name for name in found if not self._is_published(name)}
+        names: _Names = {}
+        for name in {part for whole in secret for part in _parts(whole)}:
+            begins = _BEGINNING.match(name)
+            if begins and not self._is_published(name):
+                names.setdefault(begins.group(), {}).setdefault(len(name), set()).add(name)
+        return names
+
+    def _text(self, text: str, names: _Names | None = None) -> str:
         if names is None:
-            names = [name for name in _named(text) if not self._is_published(name)]
-        text = _EMAIL.sub(lambda match: self._mask("e-mail address", match.group()), text)
+            names = self._indexed(_named(text))
+        if "@" in text:
+            text = _EMAIL.sub(self._address, text)
         text = _PHONE.sub(lambda match: self._mask("phone number", match.group()), text)
         for kind, pattern in (("phone number", _LABELLED_PHONE), ("student number", _LABELLED_NUMBER)):
             text = pattern.sub(partial(self._inside, kind), text)
         text = self._ids_of(text, in_code=False)
-        for name in sorted(_with_parts(names), key=len, reverse=True):
-            whole = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
-            text = whole.sub(lambda match: self._mask("name", match.group()), text)
-        return text
+        parts = []
+        end = 0
+        for start, stop in _whole(names, text):
+            parts += [text[end:start], self._mask("name", text[start:stop])]
+            end = stop
+        return "".join([*parts, text[end:]])
+
+    def _address(self, match: re.Match[str]) -> str:
+        return self._mask("e-mail address", match.group()) if match[1] else match.group()
 
     def _inside(self, kind: str, match: re.Match[str]) -> str:
-        start, end = match.start(1) - match.start(), match.end(1) - match.start()
+        group = match.lastindex or 0
+        start, end = match.start(group) - match.start(), match.end(group) - match.start()
         whole = match.group()
-        return whole[:start] + self._mask(kind, match.group(1)) + whole[end:]
+        return whole[:start] + self._mask(kind, match.group(group)) + whole[end:]
 
     def _ids_of(self, text: str, in_code: bool) -> str:
         if not self._ids:
@@ -178,6 +209,30 @@ def _capitals(name: str) -> str:
     return " ".join(words)
 
 
-def _with_parts(names: list[str]) -> set[str]:
-    parts = {part for name in names for part in name.split() if len(part) > 2 and part[0].isupper()}
-    return parts | set(names)
+def _parts(name: str) -> list[str]:
+    if len(name) > LONGEST_NAME:
+        return [word[:LONGEST_NAME] for word in name.split()]
+    return [name, *(word for word in name.split() if len(word) > 2 and word[0].isupper())]
+
+
+def _whole(names: _Names, text: str) -> list[tuple[int, int]]:
+    """Where names stand in `text` as whole words, in order; of names that overlap, the longest."""
+    begins = [
+        (word.start(), names[word.group()]) for word in _BEGINNING.finditer(text) if word.group() in names
+    ]
+    found = []
+    taken = bytearray(len(text) + 1)
+    for length in sorted({length for _, lengths in begins for length in lengths}, reverse=True):
+        for start, lengths in begins:
+            end = start + length
+            # What is taken is as long or longer, so it would take one end of this.
+            if text[start:end] not in lengths.get(length, ()) or taken[start] or taken[end - 1]:
+                continue
+            if taken[end] or not _is_of_word(text[end : end + 1]):
+                taken[start:end] = b"\1" * length
+                found.append((start, end))
+    return sorted(found)
+
+
+def _is_of_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
