@@ -1,4 +1,4 @@
-"""A script in the sandbox reads, prints and ends as it does in a Python of its own, and each of its runs is a first one."""
+"""Programs in the sandbox do what they do in a Python of their own, and each run of a script is a first one."""
 
 import json
 import os
@@ -306,3 +306,147 @@ def check_as_plain(tmp_path, write):
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_prints_what_it_prints_in_plain_python(any_grader, check_as_plain, name):
     check_as_plain(any_grader, dedent(SCRIPTS[name]))
+
+
+def test_prompts_that_are_hidden_leave_the_order_of_the_output(any_grader, write):
+    source = "import os\nprint('a')\nname = input('Who? ')\nos.write(1, b'b\\n')\nprint(name)\n"
+    rows = [{"stdin": "Ann\n", "stdout": "a\nb\nAnn\n"}]
+    document = {"form": "stdio", "options": {"hide_prompts": True}, "tests": rows}
+    assignment = Assignment.load(write(**{"tests.yaml": json.dumps(document)}))
+    assert any_grader.grade([(assignment, source)])[0].grade == 100.0
+
+
+FALCON = """
+from cs110 import autograder
+def test_passed():
+    return [autograder.run_script("it.py", lines) for lines in (["1", "2"], ["3"], [])] == [
+        ("[b'1\\\\n', b'2\\\\n']\\nlate\\n", ""), ("[b'3\\\\n']\\nlate\\n", ""), ("[]\\nlate\\n", "")]
+"""
+
+
+def test_a_falcon_test_case_runs_scripts_in_the_same_way(any_grader, write):
+    source = "import os, atexit\natexit.register(print, 'late')\nos.write(1, b'%r\\n' % open(0, 'rb').readlines())\n"
+    assignment = Assignment.load(write(**{"test.py": FALCON}), tests="falcon")
+    assert any_grader.grade([(assignment, source)])[0].grade == 100.0
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ("print('x' * 2000)", "output limit"),
+        ("import os\nwhile n: n -= os.write(1, b'x')", "output limit"),
+        ("import sys\nsys.stdout.buffer.raw.write(b'x' * 2000)", "output limit"),
+        ("import os\nos.ftruncate(1, 1 << 20)", "output limit"),
+        ("import os\nos.ftruncate(1, 1 << 40)", "error"),
+        ("import atexit\natexit.register(print, 'x' * 2000)", "output limit"),
+        ("import threading\nthreading.Thread(target=print, args=['x' * 2000]).start()", "output limit"),
+        ("class A:\n    def __del__(self): print('x' * 2000)\na = A()", "output limit"),
+        ("import threading\nthreading.Thread(target=threading.Event().wait).start()", "timeout"),
+        ("import atexit, time\natexit.register(time.sleep, 99)", "timeout"),
+        ("import os\nos.close(1)\nprint('y')", "failed"),
+        ("import sys, os\nos.close(1)\nprint('y')\nsys.stdin.read()", "failed"),
+        ("import os\nos.closerange(0, 30)", "error"),
+    ],
+)
+def test_a_run_that_goes_over_a_limit_leaves_the_others_their_marks(any_grader, write, body, outcome):
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    source = f"n = int(input())\nif n:\n{lines}else:\n    print('ok')\n"
+    rows = [{"stdin": stdin, "stdout": "ok\n"} for stdin in ("0\n", "2000\n", "0\n")]
+    document = {"form": "stdio", "limits": {"seconds": 0.5, "output_kb": 1}, "tests": rows}
+    assignment = Assignment.load(write(**{"tests.yaml": json.dumps(document)}))
+    (verdict,) = any_grader.grade([(assignment, source)])
+    assert [str(test.outcome) for test in verdict.tests] == ["passed", outcome, "passed"]
+
+
+FUNCTIONS = {
+    "time zones": (
+        "import datetime, zoneinfo\ndef f():\n"
+        "    zone = zoneinfo.ZoneInfo('Europe/Dublin')\n"
+        "    return datetime.datetime(2024, 7, 1, tzinfo=zone).isoformat()",
+        "2024-07-01T00:00:00+01:00",
+    ),
+    "asyncio": (
+        "import asyncio\n"
+        "async def work(n):\n    await asyncio.sleep(0.001)\n    return n\n"
+        "async def main():\n"
+        "    queue = asyncio.Queue()\n"
+        "    task = asyncio.create_task(queue.put(3))\n"
+        "    first = await asyncio.wait_for(queue.get(), 1)\n"
+        "    return [first, *await asyncio.gather(work(1), work(2)), await asyncio.to_thread(lambda: 4)]\n"
+        "def f(): return asyncio.run(main())",
+        [3, 1, 2, 4],
+    ),
+    "a hundred threads": (
+        "import threading\n"
+        "def f():\n"
+        "    barrier = threading.Barrier(100)\n"
+        "    threads = [threading.Thread(target=barrier.wait) for _ in range(99)]\n"
+        "    for thread in threads: thread.start()\n"
+        "    barrier.wait()\n"
+        "    for thread in threads: thread.join()\n"
+        "    return len(threads)",
+        99,
+    ),
+    "deep recursion in a thread": (
+        "import threading\n"
+        "class Deep:\n"
+        "    def __getattr__(self, name): return getattr(Deep(), name)\n"
+        "def f():\n"
+        "    found = []\n"
+        "    def work():\n"
+        "        try: Deep().x\n"
+        "        except RecursionError: found.append(1)\n"
+        "    thread = threading.Thread(target=work)\n"
+        "    thread.start()\n"
+        "    thread.join()\n"
+        "    return found",
+        [1],
+    ),
+    "the source of a class": (
+        "import inspect\nclass A:\n    x = 1\ndef f(): return inspect.getsource(A), inspect.getsourcefile(f)",
+        ("class A:\n    x = 1\n", "program.py"),
+    ),
+    "a traceback": (
+        "import traceback\ndef f():\n    try: 1 / 0\n"
+        "    except ZeroDivisionError:\n        found = traceback.format_exc().replace('\"', '').split('\\n')[1:3]\n"
+        "        return [line.strip() for line in found]",
+        ["File program.py, line 3, in f", "try: 1 / 0"],
+    ),
+    "pickle": (
+        "import pickle\nclass A:\n    x = 1\ndef f(): return pickle.loads(pickle.dumps(A())).x, A.__module__",
+        (1, "program"),
+    ),
+    "names": ("def f(): return __name__, __file__", ("program", "program.py")),
+    "import __main__": ("import __main__, program\nx = 3\ndef f(): return __main__.x, program.x", (3, 3)),
+    "doctest": (
+        "import doctest\ndef g(x):\n    '''\n    >>> g(1)\n    2\n    '''\n    return x + 1\n"
+        "def f(): return tuple(doctest.testmod())",
+        (0, 1),
+    ),
+    "unittest": (
+        "import unittest\nclass T(unittest.TestCase):\n    def test(self): pass\n"
+        "def f(): return unittest.main(exit=False).result.testsRun",
+        1,
+    ),
+    "temporary files": (
+        "import tempfile\ndef f():\n    with tempfile.NamedTemporaryFile('w+') as file:\n"
+        "        file.write('x')\n        file.seek(0)\n        return file.read()",
+        "x",
+    ),
+    "descriptors": (
+        "import os, sys\ndef f(): return sys.stdin.fileno(), sys.stdout.fileno(), sys.stderr.fileno(), os.read(0, 9)",
+        (0, 1, 2, b""),
+    ),
+    "logging": ("import logging\nlogging.basicConfig()\ndef f(): return logging.warning('x')", None),
+    "decimal": (
+        "from decimal import *\ndef f():\n    getcontext().prec = 3\n    return str(Decimal(1) / 3)",
+        "0.333",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_returns_what_it_returns_in_plain_python(any_grader, calls, name):
+    source, value = FUNCTIONS[name]
+    (verdict,) = any_grader.grade([(calls(("f()", repr(value)), limits="{seconds: 5}"), source)])
+    assert verdict.tests[0].message == ""

@@ -1,4 +1,4 @@
-"""The filter of system calls: what it lets through, with which arguments, run by a model and by the kernel."""
+"""The filter of system calls: what it lets through, with which arguments, run by a model and by a kernel."""
 
 import errno
 import json

@@ -212,7 +212,7 @@ class InstructorRun:
         return child.starved_s() + self._judge.starved_s()
 
     def _is_over(self, child: Child, now: float) -> bool:
-        """Whether the program is over its time: one question may take that of a test, all of them what is left.
+        """Whether the program is over its time: a question may take that of a test, all of them what is left.
 
         CPU time counts as well: a thread of the program may work while no question is open.
         """

@@ -1,7 +1,7 @@
 """An exception of a program as JSON, whatever the program makes of its exceptions.
 
-None of it can raise or be malformed: classes, messages and tracebacks are read past the attributes and methods that
-a program can replace, and where only its own `__str__` can tell the message, that may fail.
+None of it can raise or be malformed: classes and tracebacks are read past what a program can replace of them,
+and where only its own `__str__` can tell the message, that may fail.
 """
 
 from program_module import PROGRAM

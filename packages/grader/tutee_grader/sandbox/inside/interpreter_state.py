@@ -1,13 +1,13 @@
-"""What a script can change of the interpreter, remembered and put back, so that its next run finds it as it was.
+"""What a script can change of the interpreter, remembered and put back, so that its next run starts afresh.
 
-What a program can change is told from the names in its code. To remember everything, or only to look at it, would touch
-most of the memory that a child shares with its zygote, and take as long as all the rest.
+What a program can change is told from the names in its code. To remember everything, or only to look at it,
+would touch most of the memory that a child shares with its zygote, and take as long as all the rest.
 
 What stays of a run:
 - Threads that do not end by themselves (daemons; others are waited for).
 - Files in the scratch folder.
-- What it changed inside Python's own modules: attributes of classes and functions, and of modules that were not
-  loaded before it, but for those in `_KEEP_SETTINGS`.
+- What it changed inside Python's own modules: attributes of classes and functions, and of modules that it was
+  the first to load, but for those in `_KEEP_SETTINGS`.
 """
 
 import itertools
@@ -18,10 +18,9 @@ from typing import Any
 
 # Modules in the zygote's memory that a program may set names of.
 _MODULES = ("builtins", "sys", "random", "math", "time", "os", "string", "re", "json", "copy", "collections",
-            "functools", "itertools", "operator", "types", "typing", "enum", "io", "warnings", "abc")  # fmt: skip
-_RUN_TEXT = frozenset(
-    {"exec", "eval", "compile", "__import__", "import_module"}
-)  # whose names are not in the code
+            "functools", "itertools", "operator", "types", "typing", "enum", "io", "warnings",
+            "abc")  # fmt: skip
+_RUN_TEXT = frozenset({"exec", "eval", "compile", "__import__", "import_module"})  # with names of its own
 _FOLDER = frozenset({"chdir", "fchdir", "umask", "environ", "environb", "putenv", "unsetenv"})
 _LOADED = ("signal", "threading", "futures", "asyncio")
 # Modules that keep what a program sets in them and are quick to load anew.

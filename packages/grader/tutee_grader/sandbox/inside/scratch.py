@@ -27,13 +27,14 @@ def clean(path: str, most: int = 4 * FILES) -> bool:
         return False
 
 
-def _clean(top: int, names: "list[str]", most: int) -> bool:
-    taken = set(names)
-    folders = [name for name in names[:most] if not _removed(name, top)]
-    most -= len(names)
+def _clean(top: int, waiting: "list[str]", most: int) -> bool:
+    taken = set(waiting)
     number = 0
-    while folders and most > 0:
-        folder = folders.pop()
+    while waiting and most > 0:
+        most -= 1
+        folder = waiting.pop()
+        if _removed(folder, top):
+            continue
         inner = os.open(folder, _FOLDER, dir_fd=top)
         try:
             names = os.listdir(inner)
@@ -41,15 +42,16 @@ def _clean(top: int, names: "list[str]", most: int) -> bool:
                 if not _removed(name, inner):
                     while str(number) in taken:
                         number += 1
-                    folders.append(str(number))
+                    waiting.append(str(number))
                     number += 1
-                    os.rename(name, folders[-1], src_dir_fd=inner, dst_dir_fd=top)
-            most -= len(names)
+                    os.rename(name, waiting[-1], src_dir_fd=inner, dst_dir_fd=top)
         finally:
             os.close(inner)
-        if most >= 0:
-            os.rmdir(folder, dir_fd=top)
-    return not folders and most >= 0
+        if len(names) > most:
+            return False
+        most -= len(names)
+        os.rmdir(folder, dir_fd=top)
+    return not waiting
 
 
 def _removed(name: str, parent: int) -> bool:

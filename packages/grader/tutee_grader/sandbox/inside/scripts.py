@@ -1,5 +1,6 @@
-"""Running a program as a script, as a Python of its own would: to the end of its threads, exit handlers and objects."""
+"""Running a program as a script, as a Python of its own would, to the end of its threads and objects."""
 
+import contextlib
 import gc
 import random
 import sys
@@ -64,10 +65,8 @@ class Script:
 
 
 def _quietly(end: Any) -> None:
-    try:
+    with contextlib.suppress(BaseException):
         end()
-    except BaseException:
-        pass
 
 
 def _wait_for_threads() -> None:

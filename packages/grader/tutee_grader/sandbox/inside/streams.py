@@ -1,12 +1,15 @@
 """Standard input, output and error of a program.
 
-A script has real files on descriptors 0 and 1, so that whatever way it reads and writes works as in a Python of its
-own. Functions that tests call read nothing, and what they print is kept in memory; there, 0 and 1 are /dev/null.
+A script has real files on descriptors 0 and 1, so that whatever way it reads and writes works as in a Python
+of its own. Functions that tests call read nothing, and what they print is kept in memory; for them, 0 and 1
+are /dev/null.
 """
 
+import contextlib
 import io
 import os
 import sys
+from typing import Any
 
 BUFFER_BYTES = 4096  # what Python takes for a file or a pipe
 
@@ -70,7 +73,7 @@ class FileOutput(io.FileIO):
         return super().write(data)  # type: ignore[arg-type]
 
 
-def _text(binary: io.BufferedIOBase, errors: str = "strict") -> io.TextIOWrapper:
+def _text(binary: Any, errors: str = "strict") -> io.TextIOWrapper:
     return io.TextIOWrapper(binary, "utf-8", errors, "\n")
 
 
@@ -90,13 +93,14 @@ class ScriptStreams:
         stdin = io.FileIO(0, "r", closefd=False)
         self.out = FileOutput(1, "w", closefd=False)
         self.errors = ErrorOutput()
-        stdin.name, self.out.name = "<stdin>", "<stdout>"  # type: ignore[misc]
+        stdin.name, self.out.name = "<stdin>", "<stdout>"
         self.text = (
             _text(io.BufferedReader(stdin, BUFFER_BYTES)),
             _text(io.BufferedWriter(self.out, BUFFER_BYTES)),
             _text(self.errors, "backslashreplace"),
         )
-        self.text[0].mode, self.text[1].mode, self.text[2].mode = "r", "w", "w"  # type: ignore[attr-defined]
+        for text, mode in zip(self.text, "rww", strict=True):
+            text.mode = mode  # type: ignore[misc]
 
 
 # Made in the zygote: the first streams of every child, which need not make its own.
@@ -149,15 +153,9 @@ def _install(streams: "Streams | ScriptStreams", output_bytes: int) -> None:
 
 def printed(streams: ScriptStreams) -> "bytes | None":
     """What the script has written to descriptor 1, in whatever way; None where it is over the limit."""
-    try:
-        sys.stdout.flush()
-    except BaseException:
-        pass
-    try:
-        if sys.stdout is not streams.text[1]:
-            streams.text[1].flush()
-    except BaseException:
-        pass
+    for stream in (getattr(sys, "stdout", None), streams.text[1]):
+        with contextlib.suppress(BaseException):
+            stream.flush()  # type: ignore[union-attr]
     size = os.lseek(_files[1], 0, os.SEEK_END)
     if size > streams.out.limit or streams.out.full:
         return None
@@ -165,12 +163,18 @@ def printed(streams: ScriptStreams) -> "bytes | None":
 
 
 def reset(streams: ScriptStreams, may_be_changed: bool) -> None:
-    """After a run: make descriptors 0 and 1 as before it, and the streams too where the next run can use them."""
+    """After a run: make descriptors 0 and 1 as before it, and the streams where the next run can use them."""
+    is_flushed = False
+    with contextlib.suppress(BaseException):
+        streams.text[1].flush()
+        is_flushed = True
     for place, file in enumerate(_files):
         os.ftruncate(file, 0)
         os.lseek(file, 0, os.SEEK_SET)
         os.dup2(file, place)
-    if not (may_be_changed or streams.out.full or streams.errors.tell()):
+    if may_be_changed or not is_flushed or streams.errors.tell():
+        streams.out.limit = -1  # what it still holds must not come out when it is freed
+    else:
         streams.text[0].seek(0)
         streams.out.written = 0
         _for_scripts.append(streams)

@@ -9,6 +9,7 @@ JSON:
     or ["o"] for output over the limit
 """
 
+import _thread
 import builtins
 import marshal
 import os
@@ -25,17 +26,21 @@ from program_module import PROGRAM, loader, new_module
 from scripts import Script
 from values import ValueTooLargeError, encode, iterated, quote
 
+# Python's recursion limit is reached in half of it; the system's own 8 MB would allow 40 threads at a time.
+THREAD_STACK_BYTES = 2 << 20
+
 
 def serve(channel: int, seccomp: "confinement.SeccompFilter | None") -> None:
     """Confine this process, then serve the one request that will come."""
     confinement.die_with_parent()
-    # Read before the filter is installed, which refuses to make the files of a script; nothing of it runs yet.
+    # Read before the filter is installed, which refuses to make a script's files; nothing of it runs yet.
     mode, source, memory_bytes, cpu_s, output_bytes, prompts, tests = marshal.loads(channels.receive(channel))
     if mode != "calls":
         streams.make_files()
     if seccomp is not None:
         seccomp.install()
     inputs = marshal.loads(tests)
+    _thread.stack_size(THREAD_STACK_BYTES)
     loader.source = source
     confinement.limit_program(memory_bytes, cpu_s)
     if not prompts:

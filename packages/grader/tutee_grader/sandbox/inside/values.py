@@ -243,7 +243,7 @@ def parse(line: bytes) -> "list[Any] | None":
 
 def type_name(kind: type) -> str:
     """The name of a class, whatever the class says of itself."""
-    return str(type.__dict__["__name__"].__get__(kind))[:80]
+    return str.__getitem__(type.__dict__["__name__"].__get__(kind), slice(80))
 
 
 def decode(data: Any, depth: int = 0, remote: Any = None) -> Any:
