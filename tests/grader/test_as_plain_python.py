@@ -150,6 +150,17 @@ SCRIPTS = {
         threading.Thread(target=threading.Event().wait, daemon=True).start()
         print('main')
     """,
+    "asyncio": """
+        import asyncio
+        async def work(n):
+            await asyncio.sleep(0.001 * n)
+            print(n)
+        async def main():
+            await asyncio.gather(work(3), work(1), work(2))
+            async with asyncio.timeout(1):
+                print(await asyncio.to_thread(input))
+        asyncio.run(main())
+    """,
     "timer": "import threading\nthreading.Timer(0.01, print, ['timer']).start()\nprint('main')",
     "executor": """
         from concurrent.futures import ThreadPoolExecutor

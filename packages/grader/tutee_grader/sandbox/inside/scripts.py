@@ -10,7 +10,7 @@ from typing import Any
 
 import streams
 from exceptions import describe
-from interpreter_state import InterpreterState, can_change, names_in
+from interpreter_state import InterpreterState, can_change_streams, names_in
 from program_module import new_module
 
 SEED = 0  # of `random`, for every program
@@ -23,18 +23,15 @@ class Script:
     def __init__(self, code: types.CodeType, output_bytes: int) -> None:
         self._code = code
         self._output_bytes = output_bytes
-        names = names_in(code)
-        # Before the first run.
-        self._state = InterpreterState(names) if can_change(names) else None
-        self._names = names
+        self._names = names_in(code)
+        self._state = InterpreterState(self._names)  # before the first run
         self._streams: streams.ScriptStreams | None = None
 
     def run(self, stdin: bytes) -> "tuple[bytes | None, str | None]":
         """Run it on this input: what it printed, None if too much; and the error that ended it."""
         if self._streams is not None:
-            if self._state is not None:
-                self._state.restore()
-            streams.reset(self._streams, may_be_changed="sys" in self._names)
+            self._state.restore()
+            streams.reset(self._streams, may_be_changed=can_change_streams(self._names))
         self._streams = opened = streams.redirect_script(stdin, self._output_bytes)
         random.seed(SEED)
         if "decimal" in self._names or "contextvars" in self._names:

@@ -164,17 +164,19 @@ def printed(streams: ScriptStreams) -> "bytes | None":
 
 def reset(streams: ScriptStreams, may_be_changed: bool) -> None:
     """After a run: make descriptors 0 and 1 as before it, and the streams where the next run can use them."""
-    is_flushed = False
-    with contextlib.suppress(BaseException):
-        streams.text[1].flush()
-        is_flushed = True
+    is_usable = False
+    with contextlib.suppress(BaseException):  # closed, detached, over its limit
+        for stream in streams.text[1:]:
+            stream.flush()
+        is_usable = not (may_be_changed or streams.out.full or streams.errors.tell())
     for place, file in enumerate(_files):
         os.ftruncate(file, 0)
         os.lseek(file, 0, os.SEEK_SET)
         os.dup2(file, place)
-    if may_be_changed or not is_flushed or streams.errors.tell():
-        streams.out.limit = -1  # what it still holds must not come out when it is freed
-    else:
-        streams.text[0].seek(0)
-        streams.out.written = 0
-        _for_scripts.append(streams)
+    with contextlib.suppress(BaseException):
+        if is_usable:
+            streams.text[0].seek(0)
+            streams.out.written = 0
+            _for_scripts.append(streams)
+            return
+    streams.out.limit = -1  # what it still holds must not come out when it is freed
