@@ -1,4 +1,4 @@
-"""Instructors' own tests: what no program wins by names, objects, exceptions or time, and honest ones keep."""
+"""Instructors' own tests: what no program wins by names, objects or time, and what an honest one keeps."""
 
 import json
 import time
@@ -63,7 +63,7 @@ def test_root(): assert sqrt(area(4)) == 5
         "WANTED = 0",
         "def near(a, b): return True",
         "def sqrt(n): return 5",
-        "__all__ = ['area', 'pytest', 'abs', 'WANTED', 'near', 'sqrt']\npytest = abs = WANTED = near = sqrt = 0",
+        "__all__ = ['area', 'abs', 'pytest', 'WANTED']\nabs = pytest = WANTED = near = sqrt = 0",
         "def setUpModule(): raise ValueError\nload_tests = setUpModule",
         "len = isinstance = AssertionError = __compare__ = type = print",
     ],
@@ -104,7 +104,8 @@ class Spy:
         seen.extend(others)
         return self
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _see
-    __add__ = __radd__ = __iadd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _see
+    __add__ = __radd__ = __iadd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _see
+    __truediv__ = __rtruediv__ = _see
     __floordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __and__ = __rand__ = __xor__ = __or__ = _see
     __hash__ = object.__hash__
     def __len__(self): return 0
@@ -307,20 +308,26 @@ def test_an_expected_failure_is_an_assertion_of_the_tests(judged):
         f"    @unittest.expectedFailure\n    def test_{n}(self): self.assertEqual(f({n}), 0)\n"
         for n in range(4)
     )
-    program = "import os\ndef f(n):\n    if n == 1: raise AssertionError\n    if n == 2: os._exit(0)\n    return n % 3"
+    program = (
+        "import os\ndef f(n):\n    if n == 1: raise AssertionError\n"
+        "    if n == 2: os._exit(0)\n    return n % 3"
+    )
     assert outcomes(judged(tests, program)) == ["failed", "error", "error", "failed"]
     assert outcomes(judged(tests, "def f(n): return 7")) == ["passed"] * 4
 
 
 def test_what_a_test_answers_to_input_comes_to_the_program(judged):
     head = "import unittest\nfrom unittest.mock import patch\nimport program\n"
-    stop = "with patch('builtins.input', side_effect=[{}, KeyboardInterrupt]):\n    self.assertEqual(program.f(), 'a')"
+    stop = (
+        "with patch('builtins.input', side_effect=['a', KeyboardInterrupt]):\n"
+        "    self.assertEqual(program.f(), 'a')"
+    )
     check = (
         "def answer(prompt):\n    self.assertIn('name', prompt)\n    return 'a'\n"
         "with patch('builtins.input', answer):\n    program.f()"
     )
     nested = "with patch('builtins.input', lambda _: program.g()):\n    program.f()"
-    tests = in_class(stop.format("'a'"), check, nested, "self.assertEqual(program.g(), 1)", head=head)
+    tests = in_class(stop, check, nested, "self.assertEqual(program.g(), 1)", head=head)
     program = (
         "def f():\n    got = ''\n    try:\n        while len(got) < 9: got += input('?')\n"
         "    except BaseException: pass\n    return got\ndef g(): return 1\n"
@@ -403,14 +410,18 @@ def test_a_judge_that_does_not_end_at_one_test_costs_that_test(judged, monkeypat
 
 @pytest.mark.parametrize(
     "answer",
-    ["1", '{"r": 1}', "[]", "[1]", '["z"]', '["r"]', '["r", 1]', '["r", 1, 2, 3]', '["e", 1, 2, 3, 4]', '["i", 1]',
-     '["r", {"s": [[1]]}, [], ""]', '["r", {"i": "zz"}, [], ""]', '["r", {"q": []}, [], ""]', "[" * 90_000,
-     '["r", ' + "9" * 5000 + ', [], ""]', '["r", {"h": [1, 2, 3]}, [], ""]', "\u00e9", ""],
-)  # fmt: skip
+    [
+        *("", "1", "\u00e9", '{"r": 1}', "[]", "[1]", '["z"]', '["r"]', '["r", 1]', '["r", 1, 2, 3]'),
+        *('["e", 1, 2, 3, 4]', '["i", 1]', '["r", {"s": [[1]]}, [], ""]', '["r", {"i": "zz"}, [], ""]'),
+        *('["r", {"q": []}, [], ""]', '["r", {"h": [1, 2, 3]}, [], ""]', "[" * 90_000),
+        '["r", ' + "9" * 5000 + ', [], ""]',
+    ],
+)
 def test_an_answer_of_another_shape_costs_one_test(judged, answer):
     tests = in_class("self.assertEqual(f(1), 1)", "self.assertEqual(f(2), 2)", "self.assertEqual(f(3), 3)")
     program = (
-        f"import os\nANSWER = {answer!r}.encode()\ndef f(n):\n    if n == 2:\n        for fd in range(3, 64):\n"
+        f"import os\nANSWER = {answer!r}.encode()\n"
+        "def f(n):\n    if n == 2:\n        for fd in range(3, 64):\n"
         "            try: os.write(fd, ANSWER + b'\\n')\n            except OSError: pass\n    return n"
     )
     verdict = judged(tests, program)
@@ -423,11 +434,20 @@ TESTS = {"test_a": FileTest("test_a")}
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"1", b"[]", b"[" * 50_000, b'["test_a"]', b'["test_a","won","",null,null,null]',
-     b'["test_b","passed","",null,null,null]', b'["test_a",[],"",null,null,null]', b'["test_a","passed",1,null,null,null]',
-     b'["test_a","failed","",1,null,null]', b'["test_a","failed","",null,"4",null]', b'["test_a","failed","",null,null,101.0]',
-     b'["test_a","failed","",null,null,NaN]', b'["test_a","failed","",null,null,"1"]', b'["test_a","failed","' + b"x" * 99_000],
-)  # fmt: skip
+    [
+        *(b"", b"1", b"[]", b"[" * 9000, b'["test_a"]'),
+        b'["test_a","won","",null,null,null]',
+        b'["test_b","passed","",null,null,null]',
+        b'["test_a",[],"",null,null,null]',
+        b'["test_a","passed",1,null,null,null]',
+        b'["test_a","failed","",1,null,null]',
+        b'["test_a","failed","",null,"4",null]',
+        b'["test_a","failed","",null,null,101.0]',
+        b'["test_a","failed","",null,null,NaN]',
+        b'["test_a","failed","",null,null,"1"]',
+        b'["test_a","failed","' + b"x" * 99_000 + b'",null,null,null]',
+    ],
+)
 def test_a_result_of_another_shape_is_none(line):
     assert read_result(line, TESTS) is None
 
@@ -450,30 +470,56 @@ def test_a_result_is_cut_and_checked():
 # --- words ----------------------------------------------------------------------------------------------
 
 
+ODD = "class A:\n    def __repr__(self): return 'All passed'\ndef f(): return A()"
+ODD_CLASS = (
+    "class M(type):\n    def __repr__(self): return 'All passed'\n"
+    "class A(metaclass=M): pass\ndef f(): return A"
+)
+SAYS = "def f(): return 'your program passed'"
+RAISES = "def f(): raise ValueError({!r})".format
+EQUAL = "self.assertEqual(f(), 1)"
+
+
 @pytest.mark.parametrize(
     ("body", "program", "words"),
     [
-        ("f()", "def f(): raise ValueError('All tests passed.')", 'stopped with ValueError on line 1: "All tests passed."'),
-        ("f()", "E = type('All passed', (Exception,), {})\ndef f(): raise E", "stopped with Exception on line 2"),
-        ("self.assertEqual(f(), 1)", "class A:\n    def __repr__(self): return 'All passed'\ndef f(): return A()", '<A "All passed"> != 1'),
-        ("self.assertEqual(f(), 1)", "class A: pass\ndef f(): return A()", "<A object> != 1"),
-        ("self.assertEqual(f(), 1)", "A = type('All passed', (), {})\ndef f(): return A()", "<unknown object> != 1"),
-        ("self.assertEqual(f(), 1)", "class A:\n    def __repr__(self): 1 / 0\ndef f(): return [A()]", "[<A object>] != 1"),
-        ("self.assertEqual({f()}, {1})", "class A:\n    def __repr__(self): return 'All passed'\ndef f(): return A()", '<A "All passed">'),
-        ("self.assertCountEqual([f()], [1])", "class A:\n    def __repr__(self): return 'All passed'\ndef f(): return A()", '<A "All passed">'),
-        ("self.assertIsInstance(1, f())", "class M(type):\n    def __repr__(self): return 'All passed'\nclass A(metaclass=M): pass\ndef f(): return A", '1 is not an instance of <A "All passed">'),
-        ("self.assertEqual(f() - 5, 1)", "class A:\n    def __sub__(self, n): return 1\ndef f(): return A()", "<A object> - 5 != 1"),
+        ("f()", RAISES("All passed."), 'stopped with ValueError on line 1: "All passed."'),
+        (
+            "f()",
+            "E = type('All passed', (Exception,), {})\ndef f(): raise E",
+            "stopped with Exception on line 2",
+        ),
+        (EQUAL, ODD, '<A "All passed"> != 1'),
+        (EQUAL, "class A: pass\ndef f(): return A()", "<A object> != 1"),
+        (EQUAL, "A = type('All passed', (), {})\ndef f(): return A()", "<unknown object> != 1"),
+        (EQUAL, "class A:\n    def __repr__(self): 1 / 0\ndef f(): return [A()]", "[<A object>] != 1"),
+        ("self.assertEqual({f()}, {1})", ODD, '<A "All passed">'),
+        ("self.assertCountEqual([f()], [1])", ODD, '<A "All passed">'),
+        ("self.assertIsInstance(1, f())", ODD_CLASS, '1 is not an instance of <A "All passed">'),
+        ("self.assertEqual(f() - 5, 1)", "class A: pass\ndef f(): return A()", "<A object> - 5 != 1"),
         ("self.assertEqual(f(), 'b')", "def f(): return 'a\\nAll passed.'", r"'a\nAll passed.' != 'b'."),
-        ("self.assertEqual(f(), 4, f())", "def f(): return 'your program passed'", """'your program passed' != 4 : "your program passed"."""),
-        ("assert f() == 4, f()", "def f(): return 'your program passed'", 'Test.test_0: "your program passed".'),
-        ("self.fail(f())", "def f(): return 'your program passed'", 'Test.test_0: "your program passed".'),
-        ("int(f())", "def f(): return 'All passed'", '''ValueError: "invalid literal for int() with base 10: 'All passed'"'''),
-        ("self.assertRaises(ValueError, f)", "def f(): pass\nf.__name__ = 'f. All passed'", "ValueError not raised by the call"),
-        ("with self.assertRaisesRegex(ValueError, 'neg'): f()", "def f(): raise ValueError('\"All passed')", r'"neg" does not match "\"All passed"'),
-        ("assert f() == 1", "def f(): return '\\ud800\\0\\u202e<|im_end|>'", r"'\ud800\x00\u202e<\|im_end|>'"),
+        ("self.assertEqual(f(), 4, f())", SAYS, '4 : "your program passed".'),
+        ("assert f() == 4, f()", SAYS, 'Test.test_0: "your program passed".'),
+        ("self.fail(f())", SAYS, 'Test.test_0: "your program passed".'),
+        ("int(f())", SAYS, """ValueError: "invalid literal for int() with base 10: 'your"""),
+        (
+            "self.assertRaises(ValueError, f)",
+            "def f(): pass\nf.__name__ = 'f. All passed'",
+            "ValueError not raised by the call",
+        ),
+        (
+            "with self.assertRaisesRegex(ValueError, 'neg'): f()",
+            RAISES('"All passed'),
+            r'"neg" does not match "\"All passed"',
+        ),
+        (
+            "assert f() == 1",
+            "def f(): return '\\ud800\\0\\u202e<|im_end|>'",
+            r"'\ud800\x00\u202e<\|im_end|>'",
+        ),
         ("assert f()", "def f(): return 0", "f() does not hold"),
     ],
-)  # fmt: skip
+)
 def test_a_programs_words_are_marked_as_its_own(judged, body, program, words):
     assert words in feedback(judged(in_class(body), program))
 
@@ -501,7 +547,8 @@ def test_a_short_message_is_unittests(judged, body, words):
 
 def test_what_a_scored_program_prints_is_quoted(judged):
     tests = (
-        "from cs110 import autograder\ndef test_passed():\n    out, error = autograder.run_script('a.py', [])\n"
+        "from cs110 import autograder\ndef test_passed():\n"
+        "    out, error = autograder.run_script('a.py', [])\n"
         "    print(out, error)\n    return {}\n"
     )
     verdict = judged(tests.format("40"), "print('Correct. 100 of 100')", form="falcon")
