@@ -133,7 +133,7 @@ sys.exit(not good)
 _RUN_FALCON = """
 import builtins, sys
 sys.path.append(INSIDE)
-import instructor, student
+import autograder, student
 builtins.input = student.silent_input
 class Asker:
     def ask(self, question, *_):
@@ -142,6 +142,6 @@ class Asker:
         code = compile(open('program.py').read(), 'program.py', 'exec')
         out, error = student.run_script(code, rest[0].encode(), 1 << 18) if kind == 'script' else (None, None)
         return out.getvalue().decode() if out else '', json.loads('[' + error + ']') if error else None
-result = instructor.run_falcon(compile(SOURCE, 'tests.py', 'exec'), 'test_passed', MAX_SCORE, Asker())
+result = autograder.run_falcon(compile(SOURCE, 'tests.py', 'exec'), 'test_passed', MAX_SCORE, Asker())
 sys.exit(result[1] != 'passed')
 """
