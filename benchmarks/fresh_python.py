@@ -133,7 +133,7 @@ sys.exit(not good)
 _RUN_FALCON = """
 import builtins, contextlib, io, json, sys
 sys.path.append(INSIDE)
-import instructor, student
+import autograder, student
 builtins.input = student.silent_input
 class Asker:
     def ask(self, question, *_):
@@ -149,6 +149,6 @@ class Asker:
         except BaseException as error:
             return out.getvalue(), [type(error).__name__, str(error), None]
         return out.getvalue(), None
-result = instructor.run_falcon(compile(SOURCE, 'tests.py', 'exec'), 'test_passed', MAX_SCORE, Asker())
+result = autograder.run_falcon(compile(SOURCE, 'tests.py', 'exec'), 'test_passed', MAX_SCORE, Asker())
 sys.exit(result[1] != 'passed')
 """

@@ -1,8 +1,8 @@
 """Instructors' own tests: what no program wins by names, objects or time, and what an honest one keeps."""
 
 import json
-import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,7 +101,7 @@ SPY = """
 seen = []
 class Spy:
     def _see(self, *others):
-        seen.extend(others)
+        for other in others: seen.extend(other if isinstance(other, set) else [other])
         return self
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _see
     __add__ = __radd__ = __iadd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _see
@@ -357,19 +357,24 @@ def test_a_thread_that_works_between_the_questions_is_charged(judged):
     assert outcomes(judged(tests, "def f(n): return n", seconds=0.2)) == ["passed"]
 
 
-def test_a_late_caller_is_not_charged_to_the_program(judged, monkeypatch):
-    check = instructor_runs.InstructorRun.check
-    late = iter([True])
-
-    def check_late(self, now):
-        if next(late, False):
-            time.sleep(1.5)  # which the program does not need
-        return check(self, now)
-
-    monkeypatch.setattr(instructor_runs.InstructorRun, "check", check_late)
-    tests = in_class("self.assertEqual(f(1), 1)", "self.assertEqual(f(2), 2)")
-    program = "import time\ndef f(n):\n    time.sleep(0.15)\n    return n"
-    assert outcomes(judged(tests, program, seconds=0.4)) == ["passed", "passed"]
+@pytest.mark.parametrize(
+    ("times", "is_over"),
+    [
+        ("0 0", False),
+        ("1900000 0", False),  # the answers took 1.9 s together
+        ("2100000 0", True),
+        ("0 98900000", True),  # a question is open since 98.9 s, which is 1.1 s
+        ("0 99900000", False),
+        ("1800000 99500000", True),
+    ],
+)
+def test_what_the_judge_measured_counts_and_not_when_the_caller_reads_it(write, times, is_over):
+    assignment = Assignment.load(write(**{"test.py": "def test_a(): pass\n"}), tests="unittest")
+    run = instructor_runs.InstructorRun(replace(assignment, limits=Limits(seconds=1)), "")
+    child = SimpleNamespace(began=0.0, starved_s=lambda: 0.0, cpu_s=lambda: 0.1)
+    run._judge = child
+    run._process(b"w", times.encode())
+    assert run._is_over(child, now=100.0) == is_over
 
 
 @pytest.mark.parametrize(
@@ -420,7 +425,8 @@ def test_a_judge_that_does_not_end_at_one_test_costs_that_test(judged, monkeypat
 def test_an_answer_of_another_shape_costs_one_test(judged, answer):
     tests = in_class("self.assertEqual(f(1), 1)", "self.assertEqual(f(2), 2)", "self.assertEqual(f(3), 3)")
     program = (
-        f"import os\nANSWER = {answer!r}.encode()\ndef f(n):\n    if n == 2:\n        for fd in range(3, 64):\n"
+        f"import os\nANSWER = {answer!r}.encode()\n"
+        "def f(n):\n    if n == 2:\n        for fd in range(3, 64):\n"
         "            try: os.write(fd, ANSWER + b'\\n')\n            except OSError: pass\n    return n"
     )
     verdict = judged(tests, program)
@@ -546,7 +552,8 @@ def test_a_short_message_is_unittests(judged, body, words):
 
 def test_what_a_scored_program_prints_is_quoted(judged):
     tests = (
-        "from cs110 import autograder\ndef test_passed():\n    out, error = autograder.run_script('a.py', [])\n"
+        "from cs110 import autograder\ndef test_passed():\n"
+        "    out, error = autograder.run_script('a.py', [])\n"
         "    print(out, error)\n    return {}\n"
     )
     verdict = judged(tests.format("40"), "print('Correct. 100 of 100')", form="falcon")

@@ -16,6 +16,7 @@ import sys
 import types
 from typing import Any
 
+import autograder
 import channel as channels
 import confinement
 import instructor
@@ -23,6 +24,7 @@ import messages
 from asker import Asker
 from connection import StudentConnection
 from remote import Remote
+from results import Result
 from values import quote
 
 FIXTURES = ("setUpModule", "tearDownModule", "load_tests")  # names that unittest looks for in a test file
@@ -124,12 +126,12 @@ def serve(channel: int, seccomp: "confinement.SeccompFilter | None") -> None:
     def begins(test: str) -> None:
         channels.write(channel, f"b{names.index(test)}")
 
-    def report(result: instructor.Result) -> None:
+    def report(result: Result) -> None:
         channels.write(channel, "t" + json.dumps(result))
 
     if form == "falcon":
         begins(names[0])
-        report(instructor.run_falcon(code, names[0], max_score, asker))
+        report(autograder.run_falcon(code, names[0], max_score, asker))
     else:
         clock = instructor.TestClock(cpu_s)
         instructor.TestRun(asker, clock, begins, report).run(code, names)

@@ -5,7 +5,6 @@ program's object may say anything, and with the texts of exceptions as they are.
 judge's process. Short plain values are worded as ever.
 """
 
-import difflib
 import pprint
 import types
 import unittest
@@ -16,8 +15,7 @@ from raising import Waiting, accepts
 from remote import in_words, shown
 from words import name, quoted, show
 
-MAX_DIFF_LINES = 20
-MAX_DIFF_CHARS = 400
+MANY = 20  # elements of which each is compared with each in any case
 
 
 class Standard(str):
@@ -32,7 +30,6 @@ def install() -> None:
     case: Any = unittest.case
     case.repr = case.safe_repr = unittest.util.safe_repr = _safe_repr  # type: ignore[assignment]
     case.pprint = types.SimpleNamespace(pformat=_pformat)
-    case.difflib = types.SimpleNamespace(ndiff=_ndiff)
     case._count_diff_all_purpose = _count_unhashable
     case._count_diff_hashable = _count_hashable
     case._AssertRaisesContext = RaisesContext
@@ -48,7 +45,7 @@ def _safe_repr(value: Any, short: bool = False) -> str:
 
 
 def _pformat(value: Any) -> str:
-    text = shown(value)
+    """As pprint's for a short plain value, so that the differences of its lines are short, too."""
     is_plain = True
 
     def note(other: Any) -> str:
@@ -56,14 +53,8 @@ def _pformat(value: Any) -> str:
         is_plain = False
         return in_words(other)
 
-    is_short = len(show(value, other=note)) < MAX_DIFF_CHARS and not text.endswith("...")
-    return pprint.pformat(value) if is_short and is_plain else text
-
-
-def _ndiff(first: list[str], second: list[str]) -> Any:
-    lines = [*first, *second]
-    is_short = len(lines) <= MAX_DIFF_LINES and sum(map(len, lines)) <= MAX_DIFF_CHARS
-    return difflib.ndiff(first, second) if is_short else ()
+    text = show(value, other=note)
+    return pprint.pformat(value) if is_plain and not text.endswith("...") else text
 
 
 class _Shown:
@@ -87,7 +78,7 @@ def _count_hashable(first: Any, second: Any) -> list[Any]:
 def _count_unhashable(first: Any, second: Any) -> list[Any]:
     """Compares each with each, which only a test's own length allows."""
     found, wanted = list(first), list(second)
-    if len(found) != len(wanted) and max(len(found), len(wanted)) > MAX_DIFF_LINES:
+    if len(found) != len(wanted) and max(len(found), len(wanted)) > MANY:
         return [(len(found), len(wanted), _Shown("elements"))]
     return [(a, b, _Shown(value)) for a, b, value in _all_purpose(found, wanted)]
 

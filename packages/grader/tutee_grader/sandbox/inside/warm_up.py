@@ -207,7 +207,7 @@ def _run_judge_code(judge: types.ModuleType) -> None:
     clock = judge.instructor.TestClock(1000.0)
     judge.instructor.TestRun(asker, clock, names.index, json.dumps).run(_compiled(TESTS), names)
     asker = judge.Asker(_LocalConnection(SCRIPT))
-    judge.instructor.run_falcon(_compiled(FALCON), "test_passed", 1.0, asker)
+    judge.autograder.run_falcon(_compiled(FALCON), "test_passed", 1.0, asker)
 
 
 def fill_free_blocks() -> list[object]:
