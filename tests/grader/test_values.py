@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutee_grader.forms.calls import equal
+from tutee_grader.sandbox.inside.comparison import equal
 from tutee_grader.sandbox.inside.values import ValueTooLargeError, decode, encode
 
 atoms = (

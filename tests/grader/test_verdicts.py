@@ -44,7 +44,7 @@ def test_a_program_that_stops_while_loading_says_so(grader, calls):
     (verdict,) = grader.grade(
         [(calls(("f(1)", "1"), ("f(2)", "2")), "a = 1\nb = a + c\ndef f(n): return n\n")]
     )
-    assert feedback(verdict) == "Your program stopped with NameError on line 2: name 'c' is not defined."
+    assert feedback(verdict) == "Your program stopped with NameError on line 2: \"name 'c' is not defined\"."
     assert outcomes(verdict) == ["error", "not run"]
 
 
@@ -105,7 +105,9 @@ def test_stdin_and_stdout(grader, write):
     assert feedback(wrong) == (
         "0 of 2 tests passed. First failing test: the run with input '3 4' printed '12\\n', expected '7\\n'."
     )
-    assert feedback(broken).endswith("input '3 4' stopped with NameError on line 2: name 'b' is not defined.")
+    assert feedback(broken).endswith(
+        "input '3 4' stopped with NameError on line 2: \"name 'b' is not defined\"."
+    )
 
 
 def test_each_run_of_a_script_starts_afresh(grader, write):
@@ -159,7 +161,7 @@ def test_a_falcon_test_case_gives_its_score(grader, write):
         ]
     )
     assert [verdict.grade for verdict in (right, partly, wrong, broken)] == [100.0, 40.0, 0.0, 0.0]
-    assert "scored 4 of 10: Line 1: CORRECT" in feedback(partly)
+    assert 'scored 4 of 10: "Line 1: CORRECT"' in feedback(partly)
     assert "name 'c' is not defined (line 3)" in feedback(broken)
 
 
@@ -334,7 +336,7 @@ def test_input_in_a_function_does_not_hang(grader, calls):
     (verdict,) = grader.grade([(calls(("f(1)", "1")), "def f(n):\n    return int(input('?'))\n")])
     assert feedback(verdict) == (
         "0 of 1 tests passed. First failing test: "
-        "f(1) stopped with EOFError on line 2: EOF when reading a line."
+        'f(1) stopped with EOFError on line 2: "EOF when reading a line".'
     )
 
 

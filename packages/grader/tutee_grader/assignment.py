@@ -1,13 +1,16 @@
 """An assignment: its task, its tests and its limits, loaded from a folder."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from tutee_grader.errors import AssignmentError
 from tutee_grader.forms import FORMS
+from tutee_grader.forms.instructor import defined_names
 from tutee_grader.forms.reading import TestsYaml, read_text
 from tutee_grader.forms.scoring import Leniency, Test
+from tutee_grader.sandbox.inside.words import ordered_repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,12 @@ class Assignment:
     fingerprint: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        parts = (self.form, self.tests, self.limits, self.leniency, self.test_source, self.max_score)
-        object.__setattr__(self, "fingerprint", hashlib.sha256(repr(parts).encode()).hexdigest())
+        tests = [[type(test).__name__, *_values(test)] for test in self.tests]
+        # An instructor's own tests mean other names where the reference solution defines others.
+        meant = () if self.test_source is None else defined_names(self.solution)
+        parts = (self.form, tests, self.limits, self.leniency, self.test_source, meant, self.max_score)
+        # Not `repr`: it writes the elements of a set in another order in every run.
+        object.__setattr__(self, "fingerprint", hashlib.sha256(ordered_repr(parts).encode()).hexdigest())
 
     # Expected values may be dicts or lists, which have no hash of their own.
     def __hash__(self) -> int:
@@ -63,10 +70,12 @@ class Assignment:
         solution = _read_first(folder, ("solution.py",))
         settings = TestsYaml(folder / "tests.yaml", FORMS, default_form=tests or "asserts")
         limits = settings.section("limits", Limits, may_be_zero=False)
-        fields = FORMS[settings.form](settings)
-        return Assignment(
-            folder.name, task.strip(), settings.form, solution=solution, limits=limits, **fields
-        )
+        given = FORMS[settings.form](settings)
+        return Assignment(folder.name, task.strip(), settings.form, solution=solution, limits=limits, **given)
+
+
+def _values(test: Test) -> list[Any]:
+    return [getattr(test, field.name) for field in fields(test)]  # type: ignore[arg-type]
 
 
 def _read_first(folder: Path, names: tuple[str, ...]) -> str | None:

@@ -26,6 +26,8 @@ from tutee_grader.forms.stdio import ScriptTest
 from tutee_grader.grader import Grader
 from tutee_grader.verdict import Verdict
 
+# Where a program runs, this package and Python: none of it may appear in feedback.
+_LEAKS = (" at 0x", "tutee-scratch", "/dev/shm", str(Path(__file__).parent), sys.base_prefix)
 ATTACK_SECONDS = 0.2  # for one test
 ATTACK_MEMORY_MB = 64
 SLACK_S = 5.0  # that a busy machine may add to a deadline
@@ -36,6 +38,7 @@ DESCRIPTIONS = {
     "limits": "limits on memory, CPU time, file size, open files (rlimits)",
     "no new privileges": "no program can gain privileges",
     "no capabilities": "root has no power over the rules",
+    "scratch": "files in memory, on a file system of its own that limits them (tmpfs)",
 }
 _JUDGED = """
 import unittest
@@ -72,7 +75,8 @@ def protections(bubblewrap: bool | None = None) -> list[tuple[str, bool, str]]:
     rows = []
     for name, words in DESCRIPTIONS.items():
         reason = found.get(f"{name} error", "")
-        rows.append((name, bool(found.get(name)), f"{words} [{reason}]" if reason else words))
+        active = found.get(name) not in (None, False, "folder")
+        rows.append((name, active, f"{words} [{reason}]" if reason else words))
     return rows
 
 
@@ -221,7 +225,7 @@ def _problems(attack: Attack, verdict: Verdict, wall_s: float, secret: str) -> l
     if wall_s > 2 * ATTACK_SECONDS + SLACK_S:
         problems.append(f"it took {wall_s:.1f} s")
     words = feedback(verdict, "full")
-    if any(part in words for part in (" at 0x", "tutee-scratch", "/scratch", sys.base_prefix)):
+    if any(part in words for part in _LEAKS):
         problems.append(f"its feedback reveals something of this machine: {words!r}")
     return problems
 

@@ -83,8 +83,8 @@ class Grader:
         return [worker.process.pid for worker in workers]
 
     def scratch_folders(self) -> list[str]:
-        """The workers' scratch folders that lie outside the sandbox (without bubblewrap, all of them)."""
-        return [worker.scratch.path for worker in self._pool.workers() if worker.scratch is not None]
+        """The workers' scratch folders as this process sees them, for checks of what lies there."""
+        return [worker.scratch_path() for worker in self._pool.workers()]
 
     def grade(
         self, programs: Sequence[tuple[Assignment, str | bytes | None]], progress: bool = False

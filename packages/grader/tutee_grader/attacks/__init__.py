@@ -7,8 +7,11 @@ Names in @...@ are replaced by those of the decoys (see doctor.py).
 """
 
 from tutee_grader.attacks.forging import FORGING
+from tutee_grader.attacks.marks import MARKS
 from tutee_grader.attacks.reading import READING
+from tutee_grader.attacks.scratch import SCRATCH
+from tutee_grader.attacks.signals import SIGNALS
 from tutee_grader.attacks.staying import STAYING
 from tutee_grader.attacks.touching import TOUCHING
 
-ATTACKS = (*READING, *FORGING, *STAYING, *TOUCHING)
+ATTACKS = (*READING, *FORGING, *MARKS, *STAYING, *SIGNALS, *SCRATCH, *TOUCHING)

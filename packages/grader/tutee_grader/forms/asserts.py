@@ -1,48 +1,25 @@
 """Tests of the form `asserts`: a file of `assert a and b and ...`, each clause of which is one test.
 
-A clause is split into calls of the student's functions, which run in the student's process, and the rest (the
-comparison, the expected value, the built-in functions around the call), which is evaluated here over the
-plain values that come back: `sorted(f([2, 1])) == [1, 2]` runs `f([2, 1])` inside and the rest outside.
+A clause is split into what is the program's (calls of its functions, its global names), which the student's
+process evaluates, and the rest (the comparison, the expected value, the built-in functions around the call),
+which the comparer evaluates over the plain values that come back: `sorted(f([2, 1])) == [1, 2]` runs
+`f([2, 1])` in the student's process and the rest in the comparer's.
 """
 
 import ast
-import math
+import builtins
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType
 from typing import Any, ClassVar
 
 from tutee_grader.errors import AssignmentError
-from tutee_grader.forms.calls import compile_call, plain_values
-from tutee_grader.forms.reading import TestsYaml, read_text
-from tutee_grader.forms.scoring import Leniency, Mode, clean, show
-from tutee_grader.verdict import Outcome, TestResult
+from tutee_grader.forms.calls import compile_call
+from tutee_grader.forms.reading import TestsYaml, bound_names, parse_python, read_text
+from tutee_grader.forms.scoring import Leniency, Mode
+from tutee_grader.sandbox.inside.clauses import NAMES
+from tutee_grader.sandbox.inside.words import clean
 
-_NAMES = {
-    f.__name__: f
-    for f in (
-        abs,
-        all,
-        any,
-        bool,
-        dict,
-        float,
-        frozenset,
-        int,
-        isinstance,
-        len,
-        list,
-        max,
-        min,
-        round,
-        set,
-        sorted,
-        str,
-        sum,
-        tuple,
-        type,
-    )
-} | {"math": math, "nan": math.nan, "inf": math.inf}
 _ALLOWED = (
     ast.Expression,
     ast.Compare,
@@ -80,16 +57,11 @@ class ClauseError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One clause: `calls` run inside; `expression` is evaluated outside, with their values as `_0`, `_1`."""
+    """One clause: `calls` are evaluated inside; `expression` outside, with their values as `_0`, `_1`, ..."""
 
     text: str
     calls: tuple[str, ...]
     expression: str
-
-    def holds(self, values: list[Any]) -> bool:
-        """Whether the clause is true of what the calls returned. Raises what the expression raises."""
-        names = {f"_{index}": value for index, value in enumerate(values)}
-        return bool(eval(_compiled(self.expression), {"__builtins__": {}}, _NAMES | names))
 
     def expected(self) -> str | None:
         """The literal a lone call is compared with, as text; None where the clause is of another shape."""
@@ -111,35 +83,24 @@ class ClauseTest:
         return clean(", ".join(self.clause.calls), 80)
 
     def inputs(self) -> list[object]:
-        return [compile_call(call) for call in self.clause.calls]
+        # Beside a literal, an iterator equals nothing; elsewhere, as in `list(f(3))`, its items count.
+        iterates = self.clause.expected() is None
+        return [compile_call(call, iterates) for call in self.clause.calls]
 
-    def judge(self, message: list[Any], leniency: Leniency) -> TestResult | None:
-        """From `["v", [value of each call]]`."""
-        values = plain_values(message, len(self.clause.calls))
-        if values is None:
-            return None
-        expected = self.clause.expected()
-        got = ", ".join(map(show, values))
-        try:
-            holds = self.clause.holds(values)
-        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
-            holds = False  # the values are not of a kind that the clause can compare
-        if holds:
-            return TestResult(self.name, Outcome.PASSED, "", expected, got)
-        wanted = (
-            f"expected {clean(expected)}"
-            if expected is not None
-            else f"and this does not hold: {clean(self.name)}"
-        )
-        words = f"{self.subject} returned {got}, {wanted}"
-        return TestResult(self.name, Outcome.FAILED, words, expected, got)
+    def expectation(self, leniency: Leniency) -> tuple[object, ...]:
+        verb = "returned" if any("(" in call for call in self.clause.calls) else "is"
+        code = _compiled(self.clause.expression)
+        calls = len(self.clause.calls)
+        return "clause", self.subject, verb, self.name, code, calls, self.clause.expected()
 
 
 def read(settings: TestsYaml) -> dict[str, Any]:
     """The fields of Assignment that the file test.py gives."""
     path = settings.test_file
+    solution = path.with_name("solution.py")
+    known = bound_names(parse_python(solution, read_text(solution))) if solution.exists() else None
     try:
-        clauses = read_clauses(read_text(path))
+        clauses = read_clauses(read_text(path), known)
     except ClauseError as error:
         raise AssignmentError(f"{path}, line {error.line}: {error}") from None
     return {"tests": tuple(ClauseTest(clause.text, clause) for clause in clauses)}
@@ -161,8 +122,12 @@ def _expected(expression: str) -> str | None:
     return None
 
 
-def read_clauses(source: str) -> list[Clause]:
-    """The clauses of a test file. Raises ClauseError with the line."""
+def read_clauses(source: str, known: set[str] | None = None) -> list[Clause]:
+    """The clauses of a test file. Raises ClauseError with the line.
+
+    `known`: the names that the reference solution defines; None where there is none, and any name may be the
+    program's.
+    """
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
@@ -175,7 +140,7 @@ def read_clauses(source: str) -> list[Clause]:
             raise ClauseError(
                 statement.lineno, f"only assert statements can stand here, not `{_short(statement)}`"
             )
-        clauses += [_clause(node) for node in _conjuncts(statement.test)]
+        clauses += [_clause(node, known) for node in _conjuncts(statement.test)]
     if not clauses:
         raise ClauseError(1, "no assert statement in the file")
     return clauses
@@ -187,20 +152,38 @@ def _conjuncts(node: ast.expr) -> list[ast.expr]:
     return [node]
 
 
-def _clause(node: ast.expr) -> Clause:
-    text = ast.unparse(node)
-    extractor = _CallExtractor()
+def _clause(node: ast.expr, known: set[str] | None) -> Clause:
+    text, short = ast.unparse(node), _short(node)
+    lone = _lone_names(node)
+    extractor = _Extractor()
     rest = extractor.visit(node)
+    # Without a solution any name may be the program's, but not where it alone says what is expected of it.
+    unknown = sorted(lone if known is None else extractor.names - known - set(dir(builtins)))
+    if unknown:
+        raise ClauseError(
+            node.lineno, f"unknown name {unknown[0]!r} in `{short}`; is it a text without quotes?"
+        )
     if not extractor.calls:
-        raise ClauseError(node.lineno, f"no call of a student's function in `{_short(node)}`")
+        raise ClauseError(node.lineno, f"no call of a student's function in `{short}`")
     for part in ast.walk(rest):
-        if isinstance(part, ast.Name) and part.id not in _NAMES and part.id not in extractor.names:
-            raise ClauseError(
-                node.lineno, f"unknown name {part.id!r} in `{_short(node)}`; is it a text without quotes?"
-            )
         if not isinstance(part, _ALLOWED):
-            raise ClauseError(node.lineno, f"{type(part).__name__} cannot be used in `{_short(node)}`")
+            raise ClauseError(node.lineno, f"{type(part).__name__} cannot be used in `{short}`")
     return Clause(text, tuple(extractor.calls), ast.unparse(rest))
+
+
+def _lone_names(node: ast.expr) -> set[str]:
+    """The program's names that are a whole side of a comparison in which every side is the program's."""
+    names = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Compare):
+            sides = [part.left, *part.comparators]
+            if all(_program_names(side) for side in sides):
+                names |= {side.id for side in sides if isinstance(side, ast.Name)}
+    return names
+
+
+def _program_names(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} - set(NAMES)
 
 
 def _short(node: ast.AST) -> str:
@@ -208,32 +191,19 @@ def _short(node: ast.AST) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-class _CallExtractor(ast.NodeTransformer):
-    """Replaces each outermost call of something that is not a built-in by the name of its result."""
+class _Extractor(ast.NodeTransformer):
+    """Replaces each outermost call, attribute, item or name of the program by a name of its value."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.names: set[str] = set()
+        self.names: set[str] = set()  # of the program
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        root: ast.AST = node.func
+    def visit(self, node: ast.AST) -> ast.AST:
+        root = node
         while isinstance(root, ast.Attribute | ast.Call | ast.Subscript):
             root = root.func if isinstance(root, ast.Call) else root.value
-        if isinstance(root, ast.Name) and root.id not in _NAMES:
-            for part in ast.walk(node):
-                if (
-                    isinstance(part, ast.Name)
-                    and part is not root
-                    and part.id not in _NAMES
-                    and not _is_called(part, node)
-                ):
-                    raise ClauseError(node.lineno, f"unknown name {part.id!r} in `{_short(node)}`")
-            name = f"_{len(self.calls)}"
-            self.calls.append(ast.unparse(node))
-            self.names.add(name)
-            return ast.copy_location(ast.Name(name, ast.Load()), node)
-        return self.generic_visit(node)
-
-
-def _is_called(name: ast.Name, tree: ast.AST) -> bool:
-    return any(isinstance(part, ast.Call) and part.func is name for part in ast.walk(tree))
+        if not isinstance(root, ast.Name) or root.id in NAMES:
+            return self.generic_visit(node)
+        self.names |= _program_names(node)
+        self.calls.append(ast.unparse(node))
+        return ast.copy_location(ast.Name(f"_{len(self.calls) - 1}", ast.Load()), node)

@@ -1,14 +1,12 @@
 """Tests of the form `calls`: a call of the student's code, and the value it must return."""
 
 import ast
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tutee_grader.forms.reading import TestsYaml
-from tutee_grader.forms.scoring import Leniency, Mode, clean, show
-from tutee_grader.sandbox.inside.values import decode
-from tutee_grader.verdict import Outcome, TestResult
+from tutee_grader.forms.scoring import Leniency, Mode
+from tutee_grader.sandbox.inside.words import clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +18,7 @@ class CallTest:
     returns: Any
     tolerance: float | None = None
     weight: float = 1.0
+    strict: bool = False  # 3 is not 3.0, and 1 is not True
 
     mode: ClassVar[Mode] = "calls"
 
@@ -30,26 +29,19 @@ class CallTest:
     def inputs(self) -> list[object]:
         return [compile_call(self.call)]
 
-    def judge(self, message: list[Any], leniency: Leniency) -> TestResult | None:
-        """From `["v", [value]]`."""
-        values = plain_values(message, 1)
-        if values is None:
-            return None
-        expected, got = show(self.returns), show(values[0])
-        if equal(self.returns, values[0], self.tolerance):
-            return TestResult(self.name, Outcome.PASSED, "", expected, got)
-        words = f"{self.subject} returned {got}, expected {expected}"
-        return TestResult(self.name, Outcome.FAILED, words, expected, got)
+    def expectation(self, leniency: Leniency) -> tuple[object, ...]:
+        return "value", self.subject, self.returns, self.tolerance, self.strict
 
 
 def read(settings: TestsYaml) -> dict[str, Any]:
     """The fields of Assignment that the rows and options of tests.yaml give."""
-    tests = tuple(_test(settings, row, index) for index, row in enumerate(settings.rows()))
-    return {"tests": tests, "leniency": settings.section("options", Leniency)}
+    leniency = settings.section("options", Leniency)
+    tests = tuple(_test(settings, row, index, leniency) for index, row in enumerate(settings.rows()))
+    return {"tests": tests, "leniency": leniency}
 
 
-def _test(settings: TestsYaml, row: Any, index: int) -> CallTest:
-    settings.check_keys(row, {"call", "returns", "tolerance", "weight", "name"}, index)
+def _test(settings: TestsYaml, row: Any, index: int, leniency: Leniency) -> CallTest:
+    settings.check_keys(row, {"call", "returns", "tolerance", "weight", "name", "strict"}, index)
     call = row.get("call")
     if not isinstance(call, str):
         raise settings.error(f"call has value {call!r}. It must be a Python expression, as text", index)
@@ -68,8 +60,12 @@ def _test(settings: TestsYaml, row: Any, index: int) -> CallTest:
             f"returns has value {row['returns']!r}. It must be a Python literal", index
         ) from None
     tolerance = settings.number(row, "tolerance", None, index)
+    strict = row.get("strict", leniency.strict)
+    if not isinstance(strict, bool):
+        raise settings.error(f"strict has value {strict!r}. It must be true or false", index)
     name = str(row.get("name") or call)
-    return CallTest(name, call, returns, tolerance, settings.number(row, "weight", 1.0, index) or 0.0)
+    weight = settings.number(row, "weight", 1.0, index) or 0.0
+    return CallTest(name, call, returns, tolerance, weight, strict)
 
 
 def read_literal(text: str) -> Any:
@@ -82,58 +78,16 @@ def read_literal(text: str) -> Any:
         raise ValueError(str(error)) from None
 
 
-def compile_call(call: str) -> tuple[object, object]:
-    """A call as code objects: its leading statements, if it has any, and the expression that is its value."""
+def compile_call(call: str, iterates: bool = False) -> tuple[object, object, bool]:
+    """A call as code objects: its leading statements, if it has any, and the expression that is its value.
+
+    The third part says whether the items of an iterator that comes back count.
+    """
     tree = ast.parse(call)
     last = tree.body[-1]
     assert isinstance(last, ast.Expr)
     expression = compile(ast.Expression(last.value), "<test>", "eval", dont_inherit=True)
     if len(tree.body) == 1:
-        return None, expression
-    return compile(ast.Module(tree.body[:-1], []), "<test>", "exec", dont_inherit=True), expression
-
-
-def plain_values(message: list[Any], count: int) -> list[Any] | None:
-    """The `count` values in `["v", [...]]`; None where it is no such line."""
-    if message[0] != "v" or len(message) != 2 or type(message[1]) is not list or len(message[1]) != count:
-        return None
-    try:
-        return [decode(value) for value in message[1]]
-    except (ValueError, TypeError, RecursionError):
-        return None
-
-
-def equal(expected: Any, got: Any, tolerance: float | None) -> bool:
-    """Python's own ==, so that 1 equals 1.0 and True; but nan equals nan.
-
-    With a tolerance, numbers may differ by that much, also those inside lists, tuples and dicts.
-    """
-    if _is_number(expected) and _is_number(got):
-        if (
-            isinstance(expected, float)
-            and isinstance(got, float)
-            and math.isnan(expected)
-            and math.isnan(got)
-        ):
-            return True
-        return bool(expected == got) or (tolerance is not None and _near(expected, got, tolerance))
-    if type(expected) in (list, tuple) and type(expected) is type(got):
-        return len(expected) == len(got) and all(
-            equal(one, other, tolerance) for one, other in zip(expected, got, strict=True)
-        )
-    if type(expected) is dict and type(got) is dict:
-        return expected.keys() == got.keys() and all(
-            equal(expected[key], got[key], tolerance) for key in expected
-        )
-    return bool(expected == got)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | complex)
-
-
-def _near(expected: Any, got: Any, tolerance: float) -> bool:
-    try:
-        return bool(abs(expected - got) <= tolerance)
-    except OverflowError:  # an integer too long for a float
-        return False
+        return None, expression, iterates
+    statements = compile(ast.Module(tree.body[:-1], []), "<test>", "exec", dont_inherit=True)
+    return statements, expression, iterates

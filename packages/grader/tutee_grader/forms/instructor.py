@@ -1,19 +1,23 @@
 """What the forms `falcon` and `unittest` share: an instructor's own test code, run in a judge's process."""
 
 import ast
+import json
 import marshal
+import symtable
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from tutee_grader.forms.scoring import Mode, Test, clean, ended
+from tutee_grader.forms.scoring import Mode, Test, ended
+from tutee_grader.sandbox.inside.words import clean, name
 from tutee_grader.sandbox.inside.zygote_messages import COMPARE
 from tutee_grader.verdict import Outcome, TestResult
 
 TESTS = "tests.py"
 MAX_MESSAGE = 300
+MAX_RESULT_BYTES = 16384  # of one test, as the judge writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,40 +56,106 @@ def student_modules(source: str) -> list[str]:
     return sorted(names - sys.stdlib_module_names - {"pytest", "cs110"})
 
 
+@dataclass(frozen=True, slots=True)
+class StarNames:
+    """What `from program import *` must not bring into a test file.
+
+    `own`: names that the file binds itself. `stars`: modules of Python's own that it imports with a star as
+    well. `meant`: names that the reference solution defines, so that the task is about them even where Python
+    has the same.
+    """
+
+    own: tuple[str, ...]
+    stars: tuple[str, ...]
+    meant: tuple[str, ...]
+
+
+@lru_cache(maxsize=64)
+def star_names(source: str, solution: str | None) -> StarNames:
+    """The names of a test file, which `Assignment.load` has parsed before, and of the reference solution."""
+    imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    stars = {node.module for node in imports if node.module and [alias.name for alias in node.names] == ["*"]}
+    own = _bound(symtable.symtable(source, TESTS, "exec"))
+    python = {module for module in stars if module.partition(".")[0] in sys.stdlib_module_names}
+    return StarNames(tuple(sorted(own)), tuple(sorted(python)), defined_names(solution))
+
+
+@lru_cache(maxsize=64)
+def defined_names(solution: str | None) -> tuple[str, ...]:
+    """Functions and classes at the top of a reference solution."""
+    try:
+        body = ast.parse(solution or "").body
+    except (SyntaxError, ValueError):
+        return ()
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return tuple(sorted({node.name for node in body if isinstance(node, kinds)}))
+
+
+def _bound(table: symtable.SymbolTable) -> set[str]:
+    """The names that a file binds among its globals: local ones, nothing that is imported can replace."""
+    is_module = table.get_type() == "module"
+    bound = {
+        symbol.get_name()
+        for symbol in table.get_symbols()
+        if (symbol.is_assigned() or symbol.is_imported()) and (is_module or symbol.is_declared_global())
+    }
+    return bound.union(*map(_bound, table.get_children()))
+
+
 class _Asserts(ast.NodeTransformer):
-    """`assert a == b` becomes one call that compares and, if need be, says both values."""
+    """A bare `assert a == b` becomes one call that compares and, if need be, says both values."""
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         test = node.test
-        if node.msg is not None or not isinstance(test, ast.Compare) or len(test.ops) != 1:
-            if node.msg is None:
-                node.msg = ast.Constant(f"{ast.unparse(test)} does not hold")
+        if node.msg is not None:
             return node
-        text = ast.Constant(ast.unparse(test.left))
-        operator = ast.Constant(type(test.ops[0]).__name__)
-        call = ast.Call(ast.Name(COMPARE, ast.Load()), [text, operator, test.left, test.comparators[0]], [])
+        if isinstance(test, ast.Compare) and len(test.ops) == 1:
+            text, operator = ast.unparse(test.left), type(test.ops[0]).__name__
+            values: list[ast.expr] = [test.left, test.comparators[0]]
+        else:
+            text, operator, values = ast.unparse(test), "Holds", [test, ast.Constant(True)]
+        words: list[ast.expr] = [ast.Constant(text), ast.Constant(operator)]
+        call = ast.Call(ast.Name(COMPARE, ast.Load()), [*words, *values], [])
         return ast.copy_location(ast.Expr(call), node)
 
 
-def read_results(
-    answer: list[object] | None, tests: Sequence[Test]
-) -> tuple[float | None, tuple[TestResult, ...]] | None:
-    """The score, where the code gives one (0 to 100), and the results in `["done", score, [[name, outcome,
-    message, exception, line], ...]]`; None where the answer is not such a list.
+def read_result(line: bytes, tests: Mapping[str, Test]) -> tuple[TestResult, float | None] | None:
+    """The result of one test, and the grade (0 to 100) where the test gives one, from the judge's
+    `[name, outcome, message, exception, line, share]`; None where it is not such a line.
     """
-    if answer is None or len(answer) != 3 or not isinstance(answer[2], list) or len(answer[2]) != len(tests):
+    if len(line) > MAX_RESULT_BYTES:
         return None
-    results = []
-    for test, (name, word, message, exception, line) in zip(tests, answer[2], strict=True):
-        outcome = Outcome(word)
-        if name != test.name:
-            return None
-        if outcome == Outcome.PASSED:
-            results.append(TestResult(test.name, outcome))
-        elif not message:
-            results.append(ended(test, outcome))
-        else:
-            text = clean(message, MAX_MESSAGE)
-            about = text if text.startswith("your program ") else f"{test.name}: {text}"
-            results.append(TestResult(test.name, outcome, about, exception=exception, line=line))
-    return answer[1] if isinstance(answer[1], float) else None, tuple(results)
+    try:
+        parts = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if type(parts) is not list or not _are_parts(parts):
+        return None
+    test, outcome = tests.get(parts[0]), Outcome(parts[1])
+    return (_result(test, outcome, *parts[2:]), parts[5]) if test is not None else None
+
+
+def _are_parts(parts: list[Any]) -> bool:
+    if len(parts) != 6 or not all(type(part) is str for part in parts[:3]) or parts[1] not in list(Outcome):
+        return False
+    exception, line, share = parts[3:]
+    return (
+        (exception is None or type(exception) is str)
+        and (line is None or type(line) is int)
+        and (share is None or (type(share) is float and 0.0 <= share <= 100.0))
+    )
+
+
+def _result(
+    test: Test, outcome: Outcome, message: str, exception: str | None, line: int | None, share: float | None
+) -> TestResult:
+    if outcome == Outcome.PASSED:
+        return TestResult(test.name, outcome)
+    if not message:
+        return ended(test, outcome)
+    words = clean(message, MAX_MESSAGE)
+    if share is None:  # with a share, the words are about the program as a whole
+        words = f"{test.name}: {words}"
+    kind = None if exception is None else name(exception, "Exception")
+    at = line if line is not None and 0 < line < 10_000_000 else None
+    return TestResult(test.name, outcome, words, exception=kind, line=at)

@@ -31,6 +31,19 @@ def parse_python(path: Path, source: str) -> ast.Module:
         raise AssignmentError(f"{path}, line 1: not Python: {error}") from None
 
 
+def bound_names(tree: ast.Module) -> set[str]:
+    """The names that a program binds at top level or anywhere below it."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).partition(".")[0])
+    return names
+
+
 class TestsYaml:
     """The file tests.yaml of an assignment; its values are checked as they are read.
 

@@ -15,15 +15,19 @@ from tutee_grader.sandbox.worker import REPLY_TIMEOUT_S, Worker
 
 
 class Child:
-    """The oldest child of a worker, at work on one request. Raises SandboxError where it is gone."""
+    """The oldest child of a worker, at work since `began`, by the pool's clock.
 
-    def __init__(self, worker: Worker, request: bytes) -> None:
+    Raises SandboxError where it is gone.
+    """
+
+    def __init__(self, worker: Worker, request: bytes, now: float) -> None:
         self.worker = worker
         self.channel = worker.ready.popleft()
         self.buffer = bytearray()
         self.killed = False
         self._pid: int | None = None
-        self.began = time.monotonic()
+        self.began = now
+        self.is_hung_up = False  # as far as it was read
         if not self.send(request):  # no student code has run in it yet
             self.channel.close()
             raise SandboxError("a sandbox process is gone")
@@ -63,6 +67,7 @@ class Child:
             except OSError:  # nothing there, or the other end was reset
                 break
             if not data:
+                self.is_hung_up = True
                 break
             buffer += data
         *lines, rest = bytes(buffer).split(b"\n")
@@ -73,7 +78,15 @@ class Child:
         """Seconds for which it was ready to run and no core was free; they do not count as its own."""
         try:
             return int(Path(f"/proc/{self._process()}/schedstat").read_text().split()[1]) / 1e9
-        except (OSError, IndexError, ValueError):
+        except (OSError, IndexError, ValueError):  # it has ended
+            return 0.0
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all its threads; 0 where it has ended."""
+        try:
+            # clock_getcpuclockid(3), which Python does not offer
+            return time.clock_gettime(~self._process() << 3 | 2)
+        except OSError:
             return 0.0
 
     def kill(self) -> None:
@@ -108,15 +121,5 @@ class Child:
     def _process(self) -> int:
         """Its process id on this side, not the one in its own namespace; -1 when it has ended."""
         if self._pid is None:
-            try:
-                self.worker.control.send(b"P")
-                _, descriptors, _, _ = socket.recv_fds(self.worker.control, 16, 1)
-                descriptor = descriptors[0]
-            except (OSError, IndexError) as error:
-                raise SandboxError(f"a sandbox process is gone: {error}") from error
-            try:
-                text = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
-                self._pid = int(text.split("Pid:")[1].split()[0])
-            finally:
-                os.close(descriptor)
+            self._pid = self.worker.oldest_child()
         return self._pid

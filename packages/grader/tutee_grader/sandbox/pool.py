@@ -11,13 +11,15 @@ What it does not protect from:
 
 import os
 import select
-import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tutee_grader.errors import SandboxError
+from tutee_grader.sandbox.clock import Clock
+from tutee_grader.sandbox.comparer import Comparer
 from tutee_grader.sandbox.instructor_runs import InstructorRun
 from tutee_grader.sandbox.runs import Run
 from tutee_grader.sandbox.worker import Role, Worker
@@ -42,12 +44,13 @@ class Job:
 
 
 class Slot:
-    """Runs one program at a time: a worker for students and, from its first use on, one for judges."""
+    """Runs one program at a time, by a worker for students and others from their first use on."""
 
     def __init__(self, bubblewrap: str | None, core: int | None) -> None:
         self._bubblewrap = bubblewrap
         self._core = core
         self._workers: dict[Role, Worker] = {}
+        self._comparer: Comparer | None = None
         self._start("student")
         self.job: Job | None = None
         self.began = 0.0
@@ -62,6 +65,12 @@ class Slot:
         self._workers[role] = Worker(role, self._bubblewrap, self._core)
         return self._workers[role]
 
+    @property
+    def run(self) -> Run | InstructorRun:
+        """The run of its job."""
+        assert self.job is not None and self.job.run is not None
+        return self.job.run
+
     def workers(self) -> list[Worker]:
         """Those that are started."""
         return list(self._workers.values())
@@ -71,8 +80,17 @@ class Slot:
         self._workers["student"].wait_until_ready()
         return self._workers["student"].protections
 
+    def comparer(self) -> Comparer:
+        """The comparer, started now if it is the first time."""
+        if self._comparer is None:
+            self._comparer = Comparer(self.worker("comparer"))
+        return self._comparer
+
     def replace(self, role: Role) -> None:
         """End a worker that is not clean; the next use starts a fresh one."""
+        if role == "comparer" and self._comparer is not None:
+            self._comparer.close()
+            self._comparer = None
         self._workers.pop(role).close()
 
     def close(self) -> None:
@@ -97,6 +115,7 @@ class Pool:
     """Workers, one per core, and the loop that keeps them busy."""
 
     def __init__(self, workers: int, bubblewrap: str | None) -> None:
+        self._clock = Clock()
         self.slots = [Slot(bubblewrap, core) for core in _cores(workers)]
         try:
             self.protections, *_ = [slot.wait_until_ready() for slot in self.slots]
@@ -120,7 +139,7 @@ class Pool:
         idle = list(self.slots)
         busy: dict[int, Slot] = {}  # by the descriptors that are waited for
         poll = select.epoll()
-        checked = time.monotonic()
+        checked = self._clock.now()
         try:
             while True:
                 while idle and (job := again.popleft() if again else next(waiting, None)) is not None:
@@ -135,70 +154,63 @@ class Pool:
                     slot = busy.get(descriptor)  # type: ignore[assignment]
                     if slot is None:  # closed by an event before this one
                         continue
-                    done = self._event(slot, descriptor, flags, busy, again)
+                    run, now = slot.run, self._clock.now()
+                    done = self._step(slot, partial(run.event, descriptor, flags, now), busy, again)
                     if done is not None:
                         yield done
                     if slot.job is None:
                         idle.append(slot)
                 # By the clock, not in quiet moments only: others' events must not keep a program alive.
-                if time.monotonic() - checked >= TICK_S:
-                    checked = time.monotonic()
+                if self._clock.now() - checked >= TICK_S:
+                    checked = self._clock.now()
                     for slot in set(busy.values()):
-                        if not self._check(slot, busy):
-                            self._failed(slot, busy, again)
+                        if checked - slot.began < TICK_S:
+                            continue
+                        done = self._step(slot, partial(slot.run.check, checked), busy, again)
+                        if done is not None:
+                            yield done
+                        if slot.job is None:
                             idle.append(slot)
         finally:
             poll.close()
             for slot in set(busy.values()):  # left early: whatever still runs ends with its worker
                 Pool._drop(slot)
 
-    @staticmethod
-    def _begin(slot: Slot, job: Job, poll: select.epoll, busy: dict[int, Slot]) -> bool:
+    def _begin(self, slot: Slot, job: Job, poll: select.epoll, busy: dict[int, Slot]) -> bool:
         slot.job = job
-        slot.began = time.monotonic()
         kind = InstructorRun if job.assignment.test_source is not None else Run
         run = kind(job.assignment, job.source)
         job.run = None  # there is nothing to abandon before it begins
         try:
-            descriptors = run.begin(slot, poll)
+            slot.comparer()  # whose start, the first time, is no program's
+            slot.began = self._clock.now()
+            descriptors = run.begin(slot, poll, slot.began)
         except SandboxError:
             return False
         job.run = run
         busy |= dict.fromkeys(descriptors, slot)
         return True
 
-    def _event(
-        self, slot: Slot, descriptor: int, flags: int, busy: dict[int, Slot], again: deque[Job]
+    def _step(
+        self, slot: Slot, step: Callable[[], list[int] | None], busy: dict[int, Slot], again: deque[Job]
     ) -> tuple[int, Verdict] | None:
-        """Pass an event to the run; its verdict when it is done."""
+        """Let the slot's run do something; its verdict when it is done."""
         job = slot.job
-        assert job is not None and job.run is not None
+        assert job is not None
         try:
-            descriptors = job.run.event(descriptor, flags)
+            descriptors = step()
         except SandboxError:
             self._failed(slot, busy, again)
             return None
         for known in [known for known, other in busy.items() if other is slot]:
             del busy[known]
         if descriptors is None:
+            verdict = slot.run.verdict()
             slot.job = None
-            return job.index, job.run.verdict()
+            return job.index, verdict
         for known in descriptors:
             busy[known] = slot
         return None
-
-    @staticmethod
-    def _check(slot: Slot, busy: dict[int, Slot]) -> bool:
-        now = time.monotonic()
-        assert slot.job is not None and slot.job.run is not None
-        if now - slot.began < TICK_S:
-            return True
-        try:
-            descriptors = slot.job.run.check(now)
-        except SandboxError:
-            return False
-        busy |= dict.fromkeys(descriptors, slot)
-        return True
 
     @staticmethod
     def _failed(slot: Slot, busy: dict[int, Slot], again: deque[Job]) -> None:

@@ -1,14 +1,16 @@
-"""The run of one program whose tests are inputs: its processes, its answers, its verdict."""
+"""The run of one program whose tests are inputs: its processes, their answers, its verdict."""
 
 import marshal
 import math
 import select
-import time
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, cast
 
 from tutee_grader.forms import scoring
 from tutee_grader.sandbox.child import Child
+from tutee_grader.sandbox.comparer import Comparer
+from tutee_grader.sandbox.comparison import Comparison, Request
 from tutee_grader.sandbox.inside.zygote_messages import MAX_ANSWER_BYTES
 from tutee_grader.sandbox.worker import Role, Worker
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from tutee_grader.forms.scoring import InputTest, Mode
 
 STARVED_FACTOR = 10  # on a busy machine, a program may take this many times its limit of wall time
+PART_AFTER_A_HANG = 0.25
+LONGEST_VALUES = 2 << 20  # bytes of the values of one test
+OUTPUT_LIMIT = b'["o"]'  # what a student's process writes where its output is over the limit
 SHORT_S = 0.1  # too short to ask the kernel how much of it was a wait for a core
 INTERPRETER_BYTES = 96 << 20  # address space of the interpreter itself
 
@@ -31,9 +36,16 @@ class Workers(Protocol):
     def replace(self, role: Role) -> None:
         """End a worker that is not clean."""
 
+    def comparer(self) -> Comparer:
+        """The comparer, started if need be."""
+
 
 class Budget:
-    """The time of one program: one test may take `seconds`, the whole of it twice as long."""
+    """The time of one program: one test may take `seconds`, the whole of it twice as long.
+
+    After a test that took all its time, those that follow may take a part of `seconds` each: most programs
+    that loop for ever do so in several tests, and the second one ends them.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -45,162 +57,183 @@ class Budget:
         return 2 * self.seconds - self.spent_s
 
     @property
+    def test_s(self) -> float:
+        """What the next test may take."""
+        return self.seconds * (PART_AFTER_A_HANG if self.hangs else 1.0)
+
+    @property
     def is_spent(self) -> bool:
         # Two hangs end it by count: by the clock alone, a third test might just be begun, or not.
         return self.hangs >= 2 or self.left_s <= 0
 
-    def spend(self, child: Child) -> None:
+    def spend(self, child: Child, now: float) -> None:
         """Charge the time of a child that has ended and is not reaped yet."""
-        elapsed = time.monotonic() - child.began
+        elapsed = now - child.began
         self.spent_s += elapsed if elapsed < SHORT_S else max(0.0, elapsed - child.starved_s())
 
-    def is_over(self, child: Child, now: float, test_began: float) -> bool:
-        """Whether the child is over its time, not counting what it spent waiting for a free core."""
-        elapsed, at_test = now - child.began, now - test_began
-        if at_test <= self.seconds and elapsed <= self.left_s:
+    def is_over(self, child: Child, now: float, since: float, limit_s: float) -> bool:
+        """Whether the child is over its time, or `limit_s` since `since`; waits for a core do not count."""
+        elapsed, at_test = now - child.began, now - since
+        if at_test <= limit_s and elapsed <= self.left_s:
             return False
         starved = child.starved_s()
-        over = at_test - starved > self.seconds or elapsed - starved > self.left_s
+        over = at_test - starved > limit_s or elapsed - starved > self.left_s
         return over or elapsed > STARVED_FACTOR * self.seconds
 
 
 class Run:
-    """A program whose tests are inputs for the student's process and comparisons on this side."""
+    """A program whose tests are inputs for the student's process; the comparer judges what comes back."""
 
     def __init__(self, assignment: "Assignment", source: str) -> None:
         self.assignment = assignment
         self.tests = cast("tuple[InputTest, ...]", assignment.tests)
         self.mode = self.tests[0].mode
         self.source = source
-        self.results: list[TestResult] = []
         self.budget = Budget(assignment.limits.seconds)
         self.cpu_s = 0.0
+        # As JSON a character of the output takes up to six; values are capped by characters in any case.
+        self._longest_line = LONGEST_VALUES + 6 * (assignment.limits.output_kb << 10)
+        self._at = 0  # the test that the next answer belongs to
+        self._ended: dict[int, TestResult] = {}  # results of tests at which the process ended
         self._refused = ""  # why it does not compile
-        self._compiled = False
-        self._loaded = False
-        self._over = False
+        self._over = False  # whether no further process is needed
         self._killed_for: Outcome | None = None
         self._test_began = 0.0
 
-    _child: Child
+    _child: Child | None
+    _comparison: Comparison
 
-    def begin(self, workers: Workers, poll: select.epoll) -> list[int]:
+    def begin(self, workers: Workers, poll: select.epoll, now: float) -> list[int]:
         """Send the program to a student's process; the descriptors to wait for. Raises SandboxError."""
         self._workers = workers
         self._poll = poll
-        return self._start()
+        self._comparison = Comparison(self.assignment, workers.comparer(), poll)
+        return self._start(now)
 
-    def _start(self) -> list[int]:
+    def _start(self, now: float) -> list[int]:
         prompts = not self.assignment.leniency.hide_prompts
-        inputs = _inputs(self.assignment, len(self.results))
+        inputs = _inputs(self.assignment, self._at)
         request = student_request(self.mode, self.assignment, self.source, self.budget, prompts, inputs)
-        self._loaded = False
+        # What its next line says: that it compiles, that it is loaded, the answer for a test.
+        self._expects = ["c", "l"] if self.mode == "calls" else ["c"]
         self._killed_for = None
-        self._child = Child(self._workers.worker("student"), request)
-        self._test_began = self._child.began
+        self._child = Child(self._workers.worker("student"), request, now)
+        self._test_began = now
+        self._received = 0
         # Its lines can wait in the channel until it hangs up, which saves a wake-up for each.
         self._poll.register(self._child.channel.fileno(), select.EPOLLRDHUP)
         return [self._child.channel.fileno()]
 
-    def event(self, descriptor: int, flags: int) -> list[int] | None:
-        """The process hung up: the descriptors of its successor, or None when the program is done."""
+    def _waits_for(self) -> list[int] | None:
+        """The descriptors to wait for, None when all is done."""
+        if self._child is None:
+            return None if self._comparison.is_done else self._comparison.descriptors
+        return [self._child.channel.fileno(), *self._comparison.descriptors]
+
+    def event(self, descriptor: int, flags: int, now: float) -> list[int] | None:
+        """A process hung up or the comparer wrote: the descriptors to wait for, None at the end."""
         child = self._child
-        lines = child.recv_lines(MAX_ANSWER_BYTES)
-        self._poll.unregister(descriptor)
-        self.budget.spend(child)
+        if child is not None and descriptor == child.channel.fileno():
+            self._poll.unregister(descriptor)
+            self._process_ended(child, now)
+        elif descriptor in self._comparison.descriptors:
+            self._comparison.event(now)
+        return self._waits_for()
+
+    def _process_ended(self, child: Child, now: float) -> None:
+        self._child = None
+        self.budget.spend(child, now)
+        self._read(child, now)
         child.release()
-        self._process(lines)  # judged here while the worker cleans up
         status, cpu_s, is_clean = child.reaped()
         self.cpu_s += cpu_s
         if not is_clean:
             self._workers.replace("student")
         if not self._over:
             self._ended_early(status)
-        return None if self._over or self.budget.is_spent else self._start()
+        if not self._over and not self.budget.is_spent:
+            self._start(now)
 
     def abandon(self) -> None:
         """Close the channel after a failure of the sandbox."""
-        self._child.channel.close()
+        self._comparison.abandon()
+        if self._child is not None:
+            self._child.channel.close()
 
-    def check(self, now: float) -> list[int]:
-        """Read what is there and end the process when it is over a limit; the descriptors to wait for."""
-        if self._read():
-            self._test_began = now
-        if len(self._child.buffer) > MAX_ANSWER_BYTES or self._child.worker.scratch_is_full():
-            self._kill(Outcome.OUTPUT_LIMIT)
-        elif self.budget.is_over(self._child, now, self._test_began):
-            self._kill(Outcome.TIMEOUT)
-        return [self._child.channel.fileno()]
+    def check(self, now: float) -> list[int] | None:
+        """Read what is there and end a process that is over a limit; returns what `event` does."""
+        self._comparison.check(now)
+        child = self._child
+        if child is not None:
+            if self._read(child, now):
+                self._test_began = now
+            # The first run of the program's own code in a process is no test's alone.
+            limit_s = self.budget.seconds if len(self._expects) else self.budget.test_s
+            if self._received + len(child.buffer) > MAX_ANSWER_BYTES or child.worker.scratch_is_full():
+                self._kill(child, Outcome.OUTPUT_LIMIT)
+            elif self.budget.is_over(child, now, self._test_began, limit_s):
+                self._kill(child, Outcome.TIMEOUT)
+        return self._waits_for()
 
     def verdict(self) -> Verdict:
         """The verdict, once `event` has returned None."""
-        if self._refused:
-            results = scoring.not_run(self.tests, self._refused)
-            return Verdict(0.0, Status.DOES_NOT_COMPILE, results, self.budget.spent_s, self.cpu_s)
-        rest = self.tests[len(self.results) :]
-        results = (*self.results, *(TestResult(test.name, Outcome.NOT_RUN) for test in rest))
-        grade = scoring.grade(self.tests, results)
-        return Verdict(grade, Status.COMPILES, results, self.budget.spent_s, self.cpu_s)
+        spent = self.budget.spent_s, self.cpu_s
+        if refused := self._refused or self._comparison.refused:
+            return Verdict(0.0, Status.DOES_NOT_COMPILE, scoring.not_run(self.tests, refused), *spent)
+        found = self._comparison.results | self._ended
+        results = tuple(
+            replace(found[index], name=test.name)
+            if index in found
+            else TestResult(test.name, Outcome.NOT_RUN)
+            for index, test in enumerate(self.tests)
+        )
+        return Verdict(scoring.grade(self.tests, results), Status.COMPILES, results, *spent)
 
-    def _kill(self, reason: Outcome) -> None:
+    def _kill(self, child: Child, reason: Outcome) -> None:
         self._killed_for = self._killed_for or reason
-        self._child.kill()
+        child.kill()
 
-    def _read(self) -> bool:
-        """Process the lines that are there; whether that finished a test."""
-        before = len(self.results), self._loaded
-        self._process(self._child.recv_lines(MAX_ANSWER_BYTES))
-        return (len(self.results), self._loaded) != before
+    def _read(self, child: Child, now: float) -> bool:
+        """Take the lines that are there; whether there were any."""
+        lines = child.recv_lines(MAX_ANSWER_BYTES)
+        self._received += sum(map(len, lines))
+        if lines and not self._over:
+            self._take(lines, now)
+        return bool(lines)
 
-    def _process(self, lines: list[bytes]) -> None:
-        for line in lines:
-            if self._over or not self._process_line(line):
-                break
-
-    def _process_line(self, line: bytes) -> bool:
-        """Process one line of the student's process; False where no such line can come now."""
-        message = scoring.parse(line)
-        if message is None:
-            return False
-        tag = message[0]
-        if not self._compiled:
-            if tag == "n":
-                self._refused = scoring.refusal(message)
+    def _take(self, lines: list[bytes], now: float) -> None:
+        """Hand the lines to the comparer, each with the test that it belongs to."""
+        while self._expects and lines:
+            line = lines.pop(0)
+            expected = self._expects.pop(0)
+            if line != b'["%s"]' % expected.encode():
                 self._over = True
-            self._compiled = tag == "c"
-            return tag in ("n", "c")
-        if len(self.results) == len(self.tests):
-            self._over = True
-            return False
-        test = self.tests[len(self.results)]
-        if tag == "x":
-            error = scoring.error_message(message[1:])
-            if error is None:
-                return False
-            self.results.append(scoring.raised(test, *error, subject="your program"))
-            self._over = True
-        elif tag == "l":
-            self._loaded = True
-        elif tag != "c":  # which a successor process writes again
-            result = scoring.judge(test, message, self.assignment.leniency)
-            if result is None:
-                return False
-            self.results.append(result)
-            self._over = len(self.results) == len(self.tests)
-        return True
+                self._comparison.add(
+                    Request("refused" if expected == "c" else "stopped", self._at, [line]), now
+                )
+                return
+        answers = [
+            line if len(line) <= self._longest_line else OUTPUT_LIMIT
+            for line in lines[: len(self.tests) - self._at]
+        ]
+        if answers:
+            self._comparison.add(Request("tests", self._at, answers), now)
+            self._at += len(answers)
+            self._over = self._at == len(self.tests)
 
     def _ended_early(self, status: int) -> None:
         """The process ended before its last answer: that is the result of the test it was at."""
-        if not self._compiled:
+        if "c" in self._expects:
             self._refused = "it is too large or too deeply nested"
             self._over = True
             return
         outcome = self._killed_for or scoring.outcome_of(status)
         self.budget.hangs += outcome is Outcome.TIMEOUT
-        test = self.tests[len(self.results)]
-        while_loading = self.mode == "calls" and not self._loaded
-        self.results.append(scoring.ended(test, outcome, "your program" if while_loading else None))
-        self._over = while_loading or len(self.results) == len(self.tests)
+        while_loading = bool(self._expects)
+        subject = "your program" if while_loading else None
+        self._ended[self._at] = scoring.ended(self.tests[self._at], outcome, subject)
+        self._at += 1
+        self._over = while_loading or self._at == len(self.tests)
 
 
 def student_request(

@@ -2,30 +2,34 @@
 
 What it does not protect from:
 - A hole in the kernel: the sandbox shares the caller's kernel.
-- Without bubblewrap, a scratch folder that grows beyond its limit until the pool looks (every 20 ms).
-- Other processes of the same user, which can read the scratch folder and end the zygote.
+- Where the kernel refuses a file system for the scratch (`protections["scratch"]` is "folder"), a folder that
+  grows beyond its limit until the pool looks (every 20 ms).
+- Other processes of the same user, which can read the scratch and end the zygote.
 """
 
 import array
 import contextlib
-import fcntl
+import functools
 import json
+import marshal
 import os
-import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
-import tempfile
-import time
 from collections import deque
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import Any, Literal
+from types import CodeType
+from typing import Any, Literal, cast
 
 from tutee_grader.errors import SandboxError, UnavailableError
+from tutee_grader.sandbox.inside import scratch
+from tutee_grader.sandbox.scratch_folder import ScratchFolder
 
 INSIDE = Path(__file__).parent / "inside"
-SCRATCH_BYTES = 16 << 20
+MOUNT_POINT = "/dev/shm"  # there on every machine, so programs see the same path everywhere
 START_TIMEOUT_S = 20.0
 REPLY_TIMEOUT_S = 20.0
 READY = 2  # children forked in advance: one at work, one waiting
@@ -38,7 +42,7 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
 }
 
-Role = Literal["student", "judge"]
+Role = Literal["student", "comparer", "judge"]
 
 
 class Worker:
@@ -55,10 +59,13 @@ class Worker:
         self.control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ready: deque[socket.socket] = deque()
         self.protections: dict[str, Any] = {}
-        with inner:
+        with inner, os.fdopen(os.memfd_create("modules"), "wb") as modules:
+            modules.write(_modules())
+            modules.flush()
             self.process = subprocess.Popen(
                 self._command(inner.fileno()),
-                stdin=subprocess.DEVNULL,
+                cwd=self.scratch.path if self.scratch else None,
+                stdin=modules,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 pass_fds=(inner.fileno(),),
@@ -67,12 +74,15 @@ class Worker:
             )
 
     def _command(self, control: int) -> list[str]:
-        python = [os.path.realpath(sys.executable), "-s", "-S", "-P", "-W", "ignore"]
+        start = (INSIDE / "start.py").read_text()
         core = [] if self.core is None else [str(self.core)]
-        if self.scratch is not None:
-            return [*python, str(INSIDE / "zygote.py"), str(control), self.scratch.path, self.role, *core]
-        zygote = [*python, "/inside/zygote.py", str(control), "/scratch", self.role, *core]
-        return [str(self.bubblewrap), *_bubblewrap_options(), "--", *zygote]
+        zygote = [os.path.realpath(sys.executable), "-s", "-S", "-P", "-W", "ignore", "-c", start]
+        zygote += [str(control), MOUNT_POINT, self.role, *core]
+        return (
+            zygote
+            if self.bubblewrap is None
+            else [self.bubblewrap, *_options(self.bubblewrap), "--", *zygote]
+        )
 
     def wait_until_ready(self) -> None:
         """Read the zygote's first message; let it fork its first children. Raises UnavailableError."""
@@ -106,10 +116,31 @@ class Worker:
 
     def wait_until_idle(self) -> None:
         """Wait until the zygote has carried out every command."""
-        self.control.send(b"P")
-        _, descriptors, _, _ = socket.recv_fds(self.control, 16, 1)
-        for descriptor in descriptors:
+        self.oldest_child()
+
+    def oldest_child(self) -> int:
+        """The process id of the zygote's oldest child, as this side sees it; -1 when it has ended.
+
+        Raises SandboxError where the zygote does not answer.
+        """
+        try:
+            self.control.send(b"P")
+            _, (descriptor,), _, _ = socket.recv_fds(self.control, 16, 1)
+        except (OSError, ValueError) as error:
+            raise SandboxError(f"a sandbox process is gone: {error}") from error
+        try:
+            text = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+            return int(text.split("Pid:")[1].split()[0])
+        finally:
             os.close(descriptor)
+
+    def scratch_path(self) -> str:
+        """The scratch as this side sees it, while the worker is idle."""
+        inside = MOUNT_POINT if self.scratch is None or self._has_file_system() else self.scratch.path
+        return f"/proc/{self.oldest_child()}/root{inside}"
+
+    def _has_file_system(self) -> bool:
+        return self.protections.get("scratch") == "tmpfs"
 
     def close(self) -> None:
         """End everything that belongs to this worker."""
@@ -132,67 +163,43 @@ class Worker:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def scratch_is_full(self) -> bool:
-        """Whether the scratch folder is over its limit; in bubblewrap, the file system itself is limited."""
-        return self.scratch is not None and _size(self.scratch.path) > SCRATCH_BYTES
+        """Whether the scratch is over its limit; where it is a file system, that has the limit."""
+        return (
+            self.scratch is not None
+            and not self._has_file_system()
+            and self.scratch.is_full(self.process.pid)
+        )
 
 
-class ScratchFolder:
-    """A folder for one worker, locked while its caller lives; a new one removes those of killed callers."""
-
-    PREFIX = "tutee-scratch-"
-    STALE_S = 60.0  # a younger one may be about to be locked
-
-    def __init__(self) -> None:
-        # A file system in memory, where files cost next to nothing, where there is one.
-        parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
-        for other in Path(parent).glob(f"{self.PREFIX}*"):
-            self._sweep(other)
-        self.path = tempfile.mkdtemp(prefix=self.PREFIX, dir=parent)
-        self._lock = os.open(self.path, os.O_RDONLY)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-
-    def _sweep(self, folder: Path) -> None:
-        with contextlib.suppress(OSError):  # in use, another user's, or gone already
-            if time.time() - folder.stat().st_mtime >= self.STALE_S:
-                lock = os.open(folder, os.O_RDONLY)
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder)
-                finally:
-                    os.close(lock)
-
-    def remove(self) -> None:
-        """Delete the folder."""
-        os.close(self._lock)
-        with contextlib.suppress(OSError):
-            shutil.rmtree(self.path)
+@functools.cache
+def _modules() -> bytes:
+    """The compiled code of every module of `inside`, by name, marshalled; it names no folder."""
+    codes = {}
+    for path in INSIDE.glob("*.py"):
+        code = SourceFileLoader(path.stem, str(path)).get_code(path.stem)
+        codes[path.stem] = _renamed(cast("CodeType", code), path.name)
+    return marshal.dumps(codes)
 
 
-def _bubblewrap_options() -> list[str]:
+def _renamed(code: CodeType, name: str) -> CodeType:
+    """The same code, said to be from a file of this name."""
+    constants = [_renamed(one, name) if isinstance(one, CodeType) else one for one in code.co_consts]
+    return code.replace(co_filename=name, co_consts=tuple(constants))
+
+
+def _options(bubblewrap: str) -> list[str]:
+    """The options of bubblewrap."""
     options = ["--unshare-all", "--hostname", "sandbox", "--cap-drop", "ALL"]
-    for path in ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache"):
+    if not Path(bubblewrap).stat().st_mode & stat.S_ISUID:
+        options += ["--cap-add", "CAP_SYS_ADMIN"]  # for the zygote, which mounts its scratch and drops it
+    for path in ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo"):
         options += ["--ro-bind-try", path, path]
     # --dev makes its own small /dev; Landlock leaves of it what is harmless.
     return [
         *options,
         *("--ro-bind", sys.base_prefix, sys.base_prefix),
-        *("--ro-bind", str(INSIDE), "/inside"),
         *("--dev", "/dev"),
-        *("--size", str(SCRATCH_BYTES), "--tmpfs", "/scratch"),
+        *("--size", str(scratch.BYTES), "--tmpfs", MOUNT_POINT),
         *("--remount-ro", "/"),
-        *("--chdir", "/scratch"),
+        *("--chdir", MOUNT_POINT),
     ]
-
-
-def _size(folder: str) -> int:
-    """Bytes used below a folder, a little more for each entry."""
-    total = 0
-    waiting = [folder]
-    while waiting and total <= SCRATCH_BYTES:
-        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    total += 4096 + entry.stat(follow_symlinks=False).st_size
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-    return total

@@ -1,17 +1,31 @@
-"""Running an instructor's test code: a FalconCode test case, or a unittest or pytest-style file."""
+"""Running an instructor's test code: a FalconCode test case, or a unittest or pytest-style file.
+
+The result of a test is `[name, outcome, message, exception, line, share]`, in the grader's words; `share` is
+the grade (0 to 100) where the test itself gives one.
+"""
 
 import contextlib
 import io
+import signal
 import sys
+import time
 import types
 import unittest
+from collections.abc import Callable
 from typing import Any
 
 from channel import ProgramEndedError
+from messages import Standard
+from raising import Waiting
+from remote import UnsupportedError, shown
 from values import quote
+from words import clean, name, quoted
 from zygote_messages import COMPARE
 
 MAX_PRINTED = 2000
+MAX_MESSAGE = 400
+
+Result = list[Any]
 
 
 class LimitedText(io.StringIO):
@@ -19,35 +33,59 @@ class LimitedText(io.StringIO):
 
     def write(self, text: str) -> int:
         if self.tell() < MAX_PRINTED:
-            super().write(text)
+            super().write(text[:MAX_PRINTED])
         return len(text)
 
 
-def run_falcon(
-    code: types.CodeType, names: list[str], max_score: float, asker: Any
-) -> tuple[float | None, list[list[Any]]]:
-    """The grade (0 to 100) by `test_passed()`, and its one test."""
+class TestTooLongError(BaseException):
+    """A test works for too long by itself."""
+
+    __test__ = False
+
+
+class TestClock:
+    """Ends a test that works for too long: each may use half of the CPU time that is left to the judge."""
+
+    __test__ = False
+
+    def __init__(self, cpu_s: float) -> None:
+        self._cpu_s = cpu_s
+        self.is_over = False
+        signal.signal(signal.SIGPROF, self._ring)
+
+    def start(self) -> None:
+        """A test begins."""
+        self.is_over = False
+        left_s = max(0.05, (self._cpu_s - time.process_time()) / 2)
+        # Again and again, as the test may catch it.
+        signal.setitimer(signal.ITIMER_PROF, left_s, 0.1)
+
+    def stop(self) -> None:
+        """It has ended, or is being wound up."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def _ring(self, *_: object) -> None:
+        self.is_over = True
+        raise TestTooLongError
+
+
+def run_falcon(code: types.CodeType, test: str, max_score: float, asker: Any) -> Result:
+    """The result of the one test, `test_passed()`."""
     _provide_autograder(asker)
     printed = LimitedText()
     try:
         with contextlib.redirect_stdout(printed):
             namespace = _execute(code)
             score = namespace["test_passed"]()
+        score = max_score * score if isinstance(score, bool) else float(score or 0.0)
     except BaseException as error:
-        return 0.0, [[names[0], *_failure(error)]]
-    if isinstance(score, bool):
-        score = max_score if score else 0.0
-    share = 100.0 * float(score or 0.0) / max_score
-    share = min(100.0, max(0.0, share))
-    outcome = "passed" if share == 100.0 else "failed"
-    return share, [
-        [names[0], outcome, "" if outcome == "passed" else _scored(score, max_score, printed), None, None]
-    ]
-
-
-def _scored(score: Any, max_score: float, printed: io.StringIO) -> str:
-    words = " ".join(printed.getvalue().split())
-    return f"your program scored {float(score or 0):g} of {max_score:g}" + (f": {words}" if words else "")
+        return [test, *_failure(error), None]
+    share = min(100.0, max(0.0, 100.0 * score / max_score))
+    if share == 100.0:
+        return [test, "passed", "", None, None, share]
+    words = quoted(printed.getvalue(), MAX_MESSAGE // 2)
+    message = f"your program scored {score:g} of {max_score:g}" + (f": {words}" if words else "")
+    return [test, "failed", message, None, None, share]
 
 
 def _provide_autograder(asker: Any) -> None:
@@ -58,10 +96,13 @@ def _provide_autograder(asker: Any) -> None:
         lines = [inputs] if isinstance(inputs, str) else inputs
         stdin = "".join(f"{line}\n" for line in lines)
         try:
-            stdout, error = asker.ask('["script",' + quote(stdin) + "]")
+            stdout, error = asker.ask('["script",' + quote(stdin) + "]", str, list | None)
         except ProgramEndedError as ended:
             return "", str(ended)
-        return stdout, "" if error is None else "{}: {} (line {})".format(*error[:3])
+        if error is None:
+            return stdout, ""
+        kind, text, line = (*error, "", "", "")[:3]
+        return stdout, f"{kind}: {text} (line {line})"
 
     def equals(value: Any, expected: Any, delta: float = 0.01) -> bool:
         try:
@@ -80,13 +121,13 @@ def _provide_autograder(asker: Any) -> None:
             print(
                 f"Line {number}: CORRECT"
                 if same
-                else f"Line {number}: INCORRECT (expected {want!r}, got {got!r})"
+                else f"Line {number}: INCORRECT (expected {shown(want)}, got {shown(got)})"
             )
         return right
 
     def code_compiles(filename: str = "", *_: Any) -> bool:
         try:
-            asker.ask('["compiles"]')
+            asker.ask('["compiles"]', bool)
         except ProgramEndedError as ended:
             return str(ended) != "does not compile"
         return True
@@ -97,93 +138,163 @@ def _provide_autograder(asker: Any) -> None:
     sys.modules["cs110"], sys.modules["cs110.autograder"] = package, module
 
 
-def run_tests(code: types.CodeType, names: list[str]) -> tuple[None, list[list[Any]]]:
-    """One result for each of `names`: `TestCase.test_method`, or `test_function`."""
-    printed = LimitedText()
-    try:
-        with contextlib.redirect_stdout(printed):
-            namespace = _execute(code)
-    except BaseException as error:
-        first, *rest = names
-        return None, [[first, *_failure(error)], *([name, "not run", "", None, None] for name in rest)]
-    results: dict[str, list[Any]] = {}
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        for kind in dict.fromkeys(name.split(".")[0] for name in names if "." in name):
-            recorder = _Recorder()
-            methods = sorted(name.split(".")[1] for name in names if name.startswith(f"{kind}."))
+class TestRun:
+    """One run of a unittest or pytest-style file; `begins` and `report` tell of each test as it comes."""
+
+    __test__ = False
+
+    def __init__(
+        self, asker: Any, clock: TestClock, begins: Callable[[str], None], report: Callable[[Result], None]
+    ) -> None:
+        self._asker = asker
+        self._clock = clock
+        self._begins = begins
+        self._report = report
+
+    def run(self, code: types.CodeType, names: list[str]) -> None:
+        """One result for each of `names`: `TestCase.test_method`, or `test_function`."""
+        printed = LimitedText()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            try:
+                self._clock.start()
+                namespace = _execute(code)
+                self._clock.stop()
+            except BaseException as error:
+                self._clock.stop()
+                first, *rest = names
+                self._report([first, *_failure(self._asker.fault or error), None])
+                for test in rest:
+                    self._report([test, "not run", "", None, None, None])
+                return
+            for kind in dict.fromkeys(test.split(".")[0] for test in names if "." in test):
+                self._run_class(namespace, kind, [test for test in names if test.startswith(f"{kind}.")])
+            for test in names:
+                if "." not in test:
+                    self._run_function(test, namespace)
+
+    def begin(self, test: str) -> None:
+        """A test begins: what happened before it does not count."""
+        self._begins(test)
+        self._asker.fault = None
+        Waiting.depth = 0
+        self._clock.start()
+
+    def end(self, test: str, result: Result) -> None:
+        """A test has ended. One in which the program ended, say, has not passed, whatever the test caught."""
+        self._clock.stop()
+        if self._clock.is_over:
+            result = _failure(TestTooLongError())
+        elif self._asker.fault is not None:
+            result = _failure(self._asker.fault)
+        self._report([test, *result, None])
+
+    def _run_class(self, namespace: dict[str, Any], kind: str, tests: list[str]) -> None:
+        recorder = _Recorder(self, kind)
+        try:
+            methods = sorted(test.split(".")[1] for test in tests)
             suite = unittest.TestSuite(namespace[kind](method) for method in methods)
+            self._clock.start()
             suite.run(recorder)
-            for name, result in recorder.found.items():
-                results[f"{kind}.{name}"] = result
-            if recorder.whole is not None:  # setUpClass failed
-                results |= {name: recorder.whole for name in names if name.startswith(f"{kind}.")}
-        for name in names:
-            if "." not in name:
-                results[name] = _run_function(namespace[name])
-    missing = ["error", "the test did not come to an end", None, None]
-    return None, [[name, *results.get(name, missing)] for name in names]
+        except BaseException as error:  # of setUpClass, say
+            recorder.whole = _failure(error)
+        self._clock.stop()
+        whole = recorder.whole or ["error", "the test did not come to an end", None, None]
+        for test in tests:
+            if test not in recorder.reported:
+                self._report([test, *whole, None])
+
+    def _run_function(self, test: str, namespace: dict[str, Any]) -> None:
+        """A pytest-style function, once for each set of parameters."""
+        self.begin(test)
+        result: Result = ["passed", "", None, None]
+        try:
+            function = namespace[test]
+            for case in getattr(function, "cases", [{}]):
+                function(**case)
+        except BaseException as error:
+            result = _failure(error)
+        self.end(test, result)
 
 
 class _Recorder(unittest.TestResult):
-    """The outcome of each method, in the grader's words."""
+    """The outcome of each method of a class, in the grader's words."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: TestRun, kind: str) -> None:
         super().__init__()
-        self.found: dict[str, list[Any]] = {}
-        self.whole: list[Any] | None = None
+        self._run = run
+        self._kind = kind
+        self._result: Result | None = None
+        self.reported: set[str] = set()
+        self.whole: Result | None = None  # the result of all others, where setUpClass failed
+
+    def _name(self, test: unittest.TestCase) -> str:
+        return f"{self._kind}.{test._testMethodName}"
+
+    def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
+        self._result = None
+        self._run.begin(self._name(test))
+
+    def stopTest(self, test: unittest.TestCase) -> None:  # noqa: N802
+        name = self._name(test)
+        self.reported.add(name)
+        self._run.end(name, self._result or ["error", "the test did not come to an end", None, None])
 
     def addSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802
-        self.found.setdefault(_method(test), ["passed", "", None, None])
+        self._result = self._result or ["passed", "", None, None]
 
     def addError(self, test: Any, err: Any) -> None:  # noqa: N802
-        failure = _failure(err[1])
         if isinstance(test, unittest.TestCase):
-            self.found[_method(test)] = failure
+            self._result = _failure(err[1])
         else:
-            self.whole = failure
+            self.whole = _failure(err[1])
 
     addFailure = addError  # noqa: N815
 
     def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:  # noqa: N802
         if err is not None:
-            self.found.setdefault(_method(test), _failure(err[1]))
+            self._result = self._result or _failure(err[1])
 
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:  # noqa: N802
-        self.found[_method(test)] = ["not run", f"skipped: {reason}", None, None]
+        self._result = ["not run", f"skipped: {quoted(str(reason))}", None, None]
+
+    def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
+        """Only an assertion of the test's is the failure that it expects, not a program that stops."""
+        is_assertion = isinstance(err[1], AssertionError) and not hasattr(err[1], "student")
+        self._result = ["passed", "", None, None] if is_assertion else _failure(err[1])
 
     def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802
-        self.found[_method(test)] = ["failed", "the test was expected to fail", None, None]
+        self._result = ["failed", "the test was expected to fail", None, None]
 
 
-def _method(test: unittest.TestCase) -> str:
-    return test._testMethodName
-
-
-def _run_function(function: Any) -> list[Any]:
-    """A pytest-style function, once for each set of parameters."""
-    cases = getattr(function, "cases", [{}])
-    for case in cases:
-        try:
-            function(**case)
-        except BaseException as error:
-            return _failure(error)
-    return ["passed", "", None, None]
-
-
-def _failure(error: BaseException) -> list[Any]:
+def _failure(error: BaseException) -> Result:
     """Outcome, message, exception and line of the student's program."""
     student = getattr(error, "student", None)
     if student is not None:
-        name, message, line = student
-        where = f" on line {line}" if line else ""
-        outcome = "out of memory" if name == "MemoryError" else "error"
-        return [outcome, f"stopped with {name}{where}" + (f": {message}" if message else ""), name, line]
-    words = " ".join(str(error).split())
+        kind, message, line = student
+        outcome = "out of memory" if kind == "MemoryError" else "error"
+        words = f"stopped with {kind}" + (f" on line {line}" if line else "")
+        return [outcome, words + (f": {quoted(message)}" if message else ""), kind, line]
     if isinstance(error, ProgramEndedError):
+        words = str(error)
         return [words if words in ("timeout", "out of memory", "output limit") else "error", "", None, None]
+    if isinstance(error, UnsupportedError):
+        return ["error", clean(f"the grader cannot run this test: {error}", MAX_MESSAGE), None, None]
+    if isinstance(error, TestTooLongError):
+        return ["error", "the test itself takes too long", None, None]
     if isinstance(error, AssertionError):
+        text = error.args[0] if error.args else ""
+        words = clean(text, MAX_MESSAGE) if type(text) is Standard else quoted(_text(error))
         return ["failed", words, None, None]
-    return ["error", f"{type(error).__name__}: {words}", type(error).__name__, None]
+    kind, words = name(type(error).__name__, "Exception"), quoted(_text(error))
+    return ["error", kind + (f": {words}" if words else ""), kind, None]
+
+
+def _text(error: BaseException) -> str:
+    """Its text; the test may have put one of the program's objects into it, whose text is the program's."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def _execute(code: types.CodeType) -> dict[str, Any]:
@@ -210,6 +321,10 @@ _COMPARISONS: dict[str, tuple[str, Any]] = {
 
 
 def _compare(text: str, operator: str, got: Any, expected: Any) -> None:
+    if operator == "Holds":
+        if not got:
+            raise AssertionError(Standard(f"{text} does not hold"))
+        return
     words, holds = _COMPARISONS[operator]
     if not holds(got, expected):
-        raise AssertionError(f"{text} is {got!r}, expected {words}{expected!r}")
+        raise AssertionError(Standard(f"{text} is {shown(got)}, expected {words}{shown(expected)}"))

@@ -1,9 +1,9 @@
 """The student's process of a program that a judge grades: it answers questions about the program's objects.
 
-Questions: ["load"] ["name", n] ["set", n, value] ["call", object, arguments, options] ["op",
+Questions: ["load"] ["name", n] ["set", n, value] ["delete", n] ["call", object, arguments, options] ["op",
 operation, object, arguments] ["script", stdin] ["compiles"]. Answers: ["r", ...], ["e", type, message,
 line, bases], ["o"] for a result too large, ["i", prompt] when the program calls input(), which is then
-answered by ["ok", text] or ["eof"].
+answered by ["ok", text] or ["raise", type].
 """
 
 import builtins
@@ -14,41 +14,38 @@ import types
 from typing import Any
 
 import channel as channels
-import student
+import streams
+from exceptions import describe
+from operations import ARITHMETIC
+from program_module import new_module
+from scripts import Script
 from values import ValueTooLargeError, decode, encode, quote, type_name
 
-OPERATIONS: dict[str, Any] = (
-    {
-        name: getattr(operator, name)
-        for name in (
-            "eq",
-            "lt",
-            "le",
-            "gt",
-            "ge",
-            "add",
-            "sub",
-            "mul",
-            "truediv",
-            "floordiv",
-            "mod",
-            "pow",
-            "neg",
-            "getitem",
-            "setitem",
-            "delitem",
-        )
-    }
-    | {
-        kind.__name__: kind
-        for kind in (len, str, repr, bool, int, float, list, next, getattr, setattr, isinstance)
-    }
-    | {
-        "radd": lambda mine, other: other + mine,
-        "rsub": lambda mine, other: other - mine,
-        "rmul": lambda mine, other: other * mine,
-    }
+_FUNCTIONS = (
+    abs,
+    len,
+    str,
+    repr,
+    bool,
+    int,
+    float,
+    round,
+    list,
+    next,
+    getattr,
+    setattr,
+    isinstance,
+    issubclass,
 )
+OPERATIONS: dict[str, Any] = (
+    ARITHMETIC
+    | {
+        name: getattr(operator, name)
+        for name in ("eq", "lt", "le", "gt", "ge", "neg", "getitem", "setitem", "delitem")
+    }
+    | {function.__name__: function for function in _FUNCTIONS}
+)
+MAX_LOADED = 1000  # characters or elements of data that is sent as soon as the program is loaded
 
 
 class ObjectServer:
@@ -58,10 +55,11 @@ class ObjectServer:
         self._code = code
         self._output_bytes = output_bytes
         self._channel = channel
+        self._script: Script | None = None
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
         self._module: types.ModuleType | None = None
-        self._out = student.Output()  # until something runs
+        self._out = streams.Output()  # until something runs
 
     def serve(self) -> None:
         while True:
@@ -78,38 +76,39 @@ class ObjectServer:
 
     def _raised(self, error: BaseException) -> str:
         bases = [type_name(kind) for kind in type(error).__mro__[1:-1]]
-        return '["e",' + student.describe(error) + "," + json.dumps(bases) + "]"
+        return '["e",' + describe(error) + "," + json.dumps(bases) + "]"
 
     def _answer(self, kind: str, *parts: Any) -> str:
         if kind == "compiles":
             return '["r",true]'
         if kind == "script":
-            out, error = student.run_script(
-                self._code, parts[0].encode("utf-8", "replace"), self._output_bytes
-            )
-            if out.full:
+            self._script = self._script or Script(self._code, self._output_bytes)
+            printed, error = self._script.run(parts[0].encode("utf-8", "replace"))
+            if printed is None:
                 return '["o"]'
-            text = out.getvalue().decode("utf-8", "replace")
+            text = printed.decode("utf-8", "replace")
             return '["r",' + quote(text) + "," + ("null" if error is None else f"[{error}]") + "]"
         namespace = self._load().__dict__
         if kind == "load":
             public = [(name, value) for name, value in namespace.items() if not name.startswith("_")]
             return (
                 '["r",['
-                + ",".join([f"[{quote(name)},{self._encode(value)}]" for name, value in public])
+                + ",".join([f"[{quote(name)},{self._encode_loaded(value)}]" for name, value in public])
                 + "]]"
             )
         if kind == "set":
             namespace[parts[0]] = self._decode(parts[1])
             return '["r"]'
+        if kind == "delete":
+            namespace.pop(parts[0], None)
+            return '["r"]'
         before = self._out.tell()
         value, changed = self._value(kind, parts, namespace)
-        line = (
-            '["r",' + self._encode(value) + ",[" + ",".join([self._encode(item) for item in changed]) + "],"
-        )
+        written = self._encode_or_keep(value) if kind == "name" else self._encode(value)
+        line = '["r",' + written + ",[" + ",".join([self._encode(item) for item in changed]) + "],"
         sys.stdout.flush()
-        printed = self._out.getvalue()[before:].decode("utf-8", "replace")
-        return line + quote(printed) + "]"
+        text = self._out.getvalue()[before:].decode("utf-8", "replace")
+        return line + quote(text) + "]"
 
     def _value(self, kind: str, parts: tuple[Any, ...], namespace: dict[str, Any]) -> tuple[Any, list[Any]]:
         if kind == "name":
@@ -122,13 +121,12 @@ class ObjectServer:
         options = {key: self._decode(value) for key, value in parts[2].items()}
         value = self._objects[parts[0]](*arguments, **options)
         # What the program did to a list it was given must be done to the judge's list as well.
-        return value, arguments
+        return value, [*arguments, *options.values()]
 
     def _load(self) -> types.ModuleType:
         if self._module is None:
-            module = types.ModuleType("program")
-            sys.modules["program"] = module
-            self._out = student.redirect(b"", self._output_bytes)
+            module = new_module("program", "__main__")
+            self._out = streams.redirect(self._output_bytes)
             builtins.input = self._input
             exec(self._code, module.__dict__)
             self._module = module
@@ -136,13 +134,27 @@ class ObjectServer:
 
     def _input(self, prompt: object = "") -> str:
         channels.write(self._channel, '["i",' + quote(str(prompt)[:200]) + "]")
-        kind, *text = json.loads(channels.receive(self._channel))
-        if kind == "eof":
-            raise EOFError("EOF when reading a line")
-        return str(text[0])
+        kind, text = json.loads(channels.receive(self._channel))
+        if kind == "raise":
+            error = getattr(builtins, text, Exception)
+            raise error("EOF when reading a line") if error is EOFError else error
+        return str(text)
 
     def _encode(self, value: Any) -> str:
         return encode(value, other=self._handle)
+
+    def _encode_loaded(self, value: Any) -> str:
+        """A value of the module; None for large data, so that the judge asks for it at its first use."""
+        if type(value) in (str, bytes, list, tuple, dict, set) and len(value) > MAX_LOADED:
+            return "null"
+        return self._encode_or_keep(value)
+
+    def _encode_or_keep(self, value: Any) -> str:
+        """A value, or what stands for it where it is too large: a test may import it and not look at it."""
+        try:
+            return self._encode(value)
+        except ValueTooLargeError:
+            return self._handle(value)
 
     def _decode(self, data: Any) -> Any:
         return decode(data, remote=lambda number, name, base: self._objects[number])
@@ -152,10 +164,8 @@ class ObjectServer:
         if number is None:
             number = self._numbers[id(value)] = len(self._objects)
             self._objects.append(value)  # which also keeps its id from being used again
-        base = ""
+        bases = ""
         if isinstance(value, type) and issubclass(value, Exception):
-            base = next(
-                (type_name(kind) for kind in value.__mro__ if kind.__module__ == "builtins"), "Exception"
-            )
+            bases = " ".join(type_name(kind) for kind in (*value.__mro__[1:-1], Exception))
         name = type_name(value) if isinstance(value, type) else type_name(type(value))
-        return f'{{"h":[{number},{quote(name)},{quote(base)}]}}'
+        return f'{{"h":[{number},{quote(name)},{quote(bases)}]}}'

@@ -4,6 +4,11 @@ import re
 import types
 from typing import Any
 
+from messages import Standard
+from raising import Waiting, accepts
+from remote import shown
+from words import name, quoted
+
 
 class _Raises:
     def __init__(self, expected: Any, match: "str | None" = None) -> None:
@@ -12,17 +17,20 @@ class _Raises:
         self.value: BaseException | None = None
 
     def __enter__(self) -> "_Raises":
+        Waiting.depth += 1
         return self
 
     def __exit__(self, kind: Any, value: Any, trace: Any) -> bool:
+        Waiting.depth -= 1
         if kind is None:
-            names = getattr(self.expected, "__name__", str(self.expected))
-            raise AssertionError(f"{names} was not raised")
-        if not issubclass(kind, self.expected):
+            what = name(str(getattr(self.expected, "__name__", "")), "an exception")
+            raise AssertionError(Standard(f"{what} was not raised"))
+        if not accepts(value, self.expected):
             return False
         self.value = value
         if self.match is not None and not re.search(self.match, str(value)):
-            raise AssertionError(f"the message {str(value)!r} does not match {self.match!r}")
+            words = f"the message {quoted(str(value))} does not match {self.match!r}"
+            raise AssertionError(Standard(words))
         return True
 
 
@@ -62,10 +70,15 @@ class approx:  # noqa: N801
         if isinstance(want, bool) or not isinstance(want, int | float) or not isinstance(got, int | float):
             return bool(want == got)
         relative = (1e-6 if self.rel is None and self.abs is None else self.rel or 0.0) * abs(want)
-        return bool(want == got) or abs(want - got) <= max(relative, 1e-12 if self.abs is None else self.abs)
+        if want == got:
+            return True
+        try:
+            return abs(want - got) <= max(relative, 1e-12 if self.abs is None else self.abs)
+        except OverflowError:  # an integer beyond all floats
+            return False
 
     def __repr__(self) -> str:
-        return f"about {self.expected!r}"
+        return f"about {shown(self.expected)}"
 
 
 def _parametrize(names: Any, values: Any, **_: Any) -> Any:

@@ -11,9 +11,14 @@ import os
 import random
 import sys
 import types
+from typing import Any
 
 import object_server
+import scripts
+import streams
 import student
+from exceptions import describe
+from program_module import PROGRAM as FILE
 
 TIMES = 12  # Python specialises what has run eight times
 MANY_BYTES = 1 << 18
@@ -104,37 +109,64 @@ def test_passed():
 """
 
 
+_CLAUSE = (
+    "f(3)",
+    "returned",
+    "sorted(f(3)) == [1]",
+    compile("sorted(_0) == [1]", "<clause>", "eval"),
+    1,
+    None,
+)
+_LENIENCY = ("ignore", "exact", 0.01, False)
+COMPARED: "tuple[tuple[str, tuple[Any, ...], bytes], ...]" = (
+    ("value", ("f(1)", [1, 2.5], None, False), b'["v",[[1,2.5]]]'),
+    ("value", ("f(1)", {"a": (1, None)}, None, False), b'["v",[{"d":[["a",{"t":[1,null]}]]}]]'),
+    ("value", ("f(1)", "ab", None, False), b'["v",["b"]]'),
+    ("value", ("f(1)", 3, 0.1, False), b'["e","NameError","name \'x\' is not defined",4]'),
+    ("clause", _CLAUSE, b'["v",[[1]]]'),
+    ("text", ("the run with no input", "7\n", _LENIENCY), b'["s","7.001\\n",null]'),
+    ("text", ("the run with no input", "a\nb\n", _LENIENCY), b'["s","a\\nc\\n",["ValueError","no",3]]'),
+)
+
 _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__")
 _MODULES = ("__main__", "program", "tests", "cs110", "cs110.autograder")
 
 
-def warm_up(judge: types.ModuleType | None) -> None:
-    """Run the code of a student's process or, given its module, of a judge; afterwards all is as before."""
-    streams = [(name, getattr(sys, name)) for name in _STREAMS]
+def warm_up(role: types.ModuleType) -> None:
+    """Run the code of the module of a role (student, comparer, judge); afterwards all is as before."""
+    opened = [(name, getattr(sys, name)) for name in _STREAMS]
+    descriptors = [os.dup(0), os.dup(1)]
+    streams.make_files()
     modules = {name: sys.modules.get(name) for name in _MODULES}
     read = builtins.input
     for _ in range(TIMES):
-        if judge is None:
+        if role is student:
             _run_student_code()
+        elif role.__name__ == "comparer":
+            _run_comparer_code(role)
         else:
-            _run_judge_code(judge)
+            _run_judge_code(role)
     builtins.input = read
-    for name, stream in streams:
+    for name, stream in opened:
         setattr(sys, name, stream)
     for name, module in modules.items():
         if module is None:
             sys.modules.pop(name, None)
         else:
             sys.modules[name] = module
-    random.seed(student.SEED)
+    for place, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, place)
+        os.close(descriptor)
+    streams.close_files()
+    random.seed(scripts.SEED)
 
 
 def _compiled(source: str) -> types.CodeType:
-    return compile(source, student.PROGRAM, "exec", dont_inherit=True)
+    return compile(source, FILE, "exec", dont_inherit=True)
 
 
 def _run_student_code() -> None:
-    calls = [[(None, compile(call, "<test>", "eval"))] for call in CALLS]
+    calls = [[(None, compile(call, "<test>", "eval"), False)] for call in CALLS]
     student.run_calls(_compiled(PROGRAM), calls, MANY_BYTES, str)
     builtins.input = student.silent_input
     student.run_scripts(_compiled(SCRIPT), list(INPUTS), MANY_BYTES, str)
@@ -142,10 +174,15 @@ def _run_student_code() -> None:
         try:
             _compiled(source)
         except SyntaxError as error:
-            student.describe(error)
+            describe(error)
     server = object_server.ObjectServer(_compiled(PROGRAM), MANY_BYTES, -1)
     for question in QUESTIONS:
         server.reply(question.encode())
+
+
+def _run_comparer_code(comparer: types.ModuleType) -> None:
+    for name, fields, line in COMPARED:
+        comparer.reply([comparer.TESTS[name](*fields)], "tests", 0, [line])
 
 
 class _LocalConnection:
@@ -155,7 +192,9 @@ class _LocalConnection:
         self._server = object_server.ObjectServer(_compiled(source), MANY_BYTES, -1)
 
     def send(self, question: str) -> None:
+        stdout = sys.stdout  # the judge's own
         self._line = self._server.reply(question.encode()).encode()
+        sys.stdout = stdout
 
     def receive(self) -> bytes:
         return self._line
@@ -165,9 +204,10 @@ def _run_judge_code(judge: types.ModuleType) -> None:
     asker = judge.Asker(_LocalConnection(PROGRAM))
     sys.modules["program"] = judge.Program("program", asker)
     names = ["Test.test_right", "Test.test_wrong", "Test.test_raises", "Test.test_stops", "test_function"]
-    json.dumps(judge.instructor.run_tests(_compiled(TESTS), names))
+    clock = judge.instructor.TestClock(1000.0)
+    judge.instructor.TestRun(asker, clock, names.index, json.dumps).run(_compiled(TESTS), names)
     asker = judge.Asker(_LocalConnection(SCRIPT))
-    judge.instructor.run_falcon(_compiled(FALCON), ["test_passed"], 1.0, asker)
+    judge.instructor.run_falcon(_compiled(FALCON), "test_passed", 1.0, asker)
 
 
 def fill_free_blocks() -> list[object]:

@@ -1,7 +1,7 @@
 """Text and values of a student's program as a person or a model may read them.
 
-What a program says could pass for the grader's own words, hide characters, imitate the marks between the turns
-of a chat, or name a path of this machine. Every function here takes time linear in what it is given.
+What a program says could pass for the grader's own words, hide characters, imitate the marks between the
+turns of a chat, or name a path of this machine. Every function here takes time linear in what it is given.
 """
 
 import re
@@ -14,7 +14,7 @@ _MANY_BITS = 14_000  # an integer of more has too many digits to print
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{1,16}|0x[0-9a-fA-F]{9,16}")
 # Where a program runs and where Python lies differ from machine to machine.
 _PATH = re.compile(
-    rf"/(?:dev/shm|tmp|var/tmp)/tutee-scratch-\w{{1,16}}|/scratch\b|{re.escape(sys.base_prefix)}\b"
+    rf"/(?:dev/shm|tmp|var/tmp)/tutee-scratch-\w{{1,16}}|/dev/shm\b|{re.escape(sys.base_prefix)}\b"
 )
 # How chat templates mark turns: `<|im_end|>`, `</s>`, `[INST]` and their like.
 _MARKUP = re.compile(
@@ -47,6 +47,35 @@ def quoted(text: str, limit: int = MAX_SHOWN) -> str:
 def name(text: str, otherwise: str) -> str:
     """The name of a class or a function, `otherwise` where it is no name but a text."""
     return text[:60] if text[:80].isidentifier() else otherwise
+
+
+def error_message(parts: "list[Any]") -> "tuple[str, str, int | None] | None":
+    """Exception type, text (not clean yet) and line out of `[type, text, line]` of a student's process.
+
+    None where it is no such list.
+    """
+    if len(parts) != 3:
+        return None
+    kind, text, line = parts
+    if type(kind) is not str or type(text) is not str or not (line is None or type(line) is int):
+        return None
+    line = line if line is not None and 0 < line < 10_000_000 else None
+    return name(kind, "Exception"), text[: _READ * MAX_SHOWN], line
+
+
+def describe(kind: str, text: str, line: "int | None") -> str:
+    """`NameError on line 4: "name 'x' is not defined"`; the text is the program's."""
+    words = quoted(text)
+    return kind + (f" on line {line}" if line else "") + (f": {words}" if words else "")
+
+
+def refusal(parts: "list[Any]") -> str:
+    """Why a program does not compile: Python's words, written before any of the program has run."""
+    error = error_message(parts)
+    if error is None:
+        return "SyntaxError"
+    kind, text, line = error
+    return kind + (f" on line {line}" if line else "") + (f": {clean(text)}" if text else "")
 
 
 def _escaped(char: str) -> str:
@@ -139,7 +168,7 @@ class _Writer:
 def _in_order(values: Any) -> "list[Any]":
     """The elements of a set by size, where all have one; else by how they are written."""
     kinds = set(map(type, values))
-    if kinds <= {int, float, bool} or kinds == {str} or kinds == {bytes}:
-        if not any(value != value for value in values):
-            return sorted(values)
+    has_one_order = kinds <= {int, float, bool} or kinds == {str} or kinds == {bytes}
+    if has_one_order and not any(value != value for value in values):  # as nan is
+        return sorted(values)
     return sorted(values, key=ordered_repr)

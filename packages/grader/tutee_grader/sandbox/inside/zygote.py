@@ -1,6 +1,9 @@
 """The warm interpreter: started once in the sandbox, it forks a fresh student's process for every program.
 
-    python -s -S -P zygote.py CONTROL_FD SCRATCH student|judge [CORE]
+    python -s -S -P -c START CONTROL_FD MOUNT_POINT student|comparer|judge [CORE]
+
+START is the text of start.py. The scratch is a small file system, mounted at MOUNT_POINT for this sandbox
+alone; where the kernel refuses that, it is the folder in which the zygote is started.
 
 It never sees a program: each child reads its program from a channel of its own, so the memory that the next
 child inherits holds nothing of the one before. Control messages, one datagram each:
@@ -28,7 +31,6 @@ from collections.abc import Callable
 # Modules that want to know of a fork would make every child slower, and `random` would reseed; no child
 # of a zygote forks again, and all are to get the same numbers.
 os.register_at_fork = lambda **_: None
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 # What beginners import, loaded once here instead of once per program.
 import collections  # noqa: F401
@@ -41,6 +43,10 @@ import string  # noqa: F401
 import time  # noqa: F401
 
 import confinement
+import landlock
+import mounts
+import scratch
+import streams
 import student
 import warm_up
 from channel import DESCRIPTOR
@@ -54,6 +60,10 @@ def role_module(role: str) -> types.ModuleType:
     """The module that serves this role, loaded with what it will need."""
     if role == "student":
         return student
+    if role == "comparer":
+        import comparer
+
+        return comparer
     import unittest.mock  # noqa: F401
 
     import judge
@@ -72,7 +82,6 @@ def prepare() -> None:
     builtins.exit = builtins.quit = leave  # type: ignore[assignment]
     sys.modules["turtle"] = Turtle("turtle")
     sys.argv = ["program.py"]
-    sys.path = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
 
 
 class Turtle(types.ModuleType):
@@ -84,42 +93,50 @@ class Turtle(types.ModuleType):
         return lambda *arguments, **options: self
 
 
-def confine(scratch: str) -> dict[str, object]:
-    """Give up everything that grading does not need; returns what is in force."""
+def confine(mount_point: str) -> dict[str, object]:
+    """Make the scratch the current folder, give up what grading does not need; returns what is in force."""
     active: dict[str, object] = {}
-    library = os.path.dirname(os.__file__)
-    readable = [
-        os.path.join(library, name) for name in os.listdir(library) if name not in ("site-packages", "test")
-    ]
-    # Extension modules are linked against these.
-    readable += [
-        "/lib",
-        "/lib64",
-        "/usr/lib",
-        "/usr/lib64",
-        "/etc/ld.so.cache",
-        os.path.join(sys.base_prefix, "lib"),
-    ]
-    readable = [
-        path for path in readable if os.path.realpath(path) != os.path.dirname(os.path.realpath(library))
-    ]
-    os.chdir(scratch)
+    file_bytes = scratch.BYTES // 4
+    try:
+        mounts.mount_scratch(mount_point)
+        os.chdir(mount_point)
+    except OSError as error:
+        active["scratch error"] = str(error)
+    sizes = os.statvfs(".")
+    is_limited = sizes.f_blocks * sizes.f_frsize <= scratch.BYTES  # bubblewrap may have made it so
+    active["scratch"] = "tmpfs" if is_limited else "folder"
+    if not is_limited:
+        file_bytes = scratch.BYTES // scratch.OPEN_FILES  # those that are removed while open can't be counted
     confinement.no_new_privileges()
     active["no new privileges"] = True
     confinement.drop_capabilities()
     active["no capabilities"] = True
-    confinement.limit_process()
+    confinement.limit_process(file_bytes, scratch.OPEN_FILES)
     active["limits"] = True
+    library = os.path.dirname(os.__file__)
     try:
-        version = confinement.landlock(readable, [library], scratch, files=["/dev/null"])
+        # In a plain folder there are files only: to count what lies in folders takes too long.
+        active["landlock version"] = landlock.restrict(
+            _readable(library), [library], ["/dev/null"], ".", makes_folders=is_limited
+        )
         active["landlock"] = _refused(lambda: os.listdir("/")) and _refused(
             lambda: os.open("/etc/passwd", os.O_RDONLY)
         )
-        active["landlock version"] = version
     except OSError as error:
         active["landlock"] = False
         active["landlock error"] = str(error)
     return active
+
+
+def _readable(library: str) -> list[str]:
+    """Python's library, what its extension modules are linked against, and the time zones."""
+    paths = [
+        os.path.join(library, name) for name in os.listdir(library) if name not in ("site-packages", "test")
+    ]
+    paths += ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo"]
+    paths.append(os.path.join(sys.base_prefix, "lib"))
+    above = os.path.dirname(os.path.realpath(library))
+    return [path for path in paths if os.path.realpath(path) != above]
 
 
 def check_seccomp(seccomp: confinement.SeccompFilter) -> bool:
@@ -128,7 +145,7 @@ def check_seccomp(seccomp: confinement.SeccompFilter) -> bool:
     if child == 0:
         try:
             seccomp.install()
-            good = _refused(lambda: _socket.socket()) and _refused(os.fork)
+            good = _refused(_socket.socket) and _refused(os.fork)
             os._exit(0 if good else 1)
         finally:
             os._exit(2)
@@ -143,33 +160,6 @@ def _refused(attempt: object) -> bool:
     return False
 
 
-def clean(folder: str) -> bool:
-    """Empty the folder, however deep: step by step down and up again, without recursion or long paths."""
-    if not os.listdir(folder):
-        return True
-    os.chdir(folder)
-    levels = [os.listdir(".")]
-    path: list[str] = []
-    try:
-        while levels:
-            if levels[-1]:
-                name = levels[-1].pop()
-                try:
-                    os.unlink(name)
-                except IsADirectoryError:
-                    os.chdir(name)
-                    path.append(name)
-                    levels.append(os.listdir("."))
-            else:
-                levels.pop()
-                if path:
-                    os.chdir("..")
-                    os.rmdir(path.pop())
-        return True
-    except OSError:
-        return False
-
-
 def freeze_memory() -> None:
     """Before the first fork: keeps children from writing to the memory that they share with the zygote."""
     gc.collect()
@@ -177,7 +167,7 @@ def freeze_memory() -> None:
     gc.freeze()
 
 
-def serve(control: "_socket.socket", scratch: str, serve_child: Callable[[int], None]) -> None:
+def serve(control: "_socket.socket", serve_child: Callable[[int], None]) -> None:
     """Fork and reap as the caller commands, until it hangs up."""
     children: list[int] = []
     space = _socket.CMSG_SPACE(DESCRIPTOR.size)
@@ -187,7 +177,7 @@ def serve(control: "_socket.socket", scratch: str, serve_child: Callable[[int], 
             if not message:
                 return
             if message == b"R":
-                control.send(b"R" + reap(children.pop(0), scratch))
+                control.send(b"R" + reap(children.pop(0)))
             elif message == b"P":
                 descriptor = os.pidfd_open(children[0])
                 rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, DESCRIPTOR.pack(descriptor))]
@@ -210,7 +200,7 @@ def serve(control: "_socket.socket", scratch: str, serve_child: Callable[[int], 
             os.waitpid(child, 0)
 
 
-def reap(child: int, scratch: str) -> bytes:
+def reap(child: int) -> bytes:
     """End and reap a child and clean the scratch folder: REAPED, packed."""
     found, status, usage = os.wait4(child, os.WNOHANG)
     if not found:  # it is about to end, or it has closed its channel and lives on
@@ -218,32 +208,29 @@ def reap(child: int, scratch: str) -> bytes:
         _, status, usage = os.wait4(child, 0)
         if status == 9:
             status = 0
-    return REAPED.pack(status, usage.ru_utime + usage.ru_stime, clean(scratch))
+    return REAPED.pack(status, usage.ru_utime + usage.ru_stime, scratch.clean("."))
 
 
 def main() -> None:
-    control = _socket.socket(fileno=int(sys.argv[1]))
-    scratch = sys.argv[2]
-    role = role_module(sys.argv[3])
-    if sys.argv[4:]:
-        os.sched_setaffinity(0, {int(sys.argv[4])})
+    descriptor, mount_point, role_name, *core = sys.argv[1:]
+    control = _socket.socket(fileno=int(descriptor))
+    role = role_module(role_name)
+    if core:
+        os.sched_setaffinity(0, {int(core[0])})
+    sys.meta_path.pop(0)  # start.Modules: all modules that are needed are there
     prepare()
-    active = confine(scratch)
+    active = confine(mount_point)
     seccomp = None
     try:
-        seccomp = confinement.SeccompFilter(receives=role is not student)
+        seccomp = confinement.SeccompFilter(receives=role_name == "judge")
         active["seccomp"] = check_seccomp(seccomp)
     except OSError as error:
         active["seccomp"] = False
         active["seccomp error"] = str(error)
     control.send(b"H" + json.dumps(active).encode())
     os.dup2(1, 2)  # from here on nothing may write to the caller's terminal
-    warm_up.warm_up(None if role is student else role)
+    warm_up.warm_up(role)
     if role is student:
-        student.preallocate_streams()
+        streams.preallocate_streams()
     freeze_memory()
-    serve(control, scratch, lambda channel: role.serve(channel, seccomp))
-
-
-if __name__ == "__main__":
-    main()
+    serve(control, lambda channel: role.serve(channel, seccomp))

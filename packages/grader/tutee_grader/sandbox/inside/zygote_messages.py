@@ -5,6 +5,7 @@ import struct
 COMPARE = "__compare__"  # name of the function that an instructor's bare asserts are rewritten to call
 REAPED = struct.Struct("=id?")  # wait status, CPU seconds, whether the scratch folder is clean
 MAX_ANSWER_BYTES = 16 << 20  # output of a student's process at which it is ended
+PATIENCE_S = 0.02  # the judge reports what it waited for the student's process in portions of at least this
 CHUNK_BYTES = 16384  # of one reading of a channel; a much larger one would be mapped anew each time
 
 

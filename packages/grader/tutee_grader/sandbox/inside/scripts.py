@@ -1,0 +1,78 @@
+"""Running a program as a script, as a Python of its own would, to the end of its threads and objects."""
+
+import contextlib
+import gc
+import random
+import sys
+import types
+import weakref
+from typing import Any
+
+import streams
+from exceptions import describe
+from interpreter_state import InterpreterState, can_change, names_in
+from program_module import new_module
+
+SEED = 0  # of `random`, for every program
+_LATE = frozenset({"open", "fdopen", "__del__"})  # names of what may write when it is freed
+
+
+class Script:
+    """A program that is run as a script, once or several times in this process."""
+
+    def __init__(self, code: types.CodeType, output_bytes: int) -> None:
+        self._code = code
+        self._output_bytes = output_bytes
+        names = names_in(code)
+        # Before the first run.
+        self._state = InterpreterState(names) if can_change(names) else None
+        self._names = names
+        self._streams: streams.ScriptStreams | None = None
+
+    def run(self, stdin: bytes) -> "tuple[bytes | None, str | None]":
+        """Run it on this input: what it printed, None if too much; and the error that ended it."""
+        if self._streams is not None:
+            if self._state is not None:
+                self._state.restore()
+            streams.reset(self._streams, may_be_changed="sys" in self._names)
+        self._streams = opened = streams.redirect_script(stdin, self._output_bytes)
+        random.seed(SEED)
+        if "decimal" in self._names or "contextvars" in self._names:
+            import contextvars
+
+            error: str | None = contextvars.Context().run(self._execute)
+        else:
+            error = self._execute()
+        if "threading" in sys.modules:
+            _quietly(_wait_for_threads)
+        if "atexit" in sys.modules:
+            _quietly(sys.modules["atexit"]._run_exitfuncs)
+            finalize: Any = weakref.finalize  # registers itself but once
+            finalize._registered_with_atexit = finalize._shutdown = False
+        if not _LATE.isdisjoint(self._names):
+            sys.modules.pop("__main__", None)
+            gc.collect()
+        return streams.printed(opened), error
+
+    def _execute(self) -> "str | None":
+        try:
+            exec(self._code, new_module("__main__").__dict__)
+        except SystemExit:
+            pass
+        except BaseException as caught:
+            return describe(caught)
+        return None
+
+
+def _quietly(end: Any) -> None:
+    with contextlib.suppress(BaseException):
+        end()
+
+
+def _wait_for_threads() -> None:
+    threading: Any = sys.modules["threading"]
+    for end in reversed(threading._threading_atexits):
+        end()
+    own = threading.current_thread()
+    while waiting := [thread for thread in threading.enumerate() if thread is not own and not thread.daemon]:
+        waiting[0].join()
