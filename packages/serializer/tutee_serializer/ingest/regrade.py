@@ -107,7 +107,7 @@ def write_disagreements(table: pl.DataFrame, path: Path) -> None:
 
 def table_text(table: pl.DataFrame) -> str:
     """A REGRADE table as lines of text, for a terminal."""
-    width = max(10, *(len(name) for name in table["assignment"]))
+    width = max([10, *map(len, table["assignment"])])
     head = [f"{'assignment':<{width}}  submissions  compared  disagree", "log higher  lower   mean"]
     lines = ["  ".join([*head, "right in the log  not compiling"])]
     for row in table.iter_rows(named=True):
