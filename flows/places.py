@@ -131,6 +131,11 @@ class Places:
         return self.reports / "report.html"
 
     @property
+    def disagreements(self) -> Path:
+        """The submissions on which the log and the grader disagree, with their programs."""
+        return self.reports / "disagreements.csv"
+
+    @property
     def verdict_cache(self) -> Path:
         """Verdicts by the content of program and assignment, of all courses, kept across runs."""
         return self.root / "data" / "verdicts.sqlite"

@@ -70,22 +70,31 @@ def preview(course: CourseArgument) -> None:
 
 
 def regrade(course: CourseArgument) -> None:
-    """Compares the log's own scores with the grader's, and lists by assignment where they disagree."""
-    import polars as pl
-
+    """Compares the log's own scores with the grader's, and writes the programs on which they disagree."""
     from flows.parameters import load
     from flows.places import Places
     from tutee_grader.files import read_table
-    from tutee_serializer.ingest.regrade import regrade
+    from tutee_serializer.ingest.regrade import disagreements, regrade, table_text, write_disagreements
 
     places = Places(load(course, logs=False).course.name)
-    table = regrade(read_table(places.submissions, "ingest"), read_table(places.verdicts, "grade"))
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):
-        print(table)
-    compared, disagree = table["compared"].sum(), table["disagree"].sum()
+    submissions, verdicts = read_table(places.submissions, "ingest"), read_table(places.verdicts, "grade")
+    table = regrade(submissions, verdicts)
+    write_disagreements(disagreements(submissions, verdicts), places.disagreements)
+    print(table_text(table))
+    sums = table.select("compared", "disagree", "logged_right", "not_compiling").sum()
+    compared, disagree, right, not_compiling = sums.row(0)
     print(
-        f"regrade: {compared:,} submissions have a score in the log; the grader disagrees with {disagree:,}"
+        f"regrade: {count(compared, 'submissions')} with a score or a label in the log; the grader disagrees "
+        f"with {_share(disagree, compared)}\n"
+        f"regrade: {count(right, 'submissions')} that the log calls right, of which "
+        f"{_share(not_compiling, right)} do not compile\n"
+        f"regrade: the programs on which they disagree -> {places.disagreements}"
     )
+
+
+def _share(part: int, whole: int) -> str:
+    """12 (3.4%); 0."""
+    return f"{part:,} ({100 * part / whole:.1f}%)" if whole else "0"
 
 
 def simulate(

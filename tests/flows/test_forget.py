@@ -35,6 +35,7 @@ def before(reported, number):
         metrics = pl.read_parquet(places.metrics)
         release.register(setup, pipeline, registry, metrics)
         release.promote(setup, pipeline, registry, metrics)
+        places.disagreements.write_text(f'"code"\n"# by hand {number}"\n')
     return traces(reported.folder, number)
 
 
@@ -65,7 +66,13 @@ def traces(folder: Path, number: int) -> set[str]:
 
 
 def test_no_table_report_or_copy_of_one_holds_them(reported, number, before, said) -> None:
-    kinds = ("data/small/dialogs", "reports/small/report.html", "mlruns/", ".dvc/cache/")
+    kinds = (
+        "data/small/dialogs",
+        "reports/small/report.html",
+        "reports/small/disagreements.csv",
+        "mlruns/",
+        ".dvc/cache/",
+    )
     assert all(any(path.startswith(kind) for path in before) for kind in kinds), before
     assert traces(reported.folder, number) == set()
 
