@@ -83,10 +83,11 @@ def test_a_global_that_the_program_lacks_is_its_error(grader, asserts):
 
 
 def test_a_name_that_the_solution_lacks_is_the_instructors_error(asserts):
-    files = {"solution.py": "LIMIT = 3\ndef f(n): return LIMIT\n"}
+    files = {"solution.py": "LIMIT = 3\ndef f(n):\n    local = LIMIT\n    return local\n"}
     assert asserts("assert f(1) == LIMIT", **files).tests
-    with pytest.raises(AssignmentError, match="unknown name 'LIMT'"):
-        asserts("assert f(1) == LIMT", **files)
+    for name in ("LIMT", "local"):
+        with pytest.raises(AssignmentError, match=f"unknown name '{name}'"):
+            asserts(f"assert f(1) == {name}", **files)
 
 
 def test_a_name_of_the_program_does_not_say_alone_what_is_expected_of_it(asserts):

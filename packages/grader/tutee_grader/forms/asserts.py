@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from tutee_grader.errors import AssignmentError
 from tutee_grader.forms.calls import compile_call
-from tutee_grader.forms.reading import TestsYaml, bound_names, parse_python, read_text
+from tutee_grader.forms.reading import TestsYaml, global_names, parse_python, read_text
 from tutee_grader.forms.scoring import Leniency, Mode
 from tutee_grader.sandbox.inside.clauses import NAMES
 from tutee_grader.sandbox.inside.words import clean
@@ -98,7 +98,11 @@ def read(settings: TestsYaml) -> dict[str, Any]:
     """The fields of Assignment that the file test.py gives."""
     path = settings.test_file
     solution = path.with_name("solution.py")
-    known = bound_names(parse_python(solution, read_text(solution))) if solution.exists() else None
+    known = None
+    if solution.exists():
+        text = read_text(solution)
+        parse_python(solution, text)
+        known = global_names(text)
     try:
         clauses = read_clauses(read_text(path), known)
     except ClauseError as error:

@@ -3,15 +3,15 @@
 import ast
 import json
 import marshal
-import symtable
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
+from tutee_grader.forms.reading import global_names
 from tutee_grader.forms.scoring import Mode, Test, ended
-from tutee_grader.sandbox.inside.words import clean, name
+from tutee_grader.sandbox.inside.words import clean, line_number, name
 from tutee_grader.sandbox.inside.zygote_messages import COMPARE
 from tutee_grader.verdict import Outcome, TestResult
 
@@ -75,7 +75,7 @@ def star_names(source: str, solution: str | None) -> StarNames:
     """The names of a test file, which `Assignment.load` has parsed before, and of the reference solution."""
     imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
     stars = {node.module for node in imports if node.module and [alias.name for alias in node.names] == ["*"]}
-    own = _bound(symtable.symtable(source, TESTS, "exec"))
+    own = global_names(source)
     python = {module for module in stars if module.partition(".")[0] in sys.stdlib_module_names}
     return StarNames(tuple(sorted(own)), tuple(sorted(python)), defined_names(solution))
 
@@ -89,17 +89,6 @@ def defined_names(solution: str | None) -> tuple[str, ...]:
         return ()
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
     return tuple(sorted({node.name for node in body if isinstance(node, kinds)}))
-
-
-def _bound(table: symtable.SymbolTable) -> set[str]:
-    """The names that a file binds among its globals: local ones, nothing that is imported can replace."""
-    is_module = table.get_type() == "module"
-    bound = {
-        symbol.get_name()
-        for symbol in table.get_symbols()
-        if (symbol.is_assigned() or symbol.is_imported()) and (is_module or symbol.is_declared_global())
-    }
-    return bound.union(*map(_bound, table.get_children()))
 
 
 class _Asserts(ast.NodeTransformer):
@@ -157,5 +146,4 @@ def _result(
     if share is None:  # with a share, the words are about the program as a whole
         words = f"{test.name}: {words}"
     kind = None if exception is None else name(exception, "Exception")
-    at = line if line is not None and 0 < line < 10_000_000 else None
-    return TestResult(test.name, outcome, words, exception=kind, line=at)
+    return TestResult(test.name, outcome, words, exception=kind, line=line_number(line))

@@ -2,6 +2,7 @@
 
 import ast
 import math
+import symtable
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,17 +32,19 @@ def parse_python(path: Path, source: str) -> ast.Module:
         raise AssignmentError(f"{path}, line 1: not Python: {error}") from None
 
 
-def bound_names(tree: ast.Module) -> set[str]:
-    """The names that a program binds at top level or anywhere below it."""
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            names.add(node.id)
-        elif isinstance(node, ast.alias):
-            names.add((node.asname or node.name).partition(".")[0])
-    return names
+def global_names(source: str) -> set[str]:
+    """The names that a file, which has been parsed before, binds among its globals."""
+    return _bound(symtable.symtable(source, "file.py", "exec"))
+
+
+def _bound(table: symtable.SymbolTable) -> set[str]:
+    is_module = table.get_type() == "module"
+    bound = {
+        symbol.get_name()
+        for symbol in table.get_symbols()
+        if (symbol.is_assigned() or symbol.is_imported()) and (is_module or symbol.is_declared_global())
+    }
+    return bound.union(*map(_bound, table.get_children()))
 
 
 class TestsYaml:

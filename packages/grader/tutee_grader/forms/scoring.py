@@ -5,7 +5,10 @@ import signal
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
+from tutee_grader.sandbox.inside.words import ENDINGS
 from tutee_grader.verdict import Outcome, TestResult
+
+TOO_LARGE = "it is too large or too deeply nested"  # why a program does not compile, where Python cannot say
 
 # How a student's process runs a program: `calls` loads it once and evaluates calls in it, `stdio` runs it
 # anew for each test, `serve` answers the questions of an instructor's test code.
@@ -50,19 +53,9 @@ class InputTest(Test, Protocol):
         """What the comparer needs, as `marshal` takes it: a key of inside/comparer.TESTS, and its fields."""
 
 
-_ENDINGS = {
-    Outcome.TIMEOUT: "did not end in time",
-    Outcome.OUT_OF_MEMORY: "used too much memory",
-    Outcome.OUTPUT_LIMIT: "produced too much output",
-    Outcome.FAILED: "gave a value that cannot be compared in time",
-    Outcome.ERROR: "ended early",
-    Outcome.NOT_RUN: "was not run",
-}
-
-
 def ended(test: Test, outcome: Outcome, subject: str | None = None) -> TestResult:
     """The result of a test whose process ended before it answered."""
-    return TestResult(test.name, outcome, f"{subject or test.subject} {_ENDINGS[outcome]}")
+    return TestResult(test.name, outcome, f"{subject or test.subject} {ENDINGS[outcome]}")
 
 
 def grade(tests: tuple[Test, ...], results: tuple[TestResult, ...]) -> float:

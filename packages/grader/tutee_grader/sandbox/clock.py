@@ -2,9 +2,8 @@
 
 import time
 
-LONGEST_STEP_S = (
-    0.06  # three looks of the pool; longer between two looks only where the pool itself was held up
-)
+# Three looks of the pool: there is more between two looks only where the pool itself was held up.
+LONGEST_STEP_S = 0.06
 
 
 class Clock:

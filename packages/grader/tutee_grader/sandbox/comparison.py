@@ -8,7 +8,7 @@ import select
 from collections import deque
 from typing import TYPE_CHECKING
 
-from tutee_grader.forms.scoring import ended
+from tutee_grader.forms.scoring import TOO_LARGE, ended
 from tutee_grader.sandbox.comparer import Comparer, Kind
 from tutee_grader.verdict import Outcome, TestResult
 
@@ -122,7 +122,7 @@ class Comparison:
     def _give_up(self, request: Request) -> None:
         for index in range(request.first, request.first + len(request.lines)):
             if request.kind == "refused":
-                self.refused = "it is too large or too deeply nested"
+                self.refused = TOO_LARGE
             elif request.kind == "stopped":
                 self.results[index] = ended(self.assignment.tests[index], Outcome.ERROR, "your program")
             else:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tutee_grader.errors import SandboxError
+from tutee_grader.errors import SandboxError, UnavailableError
 from tutee_grader.sandbox.clock import Clock
 from tutee_grader.sandbox.comparer import Comparer
 from tutee_grader.sandbox.instructor_runs import InstructorRun
@@ -58,7 +58,11 @@ class Slot:
     def worker(self, role: Role) -> Worker:
         """The worker of this role, started now if it is the first time."""
         if role not in self._workers:
-            self._start(role).wait_until_ready()
+            try:
+                self._start(role).wait_until_ready()
+            except UnavailableError:
+                self.replace(role)  # or the next use would take it for one that is ready
+                raise
         return self._workers[role]
 
     def _start(self, role: Role) -> Worker:

@@ -224,7 +224,7 @@ class Run:
     def _ended_early(self, status: int) -> None:
         """The process ended before its last answer: that is the result of the test it was at."""
         if "c" in self._expects:
-            self._refused = "it is too large or too deeply nested"
+            self._refused = scoring.TOO_LARGE
             self._over = True
             return
         outcome = self._killed_for or scoring.outcome_of(status)

@@ -12,6 +12,7 @@ from channel import ProgramEndedError
 from connection import StudentConnection
 from remote import Pending, Remote, UnsupportedError, carried_out, number_in_process
 from values import ValueTooLargeError, decode, encode, quote
+from words import error_message
 from words import name as plain_name
 
 MAX_MESSAGE = 400  # characters of an exception's text, at which the student's process cuts it, too
@@ -105,7 +106,7 @@ class Asker:
         """The value that the student's process wrote; where it is none, ends it: raises ProgramEndedError."""
         try:
             return decode(data, remote=self.remote)
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, RecursionError):
             self._forget_objects()
             self._student.discard()
             raise self.failed(ProgramEndedError("error")) from None
@@ -156,8 +157,7 @@ class Asker:
             error = kind(int(message) if kind is SystemExit and message.isdecimal() else message)
         except Exception:  # UnicodeDecodeError and the like want more than a message
             error = Exception(message)
-        is_known = line is not None and 0 < line < 10_000_000
-        error.student = (plain_name(name, "Exception"), message, line if is_known else None)
+        error.student = error_message([name, message, line])
         # The program raised nothing: it lacks a name that the test asks for.
         error.is_missing = name == "AttributeError" and line is None
         return self.failed(error) if name == "MemoryError" else error

@@ -21,7 +21,7 @@ import clauses
 import comparison
 import confinement
 from values import decode, parse
-from words import clean, describe, error_message, refusal, show
+from words import ENDINGS, clean, describe, error_message, refusal, show
 
 MEMORY_BYTES = 512 << 20
 NO_LIMIT = (1 << 64) - 1
@@ -108,7 +108,7 @@ def plain_values(message: "list[Any]", count: int) -> "list[Any] | None":
         return None
     try:
         return [decode(value) for value in message[1]]
-    except (ValueError, TypeError, ArithmeticError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 
@@ -119,9 +119,9 @@ def raised(subject: str, parts: "list[Any]") -> "Row | None":
         return None
     kind, text, line = error
     if kind == "OutputLimitError":
-        return ["output limit", f"{subject} produced too much output", None, None, None, None]
+        return ended(subject, "output limit")
     if kind == "MemoryError":
-        return ["out of memory", f"{subject} used too much memory", None, None, kind, line]
+        return [*ended(subject, "out of memory")[:4], kind, line]
     return ["error", f"{subject} stopped with {describe(kind, text, line)}", None, None, kind, line]
 
 
@@ -131,16 +131,16 @@ def judge(test: Any, line: bytes) -> Row:
         message = parse(line)
         tag = message[0] if message is not None else ""
         if tag == "o":
-            return ["output limit", f"{test.subject} produced too much output", None, None, None, None]
+            return ended(test.subject, "output limit")
         row = raised(test.subject, message[1:]) if tag == "e" else message and test.judge(message)
     except MemoryError:
         return ["failed", f"{test.subject} gave a value that is too large to compare", None, None, None, None]
-    return row or ended(test.subject)
+    return row or ended(test.subject, "error")  # no line of a student's process: the program wrote it over
 
 
-def ended(subject: str) -> Row:
-    """The result where a line is none that a student's process writes: the program wrote it over."""
-    return ["error", f"{subject} ended early", None, None, None, None]
+def ended(subject: str, outcome: str) -> Row:
+    """The result of a test without an answer that could be compared."""
+    return [outcome, f"{subject} {ENDINGS[outcome]}", None, None, None, None]
 
 
 def reply(tests: "list[Any]", kind: str, first: int, lines: "list[bytes]") -> "list[Row]":
@@ -150,7 +150,7 @@ def reply(tests: "list[Any]", kind: str, first: int, lines: "list[bytes]") -> "l
     if kind == "stopped":
         subject = "your program"
         message = parse(lines[0])
-        return [(message and message[0] == "x" and raised(subject, message[1:])) or ended(subject)]
+        return [(message and message[0] == "x" and raised(subject, message[1:])) or ended(subject, "error")]
     return [judge(test, line) for test, line in zip(tests[first:], lines, strict=False)]
 
 

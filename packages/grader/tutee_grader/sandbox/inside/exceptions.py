@@ -6,9 +6,9 @@ and where only its own `__str__` can tell the message, that may fail.
 
 from program_module import PROGRAM
 from values import quote, type_name
+from words import line_number
 
 MAX_MESSAGE = 400
-MAX_LINE = 10_000_000
 
 _traceback_of = BaseException.__dict__["__traceback__"].__get__
 _arguments_of = BaseException.__dict__["args"].__get__
@@ -22,7 +22,7 @@ def describe(error: BaseException, kind: "str | None" = None) -> str:
         message, line = _message(error), _line(error)
     else:
         message, line = syntax
-    line_text = str(line) if type(line) is int and 0 < line < MAX_LINE else "null"
+    line_text = str(line_number(line) or "null")
     return quote(kind or type_name(type(error))) + "," + quote(message) + "," + line_text
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from channel import ProgramEndedError
 from messages import Standard
 from remote import UnsupportedError, shown
-from words import clean, name, quoted
+from words import clean, describe, name, quoted
 from zygote_messages import COMPARE
 
 MAX_PRINTED = 2000
@@ -42,8 +42,7 @@ def failure(error: BaseException) -> Result:
     if student is not None:
         kind, message, line = student
         outcome = "out of memory" if kind == "MemoryError" else "error"
-        words = f"stopped with {kind}" + (f" on line {line}" if line else "")
-        return [outcome, words + (f": {quoted(message)}" if message else ""), kind, line]
+        return [outcome, f"stopped with {describe(kind, message, line)}", kind, line]
     if isinstance(error, ProgramEndedError):
         words = str(error)
         return [words if words in ("timeout", "out of memory", "output limit") else "error", "", None, None]

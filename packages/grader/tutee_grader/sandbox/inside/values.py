@@ -270,7 +270,10 @@ def decode(data: Any, depth: int = 0, remote: Any = None) -> Any:
         raise ValueError("not an encoded value")
     if tag == "h" and remote is not None and [type(part) for part in body] == [int, str, str]:
         return remote(*body)
-    return _decode_container(tag, body, depth, remote)
+    try:
+        return _decode_container(tag, body, depth, remote)
+    except TypeError:
+        raise ValueError("an unhashable value in a set or as a key") from None
 
 
 def _decode_container(tag: str, body: list[Any], depth: int, remote: Any) -> Any:
@@ -295,7 +298,7 @@ def _decode_rare(tag: str, items: "list[Any]") -> Any:
         return complex(*items)
     if tag == "r" and kinds == [int, int, int]:
         return range(*items)
-    if tag == "f" and kinds == [int, int]:
+    if tag == "f" and kinds == [int, int] and items[1] > 0:
         from fractions import Fraction
 
         return Fraction(*items)
@@ -313,9 +316,12 @@ def _decode_rare(tag: str, items: "list[Any]") -> Any:
 
 
 def _decimal(text: str) -> Any:
-    from decimal import Decimal
+    from decimal import Decimal, InvalidOperation
 
-    return Decimal(text)
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError("not a decimal number") from None
 
 
 _FROM_TEXT = {"i": lambda text: int(text, 16), "b": bytes.fromhex, "o": Opaque, "q": _decimal}
@@ -325,11 +331,8 @@ def _check_hashes(items: list[Any]) -> None:
     if len(items) <= MANY_COLLISIONS:
         return
     counts: dict[int, int] = {}
-    try:
-        for item in items:
-            key = hash(item)
-            counts[key] = counts.get(key, 0) + 1
-    except TypeError:
-        raise ValueError("an unhashable value in a set or as a key") from None
+    for item in items:
+        key = hash(item)
+        counts[key] = counts.get(key, 0) + 1
     if max(counts.values()) > MANY_COLLISIONS:
         raise ValueError("too many values of one hash")

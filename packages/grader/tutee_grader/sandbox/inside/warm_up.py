@@ -212,7 +212,8 @@ def _run_judge_code(judge: types.ModuleType) -> None:
 
 def fill_free_blocks() -> list[object]:
     """Small objects that take up every free block of Python's allocator; the caller must keep them."""
-    return [_block(size) for size, free in _free_blocks() for _ in range(free)]
+    # Twice, as the list itself opens pools.
+    return [_block(size) for _ in range(2) for size, free in _free_blocks() for _ in range(free)]
 
 
 def _free_blocks() -> list[tuple[int, int]]:

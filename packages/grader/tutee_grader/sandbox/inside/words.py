@@ -23,6 +23,17 @@ _MARKUP = re.compile(
 )
 
 
+# How a test's process ended without an answer, after the subject of the sentence, by the words of outcomes.
+ENDINGS = {
+    "timeout": "did not end in time",
+    "out of memory": "used too much memory",
+    "output limit": "produced too much output",
+    "failed": "gave a value that cannot be compared in time",
+    "error": "ended early",
+    "not run": "was not run",
+}
+
+
 def clean(text: str, limit: int = MAX_SHOWN) -> str:
     """One line of at most `limit` characters, all visible; no address, no path of this machine."""
     is_cut = len(text) > _READ * limit
@@ -59,8 +70,12 @@ def error_message(parts: "list[Any]") -> "tuple[str, str, int | None] | None":
     kind, text, line = parts
     if type(kind) is not str or type(text) is not str or not (line is None or type(line) is int):
         return None
-    line = line if line is not None and 0 < line < 10_000_000 else None
-    return name(kind, "Exception"), text[: _READ * MAX_SHOWN], line
+    return name(kind, "Exception"), text[: _READ * MAX_SHOWN], line_number(line)
+
+
+def line_number(value: Any) -> "int | None":
+    """A number as the line of a program; None where it is none."""
+    return value if type(value) is int and 0 < value < 10_000_000 else None
 
 
 def describe(kind: str, text: str, line: "int | None") -> str:
