@@ -368,12 +368,13 @@ def test_a_thread_that_works_between_the_questions_is_charged(judged):
         ("1800000 99500000", True),
     ],
 )
-def test_what_the_judge_measured_counts_and_not_when_the_caller_reads_it(write, times, is_over):
+def test_what_the_judge_measured_counts_and_not_when_the_caller_reads_it(write, monkeypatch, times, is_over):
     assignment = Assignment.load(write(**{"test.py": "def test_a(): pass\n"}), tests="unittest")
     run = instructor_runs.InstructorRun(replace(assignment, limits=Limits(seconds=1)), "")
     child = SimpleNamespace(began=0.0, starved_s=lambda: 0.0, cpu_s=lambda: 0.1)
     run._judge = child
-    run._process(b"w", times.encode())
+    monkeypatch.setattr(instructor_runs.time, "monotonic", lambda: 100.0)  # the judge's clock, too
+    run._process(b"w", times.encode(), 0.0)
     assert run._is_over(child, now=100.0) == is_over
 
 
