@@ -1,6 +1,7 @@
 """The usual way to grade, for comparison: a fresh Python process for every program.
 
-The tests run in the program's own interpreter, without isolation, as a script that an instructor would write.
+The tests run in the program's own interpreter, without isolation, as a script that an instructor would write:
+`python check.py` in a folder with the program.
 """
 
 import ast
@@ -17,26 +18,40 @@ from tutee_grader.forms.calls import CallTest
 from tutee_grader.forms.instructor import FileTest, student_modules
 from tutee_grader.forms.scoring import Test
 from tutee_grader.forms.stdio import ScriptTest
+from tutee_grader.sandbox.runs import WHOLE_PROGRAM
 from tutee_grader.sandbox.worker import INSIDE
 
 
-def grade_in_fresh_pythons(programs: Sequence[tuple[Assignment, str]], workers: int) -> list[bool]:
-    """Whether each program passes, by a fresh Python process each, as many at a time as there are workers."""
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as threads:
-        return list(
-            threads.map(lambda item: _grade_one(Path(folder) / str(item[0]), *item[1]), enumerate(programs))
-        )
+PLAIN = ()
+# The quickest start of Python that there is: no `site` (so none of the environment's packages, which the scripts
+# don't need), no folder of the user's packages, no variables of the environment.
+QUICKEST = ("-S", "-s", "-E")
 
 
-def _grade_one(folder: Path, assignment: Assignment, source: str) -> bool:
+def grade_in_fresh_pythons(
+    programs: Sequence[tuple[Assignment, str]], workers: int, options: Sequence[str] = PLAIN
+) -> list[bool]:
+    """Whether each program passes, by a fresh Python process each, as many at a time as there are workers.
+
+    A program that is over the time that an assignment gives a whole program fails.
+    """
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(workers) as threads:
+        folders = (Path(name, str(number)) for number in range(len(programs)))
+        return list(threads.map(lambda folder, item: _passes(folder, *item, options), folders, programs))
+
+
+def _passes(folder: Path, assignment: Assignment, source: str, options: Sequence[str]) -> bool:
     folder.mkdir()
     (folder / "program.py").write_text(source, encoding="utf-8")
     for name in student_modules(assignment.test_source or ""):
         (folder / f"{name}.py").write_text(source, encoding="utf-8")
     (folder / "check.py").write_text(_test_script(assignment), encoding="utf-8")
-    seconds = 2 * assignment.limits.seconds + 5
-    command = [sys.executable, "check.py"]
-    done = subprocess.run(command, cwd=folder, timeout=seconds, capture_output=True, check=False)
+    command = [sys.executable, *options, "check.py"]
+    seconds = WHOLE_PROGRAM * assignment.limits.seconds
+    try:
+        done = subprocess.run(command, cwd=folder, timeout=seconds, capture_output=True, check=False)
+    except subprocess.TimeoutExpired:
+        return False
     return done.returncode == 0
 
 

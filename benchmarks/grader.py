@@ -1,23 +1,25 @@
 """How fast the grader is, compared with the usual way and with a lower bound, on the same programs."""
 
+import ast
 import contextlib
 import json
 import marshal
 import os
+import platform
 import random
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.fresh_python import as_instructors, grade_in_fresh_pythons
+from benchmarks.fresh_python import PLAIN, QUICKEST, as_instructors, grade_in_fresh_pythons
 from tutee_grader.assignment import Assignment
 from tutee_grader.errors import InputError
 from tutee_grader.forms.stdio import ScriptTest
@@ -27,26 +29,40 @@ from tutee_grader.verdict import Outcome
 
 Program = tuple[Assignment, str]
 FORK = Path(__file__).with_name("fork.py")
+WAYS = {
+    "grader": "this grader, fully isolated",
+    "usual": "the usual way, a fresh python for each",
+    "quickest": "a fresh python by its quickest start",
+    "lower_bound": "the lower bound, a bare fork, no tests",
+}
+EVERY = 25  # one program of so many is made to loop for ever
+_ENDLESS = ast.parse("while True: pass").body[0]
 LIMITS = (Outcome.TIMEOUT, Outcome.OUT_OF_MEMORY, Outcome.OUTPUT_LIMIT)
 
 
 def bench_grader(
     programs: Sequence[Program], workers: int | None = None, sample: int = 300, rounds: int = 3
 ) -> dict[str, Any]:
-    """Grade `sample` of the programs in three ways, `rounds` times each in turn; print and return the
-    comparison.
+    """Grade `sample` of the programs in four ways, `rounds` times each in turn; print and return the comparison.
 
-    The ways: this grader with full isolation; the usual way, a fresh Python process for every program (one
-    thread per core, tests and program in one interpreter, no isolation); the lower bound, a bare fork that
-    only executes the program. Figures are medians over the rounds. Programs that go over a limit (of time,
-    memory or output), which the other ways do not enforce, are counted and timed separately. All of it is
-    done twice: with the tests as they are, and with the same tests in an instructor's file (`instructors`).
+    The ways: this grader with full isolation; the usual way, a fresh `python check.py` for every program (one
+    thread per core, tests and program in one interpreter, no isolation); the same with the quickest start that
+    Python has (`python -S -s -E check.py`); the lower bound, a bare fork that only executes the program. Figures
+    are medians over the rounds. Programs that go over a limit (of time, memory or output) are counted and timed
+    separately. Then 4% of the programs are made to loop for ever, and the batch is graded once by this grader and
+    in the usual way. All of it is done twice: with the tests as they are, and with the same tests in an
+    instructor's file (`instructors`).
     """
     workers = workers or len(os.sched_getaffinity(0))
     distinct = list(dict.fromkeys(programs))
     if not distinct:
         raise InputError("no program to grade")
     chosen = random.Random(0).sample(distinct, min(sample, len(distinct)))
+    print(
+        f"A fresh python is {Path(sys.executable).name} {platform.python_version()} of this environment, started as "
+        f"`python check.py`; the quickest start is `python {' '.join(QUICKEST)} check.py`, without `site`, so "
+        "without any installed package: for scripts like these that need none."
+    )
     result = _compare(chosen, workers, rounds)
     print(_report(result))
     rewritten = {assignment: as_instructors(assignment) for assignment, _ in chosen}
@@ -65,32 +81,76 @@ def _compare(chosen: Sequence[Program], workers: int, rounds: int) -> dict[str, 
         began = time.perf_counter()
         verdicts = grader.grade(chosen)
         all_s = time.perf_counter() - began
-    endless = [any(t.outcome in LIMITS for t in verdict.tests) for verdict in verdicts]
-    quick = [program for program, is_endless in zip(chosen, endless, strict=True) if not is_endless]
-    graded_100 = [v.grade == 100 for v, is_endless in zip(verdicts, endless, strict=True) if not is_endless]
-    passed: list[list[bool]] = []
-    ours, usual, lower_bound = [], [], []
+    over_limits = [any(t.outcome in LIMITS for t in verdict.tests) for verdict in verdicts]
+    quick = [program for program, is_over in zip(chosen, over_limits, strict=True) if not is_over]
+    graded_100 = [v.grade == 100 for v, is_over in zip(verdicts, over_limits, strict=True) if not is_over]
+    passed: list[bool] = []
+    times: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     with Grader(workers) as grader:
         for _ in tqdm(range(rounds), desc="bench", disable=None):
-            ours.append(_ours(grader, quick))
-            lower_bound.append(_lower_bound(quick, workers))
-            usual.append(_measured(lambda: passed.append(grade_in_fresh_pythons(quick, workers))))
+            times["grader"].append(_ours(grader, quick))
+            times["lower_bound"].append(_lower_bound(quick, workers))
+            for way, options in (("quickest", QUICKEST), ("usual", PLAIN)):
+                began, cpu = time.perf_counter(), _cpu_s()
+                passed = grade_in_fresh_pythons(quick, workers, options)
+                times[way].append((time.perf_counter() - began, _cpu_s() - cpu))
+        endless = _with_endless(grader, quick, workers)
     result: dict[str, Any] = {
         "programs": len(quick),
         "tests": sum(len(assignment.tests) for assignment, _ in quick),
         "workers": workers,
-        "over_limits": sum(endless),
+        "over_limits": sum(over_limits),
         "first_pass_s": round(all_s, 2),
-        "same_verdict": statistics.mean(a == b for a, b in zip(graded_100, passed[-1], strict=True)),
+        "same_verdict": statistics.mean(a == b for a, b in zip(graded_100, passed, strict=True)),
     }
-    for name, rows in (("grader", ours), ("usual", usual), ("lower_bound", lower_bound)):
-        result[f"{name}_per_s"] = round(statistics.median(len(quick) / wall_s for wall_s, _ in rows), 1)
-        result[f"{name}_cpu_ms"] = round(statistics.median(1000 * cpu_s / len(quick) for _, cpu_s in rows), 2)
-    result["ratio"] = round(_median_ratio(usual, ours, 0), 2)
-    result["cpu_ratio"] = round(_median_ratio(usual, ours, 1), 2)
-    result["share_of_lower_bound"] = round(_median_ratio(lower_bound, ours, 0), 3)
-    result["cpu_share_of_lower_bound"] = round(_median_ratio(lower_bound, ours, 1), 3)
-    return result
+    for way, rows in times.items():
+        result[f"{way}_per_s"] = round(statistics.median(len(quick) / wall_s for wall_s, _ in rows), 1)
+        result[f"{way}_cpu_ms"] = round(statistics.median(1000 * cpu_s / len(quick) for _, cpu_s in rows), 2)
+    ours = times["grader"]
+    result["ratio"] = round(_median_ratio(times["usual"], ours, 0), 2)
+    result["cpu_ratio"] = round(_median_ratio(times["usual"], ours, 1), 2)
+    result["ratio_quickest"] = round(_median_ratio(times["quickest"], ours, 0), 2)
+    result["cpu_ratio_quickest"] = round(_median_ratio(times["quickest"], ours, 1), 2)
+    result["share_of_lower_bound"] = round(_median_ratio(times["lower_bound"], ours, 0), 3)
+    result["cpu_share_of_lower_bound"] = round(_median_ratio(times["lower_bound"], ours, 1), 3)
+    return result | endless
+
+
+def _with_endless(grader: Grader, programs: Sequence[Program], workers: int) -> dict[str, Any]:
+    """The time of a batch of which every 25th program loops for ever, by this grader and in the usual way."""
+    batch = [
+        (assignment, looping(source, number) if number % EVERY == 0 else source)
+        for number, (assignment, source) in enumerate(programs)
+    ]
+    began = time.perf_counter()
+    verdicts = grader.grade(batch)
+    ours_s = time.perf_counter() - began
+    began = time.perf_counter()
+    grade_in_fresh_pythons(batch, workers)
+    usual_s = time.perf_counter() - began
+    ended = [verdict.wall_s for verdict in verdicts[::EVERY]]
+    return {
+        "endless": len(ended),
+        "endless_grader_s": round(ours_s, 2),
+        "endless_usual_s": round(usual_s, 2),
+        "endless_each_s": round(statistics.mean(ended), 2),
+        "endless_ratio": round(usual_s / ours_s, 2),
+    }
+
+
+def looping(source: str, number: int) -> str:
+    """The program with an endless loop at the start of each of its functions, or at its own if it has none."""
+    try:
+        module = ast.parse(source)
+    except (SyntaxError, ValueError):
+        module = ast.Module([], [])
+    functions = [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)]
+    for function in functions:
+        function.body.insert(0, _ENDLESS)
+    if not functions:
+        module.body.insert(0, _ENDLESS)
+    # The number keeps programs apart: this grader grades equal ones once.
+    return f"{ast.unparse(module)}\n# {number}\n"
 
 
 def _median_ratio(ones: list[tuple[float, float]], others: list[tuple[float, float]], part: int) -> float:
@@ -98,39 +158,31 @@ def _median_ratio(ones: list[tuple[float, float]], others: list[tuple[float, flo
 
 
 def _report(result: dict[str, Any]) -> str:
-    apart = (
+    over = (
         f"{result['over_limits']} that go over a limit are left apart; with them a pass took "
         f"{result['first_pass_s']} s"
     )
-    share = (
-        f"{result['ratio']:.1f} times the usual way, "
-        f"{100 * result['share_of_lower_bound']:.0f}% of the lower bound"
+    rows = [
+        f"  {words:<46}{result[f'{way}_per_s']:>8,.1f} programs/s{result[f'{way}_cpu_ms']:>8,.2f} ms of CPU each"
+        for way, words in WAYS.items()
+    ]
+    by_cpu = (
+        f"{result['cpu_ratio']:.1f} times, {result['cpu_ratio_quickest']:.1f} times and "
+        f"{100 * result['cpu_share_of_lower_bound']:.0f}%"
     )
-    cpu = f"{result['cpu_ratio']:.1f} times and {100 * result['cpu_share_of_lower_bound']:.0f}%"
-    ways = {
-        "grader": "this grader, fully isolated",
-        "usual": "the usual way, a fresh python for each",
-        "lower_bound": "the lower bound, a bare fork, no tests",
-    }
     return "\n".join(
         [
-            f"{result['programs']} programs, {result['tests']} tests, {result['workers']} workers ({apart})",
-            *(
-                f"  {words:<40}{result[f'{way}_per_s']:>8,.1f} programs/s"
-                f"{result[f'{way}_cpu_ms']:>8,.2f} ms of CPU each"
-                for way, words in ways.items()
-            ),
-            f"  {share} (by CPU time, less disturbed by other work: {cpu})",
-            f"  the usual way says pass or fail alike for {100 * result['same_verdict']:.1f}%",
+            f"{result['programs']} programs, {result['tests']} tests, {result['workers']} workers ({over})",
+            *rows,
+            f"  {result['ratio']:.1f} times a fresh python, {result['ratio_quickest']:.1f} times its quickest start, "
+            f"{100 * result['share_of_lower_bound']:.0f}% of the lower bound",
+            f"  (by CPU time, less disturbed by other work: {by_cpu})",
+            f"  a fresh python says pass or fail alike for {100 * result['same_verdict']:.1f}%",
+            f"  with {result['endless']} of them looping for ever ({result['endless_each_s']} s each): "
+            f"{result['endless_grader_s']} s, a fresh python {result['endless_usual_s']} s, "
+            f"{result['endless_ratio']:.1f} times",
         ]
     )
-
-
-def _measured(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU seconds of the work and of the processes that it started and saw end."""
-    began, cpu = time.perf_counter(), _cpu_s()
-    work()
-    return time.perf_counter() - began, _cpu_s() - cpu
 
 
 def _cpu_s() -> float:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tutee_grader.forms.scoring import InputTest, Mode
 
 STARVED_FACTOR = 10  # on a busy machine, a program may take this many times its limit of wall time
+WHOLE_PROGRAM = 2  # all tests of a program may take so many times the `seconds` of one
 PART_AFTER_A_HANG = 0.25
 LONGEST_VALUES = 2 << 20  # bytes of the values of one test
 OUTPUT_LIMIT = b'["o"]'  # what a student's process writes where its output is over the limit
@@ -54,7 +55,7 @@ class Budget:
 
     @property
     def left_s(self) -> float:
-        return 2 * self.seconds - self.spent_s
+        return WHOLE_PROGRAM * self.seconds - self.spent_s
 
     @property
     def test_s(self) -> float:
