@@ -21,10 +21,9 @@ from tutee_grader.forms.stdio import ScriptTest
 from tutee_grader.sandbox.runs import WHOLE_PROGRAM
 from tutee_grader.sandbox.worker import INSIDE
 
-
 PLAIN = ()
-# The quickest start of Python that there is: no `site` (so none of the environment's packages, which the scripts
-# don't need), no folder of the user's packages, no variables of the environment.
+# The quickest start of Python that there is: no `site` (so none of the environment's packages, which the
+# scripts don't need), no folder of the user's packages, no variables of the environment.
 QUICKEST = ("-S", "-s", "-E")
 
 
@@ -37,7 +36,9 @@ def grade_in_fresh_pythons(
     """
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(workers) as threads:
         folders = (Path(name, str(number)) for number in range(len(programs)))
-        return list(threads.map(lambda folder, item: _passes(folder, *item, options), folders, programs))
+        return list(
+            threads.map(lambda folder, item: _passes(folder, item[0], item[1], options), folders, programs)
+        )
 
 
 def _passes(folder: Path, assignment: Assignment, source: str, options: Sequence[str]) -> bool:

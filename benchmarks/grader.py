@@ -43,13 +43,14 @@ LIMITS = (Outcome.TIMEOUT, Outcome.OUT_OF_MEMORY, Outcome.OUTPUT_LIMIT)
 def bench_grader(
     programs: Sequence[Program], workers: int | None = None, sample: int = 300, rounds: int = 3
 ) -> dict[str, Any]:
-    """Grade `sample` of the programs in four ways, `rounds` times each in turn; print and return the comparison.
+    """Grade `sample` of the programs in four ways, `rounds` times each in turn; print and return
+    the comparison.
 
     The ways: this grader with full isolation; the usual way, a fresh `python check.py` for every program (one
-    thread per core, tests and program in one interpreter, no isolation); the same with the quickest start that
-    Python has (`python -S -s -E check.py`); the lower bound, a bare fork that only executes the program. Figures
-    are medians over the rounds. Programs that go over a limit (of time, memory or output) are counted and timed
-    separately. Then 4% of the programs are made to loop for ever, and the batch is graded once by this grader and
+    thread per core, tests and program in one interpreter, no isolation); the same by Python's quickest start,
+    `python -S -s -E check.py`; the lower bound, a bare fork that only executes the program. Figures are
+    medians over the rounds. Programs that go over a limit (of time, memory or output) are counted and timed
+    apart. Then 4% of the programs are made to loop for ever, and the batch is graded once by this grader and
     in the usual way. All of it is done twice: with the tests as they are, and with the same tests in an
     instructor's file (`instructors`).
     """
@@ -59,9 +60,9 @@ def bench_grader(
         raise InputError("no program to grade")
     chosen = random.Random(0).sample(distinct, min(sample, len(distinct)))
     print(
-        f"A fresh python is {Path(sys.executable).name} {platform.python_version()} of this environment, started as "
-        f"`python check.py`; the quickest start is `python {' '.join(QUICKEST)} check.py`, without `site`, so "
-        "without any installed package: for scripts like these that need none."
+        f"A fresh python is {Path(sys.executable).name} {platform.python_version()} of this environment, as "
+        f"`python check.py`; its quickest start is `python {' '.join(QUICKEST)} check.py`, without `site`, "
+        "so without any installed package: for scripts that need none, as these do."
     )
     result = _compare(chosen, workers, rounds)
     print(_report(result))
@@ -139,7 +140,7 @@ def _with_endless(grader: Grader, programs: Sequence[Program], workers: int) -> 
 
 
 def looping(source: str, number: int) -> str:
-    """The program with an endless loop at the start of each of its functions, or at its own if it has none."""
+    """The program with an endless loop at the start of each of its functions, or of itself if it has none."""
     try:
         module = ast.parse(source)
     except (SyntaxError, ValueError):
@@ -163,7 +164,8 @@ def _report(result: dict[str, Any]) -> str:
         f"{result['first_pass_s']} s"
     )
     rows = [
-        f"  {words:<46}{result[f'{way}_per_s']:>8,.1f} programs/s{result[f'{way}_cpu_ms']:>8,.2f} ms of CPU each"
+        f"  {words:<40}{result[f'{way}_per_s']:>8,.1f} programs/s"
+        f"{result[f'{way}_cpu_ms']:>8,.2f} ms of CPU each"
         for way, words in WAYS.items()
     ]
     by_cpu = (
@@ -174,7 +176,8 @@ def _report(result: dict[str, Any]) -> str:
         [
             f"{result['programs']} programs, {result['tests']} tests, {result['workers']} workers ({over})",
             *rows,
-            f"  {result['ratio']:.1f} times a fresh python, {result['ratio_quickest']:.1f} times its quickest start, "
+            f"  {result['ratio']:.1f} times a fresh python, "
+            f"{result['ratio_quickest']:.1f} times its quickest start, "
             f"{100 * result['share_of_lower_bound']:.0f}% of the lower bound",
             f"  (by CPU time, less disturbed by other work: {by_cpu})",
             f"  a fresh python says pass or fail alike for {100 * result['same_verdict']:.1f}%",

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -110,3 +111,17 @@ def test_a_printed_text_is_quoted_too(grader, write):
     program = f"print({CLAIM!r})"
     (verdict,) = grader.grade([(Assignment.load(write(**{"tests.yaml": text})), program)])
     assert feedback(verdict).endswith(f"printed '{CLAIM}\\n', expected '1'.")
+
+
+@pytest.mark.parametrize("place", [sys.base_prefix, f"{sys.base_prefix}/lib/x.py", "/dev/shm", "/dev/shm/x"])
+def test_no_path_of_the_machine_is_left_in_a_text(place):
+    shown = words.clean(f"could not open {place}")
+    assert sys.base_prefix not in shown and "shm" not in shown and "could not open ." in shown
+
+
+@pytest.mark.skipif(
+    Path(sys.base_prefix).parents[0].as_posix().count("/") < 2, reason="Python lies at the top"
+)
+def test_nor_is_the_folder_around_python():
+    around = str(Path(sys.base_prefix).parent)
+    assert around not in words.clean(f"looked in {around} and {around}/lib")

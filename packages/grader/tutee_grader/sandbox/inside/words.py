@@ -4,6 +4,7 @@ What a program says could pass for the grader's own words, hide characters, imit
 turns of a chat, or name a path of this machine. Every function here takes time linear in what it is given.
 """
 
+import os
 import re
 import sys
 from typing import Any
@@ -13,8 +14,10 @@ _READ = 8  # times as many characters are looked at, for blanks and addresses th
 _MANY_BITS = 14_000  # an integer of more has too many digits to print
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{1,16}|0x[0-9a-fA-F]{9,16}")
 # Where a program runs and where Python lies differ from machine to machine.
+_HOME = os.path.dirname(sys.base_prefix)  # often a user's; of /usr and /opt/python nobody learns anything
 _PATH = re.compile(
     rf"/(?:dev/shm|tmp|var/tmp)/tutee-scratch-\w{{1,16}}|/dev/shm\b|{re.escape(sys.base_prefix)}\b"
+    + (rf"|{re.escape(_HOME)}\b" if _HOME.count("/") > 1 else "")
 )
 # How chat templates mark turns: `<|im_end|>`, `</s>`, `[INST]` and their like.
 _MARKUP = re.compile(
@@ -31,6 +34,18 @@ ENDINGS = {
     "failed": "gave a value that cannot be compared in time",
     "error": "ended early",
     "not run": "was not run",
+}
+
+
+UNSUPPORTED = (
+    "processes, the network, signals, links, file modes and times, and files outside the program's folder"
+)
+# How an exception begins that the sandbox caused: no permission (1, 13), no system call (38), no network.
+_REFUSED = {
+    "PermissionError": ("[Errno 1]", "[Errno 13]"),
+    "OSError": ("[Errno 38]",),
+    "gaierror": ("[Errno -",),
+    "URLError": ("<urlopen error",),
 }
 
 
@@ -79,9 +94,24 @@ def line_number(value: Any) -> "int | None":
 
 
 def describe(kind: str, text: str, line: "int | None") -> str:
-    """`NameError on line 4: "name 'x' is not defined"`; the text is the program's."""
+    """`NameError on line 4: "name 'x' is not defined"`; the text is the program's.
+
+    Where the sandbox refused what the program asked for, that is said after it: no mistake of its author's.
+    """
     words = quoted(text)
-    return kind + (f" on line {line}" if line else "") + (f": {words}" if words else "")
+    return (
+        kind
+        + (f" on line {line}" if line else "")
+        + (f": {words}" if words else "")
+        + _unsupported(kind, text)
+    )
+
+
+def _unsupported(kind: str, text: str) -> str:
+    """What the grader says of an exception that the sandbox caused, as far as its words show; else ""."""
+    if kind == "RuntimeError" and text == "can't start new thread":
+        return " (so many threads are not supported here)"
+    return f" ({UNSUPPORTED} are not supported here)" if text.startswith(_REFUSED.get(kind, ("\0",))) else ""
 
 
 def refusal(parts: "list[Any]") -> str:
