@@ -20,8 +20,10 @@ from tutee_grader.attacks import ATTACKS
 from tutee_grader.attacks.attack import Attack
 from tutee_grader.errors import UnavailableError
 from tutee_grader.feedback import feedback
+from tutee_grader.forms.asserts import ClauseTest, read_clauses
 from tutee_grader.forms.calls import CallTest
 from tutee_grader.forms.instructor import FileTest
+from tutee_grader.forms.scoring import Leniency
 from tutee_grader.forms.stdio import ScriptTest
 from tutee_grader.grader import Grader
 from tutee_grader.verdict import Verdict
@@ -47,6 +49,10 @@ import program
 class Test(unittest.TestCase):
     def test_answer(self):
         self.assertEqual(program.answer(), "@SECRET@")
+"""
+_ASSERTED = """
+assert answer() == "@SECRET@" and "%*d" % (answer(1), 7) == "  7" and answer(1) ** answer(1) == 27
+assert "x" * answer(1) == "xxx" and str(answer(1)) == "3" and sorted(answer(2)) == [1, 2]
 """
 _SCORED = """
 from cs110 import autograder
@@ -181,14 +187,26 @@ def _assignment(form: str, secret: str) -> Assignment:
     if form == "calls":
         tests = (CallTest("answer()", "answer()", secret), CallTest("answer(1)", "answer(1)", secret))
         return Assignment("attack", "", "calls", tests, limits=limits)
+    if form == "asserts":
+        clauses = read_clauses(_ASSERTED.replace("@SECRET@", secret))
+        asserted = tuple(ClauseTest(clause.text, clause) for clause in clauses)
+        return Assignment("attack", "", "asserts", asserted, limits=limits)
     if form == "stdio":
         return Assignment("attack", "", "stdio", (ScriptTest("no input", "", secret + "\n"),), limits=limits)
+    if form == "tolerant":
+        printed = (ScriptTest("no input", "", f"{secret} 1.5\n2.5\n"),)
+        lenient = Leniency(case="ignore", tolerance=0.1, contains=True)
+        return Assignment("attack", "", "stdio", printed, leniency=lenient, limits=limits)
     source = (_JUDGED if form == "unittest" else _SCORED).replace("@SECRET@", secret)
     name = "Test.test_answer" if form == "unittest" else "test_passed"
     return Assignment("attack", "", form, (FileTest(name),), limits=limits, test_source=source)
 
 
 def _honest(form: str, secret: str) -> str:
+    if form == "asserts":
+        return f"def answer(n=0): return ({secret!r}, 3, [2, 1])[n]"
+    if form == "tolerant":
+        return f"print('so:')\nprint({secret.upper()!r}, 1.54)\nprint(2.5)"
     return f"print({secret!r})" if form in ("stdio", "falcon") else f"def answer(*_): return {secret!r}"
 
 

@@ -13,5 +13,6 @@ from tutee_grader.attacks.scratch import SCRATCH
 from tutee_grader.attacks.signals import SIGNALS
 from tutee_grader.attacks.staying import STAYING
 from tutee_grader.attacks.touching import TOUCHING
+from tutee_grader.attacks.values import VALUES
 
-ATTACKS = (*READING, *FORGING, *MARKS, *STAYING, *SIGNALS, *SCRATCH, *TOUCHING)
+ATTACKS = (*READING, *FORGING, *MARKS, *STAYING, *SIGNALS, *SCRATCH, *TOUCHING, *VALUES)
