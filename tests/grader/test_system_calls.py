@@ -228,11 +228,17 @@ SOCKETS = {
 }
 
 
-def run_alone(programs: list[tuple[str, str]]) -> list[str]:
-    """The names of the programs that win under the filter alone: without Landlock, bubblewrap or limits."""
+@pytest.fixture
+def run_alone(tmp_path: Path):
+    """The names of those programs that win under the filter alone: without Landlock, bubblewrap or limits."""
+    return lambda programs: _run_alone(programs, tmp_path)
+
+
+def _run_alone(programs: list[tuple[str, str]], folder: Path) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-s", "-S", "-P", "-c", ALONE],
         env={"PYTHONPATH": str(INSIDE)},
+        cwd=folder,
         input=json.dumps(programs),
         stdout=subprocess.PIPE,
         text=True,
@@ -242,11 +248,11 @@ def run_alone(programs: list[tuple[str, str]]) -> list[str]:
     return json.loads(done.stdout)
 
 
-def test_the_filter_alone_refuses_every_way_to_send_a_signal():
+def test_the_filter_alone_refuses_every_way_to_send_a_signal(run_alone):
     assert run_alone([(attack.name, attack.program) for attack in SIGNALS]) == []
 
 
-def test_the_filter_alone_refuses_every_way_to_reach_a_socket():
+def test_the_filter_alone_refuses_every_way_to_reach_a_socket(run_alone):
     families = [(f"family {f}, type {t}", f, t) for f in (*range(1, 46),) for t in (1, 2, 3, 5)]
     made = [(name, SOCKETS["a socket"].format(*kind)) for name, *kind in families]
     # connect, accept, sendmsg, bind, listen, setsockopt, accept4, recvmmsg, sendmmsg, io_uring_setup
@@ -255,7 +261,7 @@ def test_the_filter_alone_refuses_every_way_to_reach_a_socket():
     assert run_alone(made + called) == []
 
 
-def test_the_check_would_notice_a_call_that_is_made():
+def test_the_check_would_notice_a_call_that_is_made(run_alone):
     assert run_alone([("getpid", SOCKETS["a system call"].format(39))]) == ["getpid"]
 
 
