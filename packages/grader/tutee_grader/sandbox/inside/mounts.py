@@ -29,10 +29,10 @@ def mount_scratch(place: str) -> None:
         _become_user_who_may_mount()
     _libc.sethostname(b"sandbox", ctypes.c_size_t(7))
     # What happens outside still comes in (a disk that is unmounted goes), but nothing gets out.
-    _done(_libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None))
+    _done("mount", _libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None))
     options = f"size={scratch.BYTES},nr_inodes={scratch.FILES},mode=0700".encode()
     flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    _done(_libc.mount(b"scratch", os.fsencode(place), b"tmpfs", flags, options))
+    _done("mount", _libc.mount(b"scratch", os.fsencode(place), b"tmpfs", flags, options))
 
 
 def _become_user_who_may_mount() -> None:
@@ -51,10 +51,10 @@ def _become_user_who_may_mount() -> None:
 
 
 def _unshare(namespaces: int) -> None:
-    _done(_libc.unshare(namespaces))
+    _done("unshare", _libc.unshare(namespaces))
 
 
-def _done(result: int) -> None:
+def _done(call: str, result: int) -> None:
     if result != 0:
         code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+        raise OSError(code, f"{call}: {os.strerror(code)}")
