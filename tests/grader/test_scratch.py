@@ -284,6 +284,14 @@ KINDS = ("deep", "closed", "names", "wide")
 
 
 @pytest.fixture
+def parent(tmp_path: Path) -> Iterator[Path]:
+    """A folder for leftovers: what stays there when a test fails would make pytest itself fail."""
+    yield tmp_path
+    subprocess.run(["chmod", "-R", "u+rwx", tmp_path], check=True)
+    subprocess.run(["rm", "-rf", tmp_path], check=True)
+
+
+@pytest.fixture
 def stale(monkeypatch: pytest.MonkeyPatch) -> None:
     """A leftover counts as one at once."""
     monkeypatch.setattr(scratch_folder, "STALE_S", 0.0)
@@ -291,10 +299,10 @@ def stale(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_leftover_of_any_kind_is_swept(tmp_path, stale, kind):
-    plant(tmp_path / f"{PREFIX}a", kind)
-    sweep(str(tmp_path))
-    assert list(tmp_path.iterdir()) == []
+def test_a_leftover_of_any_kind_is_swept(parent, stale, kind):
+    plant(parent / f"{PREFIX}a", kind)
+    sweep(str(parent))
+    assert list(parent.iterdir()) == []
 
 
 SWEEP = """
@@ -308,44 +316,44 @@ scratch_folder.sweep(sys.argv[1])
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is missing: apt-get install util-linux")
-def test_an_ordinary_user_sweeps_as_well(tmp_path, kind):
-    plant(tmp_path / f"{PREFIX}a", kind)
-    as_ordinary_user(SWEEP, str(tmp_path))
-    assert list(tmp_path.iterdir()) == []
+def test_an_ordinary_user_sweeps_as_well(parent, kind):
+    plant(parent / f"{PREFIX}a", kind)
+    as_ordinary_user(SWEEP, str(parent))
+    assert list(parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_leftover_too_large_to_sweep_at_once_shrinks_each_time(tmp_path, stale, monkeypatch, kind):
+def test_a_leftover_too_large_to_sweep_at_once_shrinks_each_time(parent, stale, monkeypatch, kind):
     monkeypatch.setattr(scratch_folder, "SWEEP_MOST", 500)
-    plant(tmp_path / f"{PREFIX}a", kind)
+    plant(parent / f"{PREFIX}a", kind)
     times = 0
-    while list(tmp_path.iterdir()):
-        sweep(str(tmp_path))
+    while list(parent.iterdir()):
+        sweep(str(parent))
         times += 1
         assert times <= 20
     assert times > (kind != "names")
 
 
-def test_nothing_else_is_swept(tmp_path, stale):
-    target = tmp_path / "target"
+def test_nothing_else_is_swept(parent, stale):
+    target = parent / "target"
     target.mkdir()
     (target / "file").touch()
-    (tmp_path / f"{PREFIX}link").symlink_to(target)
-    (tmp_path / f"{PREFIX}file").touch()
-    (tmp_path / "other").mkdir()
-    before = sorted(tmp_path.rglob("*"))
-    sweep(str(tmp_path))
-    assert sorted(tmp_path.rglob("*")) == before
+    (parent / f"{PREFIX}link").symlink_to(target)
+    (parent / f"{PREFIX}file").touch()
+    (parent / "other").mkdir()
+    before = sorted(parent.rglob("*"))
+    sweep(str(parent))
+    assert sorted(parent.rglob("*")) == before
 
 
-def test_the_folder_of_another_user_is_not_swept(tmp_path, stale):
-    folder = tmp_path / f"{PREFIX}a"
+def test_the_folder_of_another_user_is_not_swept(parent, stale):
+    folder = parent / f"{PREFIX}a"
     folder.mkdir()
     try:
         os.chown(folder, 1234, 1234)
     except PermissionError:
         pytest.skip("only root can make a folder of another user")
-    sweep(str(tmp_path))
+    sweep(str(parent))
     assert folder.is_dir()
 
 
@@ -385,11 +393,11 @@ def test_a_grader_that_is_forgotten_leaves_no_folder():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_cleaning_stops_where_it_is_told_to(tmp_path, kind):
-    folder = tmp_path / "a"
+def test_cleaning_stops_where_it_is_told_to(parent, kind):
+    folder = parent / "a"
     plant(folder, kind)
     folder.chmod(0o700)
     assert not scratch.clean(str(folder), most=100)
     assert scratch.clean(str(folder), most=10_000)
     assert list(folder.iterdir()) == []
-    assert not scratch.clean(str(tmp_path / "missing"))
+    assert not scratch.clean(str(parent / "missing"))
