@@ -261,7 +261,7 @@ def plant(folder: Path, kind: str) -> None:
             os.mkdir(str(number % 10), dir_fd=here)
             inner = os.open(str(number % 10), os.O_RDONLY, dir_fd=here)
             if kind == "closed":
-                os.chmod(str(number % 10), 0, dir_fd=here)
+                os.fchmod(here, 0)
             os.close(here)
             here = inner
     elif kind == "names":
@@ -276,8 +276,6 @@ def plant(folder: Path, kind: str) -> None:
         for number in range(3000):
             os.mkdir(str(number), dir_fd=here)
     os.close(here)
-    if kind == "closed":
-        folder.chmod(0)
 
 
 KINDS = ("deep", "closed", "names", "wide")
@@ -350,8 +348,8 @@ def test_the_folder_of_another_user_is_not_swept(parent, stale):
     folder = parent / f"{PREFIX}a"
     folder.mkdir()
     try:
-        os.chown(folder, 1234, 1234)
-    except PermissionError:
+        os.chown(folder, os.geteuid() + 1, -1)
+    except OSError:
         pytest.skip("only root can make a folder of another user")
     sweep(str(parent))
     assert folder.is_dir()
