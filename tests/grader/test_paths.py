@@ -1,5 +1,6 @@
 """What a program can learn of where things lie on this machine: where Python is, and nothing else."""
 
+import sys
 from pathlib import Path
 
 import tutee_grader

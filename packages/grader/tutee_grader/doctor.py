@@ -220,7 +220,7 @@ def run_attack(grader: Grader, attack: Attack, decoys: Decoys) -> AttackResult:
     began = time.monotonic()
     (verdict,) = grader.grade([(assignment, decoys.fill(attack.program))])
     wall_s = time.monotonic() - began
-    problems = _problems(attack, verdict, wall_s, secret)
+    problems = _problems(attack, verdict, wall_s, secret, grader.protections["scratch"] == "folder")
     (after_it,) = grader.grade([honest])
     if after_it.grade != 100:
         problems.append(f"the next, honest program got {after_it.grade:.0f}: {feedback(after_it)}")
@@ -234,12 +234,13 @@ def run_attack(grader: Grader, attack: Attack, decoys: Decoys) -> AttackResult:
     return AttackResult(attack.name, verdict.grade, str(verdict.tests[0].outcome), wall_s, tuple(problems))
 
 
-def _problems(attack: Attack, verdict: Verdict, wall_s: float, secret: str) -> list[str]:
+def _problems(attack: Attack, verdict: Verdict, wall_s: float, secret: str, in_folder: bool) -> list[str]:
     problems = []
     if verdict.grade != attack.grade:
         problems.append(f"it got {verdict.grade:.0f} of 100")
-    if attack.outcome is not None and verdict.tests[0].outcome != attack.outcome:
-        problems.append(f"outcome {verdict.tests[0].outcome} instead of {attack.outcome}")
+    outcome = (attack.in_folder if in_folder else None) or attack.outcome
+    if outcome is not None and verdict.tests[0].outcome != outcome:
+        problems.append(f"outcome {verdict.tests[0].outcome} instead of {outcome}")
     if wall_s > 2 * ATTACK_SECONDS + SLACK_S:
         problems.append(f"it took {wall_s:.1f} s")
     words = feedback(verdict, "full")
