@@ -105,3 +105,27 @@ def test_the_name_of_the_machine_is_not_told(any_grader, calls):
     program = "import os, platform\ndef f(): return os.uname().nodename, platform.node()\n"
     (verdict,) = any_grader.grade([(calls(("f()", "('sandbox', 'sandbox')")), program)])
     assert feedback(verdict) == PASSED
+
+
+def test_what_can_be_seen_of_files_outside(any_grader, calls, tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_text("text")
+    program = f"""
+import os, random, zoneinfo
+def size():
+    try: return os.stat({str(outside)!r}).st_size
+    except FileNotFoundError: return None
+def attempt(use):
+    try: use({str(outside)!r})
+    except OSError: return "refused"
+def library(): return len(open(random.__file__).read()) > 0, zoneinfo.ZoneInfo("Europe/Dublin").key
+"""
+    seen = "None" if any_grader.protections["bubblewrap"] else "4"
+    rows = [
+        ("size()", seen),
+        ("attempt(open)", "'refused'"),
+        ("attempt(lambda path: os.listdir(os.path.dirname(path)))", "'refused'"),
+        ("library()", "(True, 'Europe/Dublin')"),
+    ]
+    (verdict,) = any_grader.grade([(calls(*rows), program)])
+    assert [test.outcome for test in verdict.tests] == ["passed"] * 4, feedback(verdict, "full")
