@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tutee_grader import Grader, feedback
+from tutee_grader import Assignment, Grader, feedback
+from tutee_grader.assignment import MAX_OUTPUT_KB, Limits
 from tutee_grader.attacks.scratch import SCRATCH
 from tutee_grader.doctor import lay_decoys, protections, run_attack
+from tutee_grader.forms.stdio import ScriptTest
 from tutee_grader.sandbox import scratch_folder, worker
 from tutee_grader.sandbox.inside import scratch
 from tutee_grader.sandbox.scratch_folder import PREFIX, ScratchFolder, sweep
@@ -224,6 +226,25 @@ def test_a_program_that_fills_a_plain_folder_is_ended(refused, result, size, kee
 def test_removed_files_that_are_open_cannot_fill_a_plain_folder(refused, result):
     program = FILL.format(size=MB, keep="os.unlink(str(n))", close="pass", waits=False)
     assert result(refused, program.replace("return total", "return 0 < total <= 16 << 20"), "True") == PASSED
+
+
+def test_a_script_prints_as_much_as_it_may(any_grader):
+    text = "x" * (MAX_OUTPUT_KB * 1024 - 1) + "\n"
+    script = printing(text, MAX_OUTPUT_KB)
+    more, exact = f"print('x' * {len(text)})", f"print('x' * {len(text) - 1})"
+    verdicts = any_grader.grade([(script, program) for program in (exact, more)])
+    assert [verdict.tests[0].outcome for verdict in verdicts] == ["passed", "output limit"]
+
+
+def test_a_script_whose_output_does_not_fit_a_plain_folder_is_told_so(refused):
+    script = printing("x\n", MAX_OUTPUT_KB)
+    (verdict,) = refused.grade([(script, f"print('x' * {MB})")])
+    assert verdict.tests[0].outcome == "output limit"
+
+
+def printing(text: str, output_kb: int) -> Assignment:
+    limits = Limits(seconds=5, output_kb=output_kb)
+    return Assignment("script", "", "stdio", (ScriptTest("no input", "", text),), limits=limits)
 
 
 @pytest.mark.parametrize("attack", SCRATCH, ids=lambda attack: attack.name)

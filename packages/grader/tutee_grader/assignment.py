@@ -10,7 +10,10 @@ from tutee_grader.forms import FORMS
 from tutee_grader.forms.instructor import defined_names
 from tutee_grader.forms.reading import TestsYaml, read_text
 from tutee_grader.forms.scoring import Leniency, Test
+from tutee_grader.sandbox.inside.scratch import FILE_BYTES
 from tutee_grader.sandbox.inside.words import ordered_repr
+
+MAX_OUTPUT_KB = FILE_BYTES >> 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ class Assignment:
         solution = _read_first(folder, ("solution.py",))
         settings = TestsYaml(folder / "tests.yaml", FORMS, default_form=tests or "asserts")
         limits = settings.section("limits", Limits, may_be_zero=False)
+        if limits.output_kb > MAX_OUTPUT_KB:
+            words = f"output_kb has value {limits.output_kb}. It must be at most {MAX_OUTPUT_KB}"
+            raise settings.error(words, "limits")
         given = FORMS[settings.form](settings)
         return Assignment(folder.name, task.strip(), settings.form, solution=solution, limits=limits, **given)
 

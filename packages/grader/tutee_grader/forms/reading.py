@@ -112,12 +112,9 @@ class TestsYaml:
         self.check_keys(values, set(known), key)
         for name, value in values.items():
             wanted = known[name]
-            numeric = (
-                wanted in (int, float) and isinstance(value, int | float) and not isinstance(value, bool)
-            )
-            if not (isinstance(value, wanted) or numeric):
+            if type(value) is not wanted and not (wanted is float and type(value) is int):
                 raise self.error(f"{name} has value {value!r}. It must be of type {wanted.__name__}", key)
-            if numeric and (value < 0 or (value == 0 and not may_be_zero)):
+            if wanted in (int, float) and not (0 < value < math.inf or (value == 0 and may_be_zero)):
                 raise self.error(f"{name} has value {value!r}. It must be above 0", key)
         return kind(**values)
 

@@ -4,6 +4,7 @@ import os
 
 BYTES = 16 << 20
 FILES = 1024  # files and folders
+FILE_BYTES = BYTES // 4  # of one file; and of what a script prints, which goes into one
 OPEN_FILES = 32  # of one process
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

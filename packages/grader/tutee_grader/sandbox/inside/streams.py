@@ -6,6 +6,7 @@ are /dev/null.
 """
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -70,7 +71,14 @@ class FileOutput(io.FileIO):
         if self.written > self.limit:
             self.full = True
             raise OutputLimitError
-        return super().write(data)  # type: ignore[arg-type]
+        try:
+            return super().write(data)  # type: ignore[arg-type]
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                raise
+            # Where the scratch is a plain folder, files may be smaller than the output.
+            self.full = True
+            raise OutputLimitError from None
 
 
 def _text(binary: Any, errors: str = "strict") -> io.TextIOWrapper:

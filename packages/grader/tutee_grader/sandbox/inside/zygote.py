@@ -96,7 +96,7 @@ class Turtle(types.ModuleType):
 def confine(mount_point: str) -> dict[str, object]:
     """Make the scratch the current folder, give up what grading does not need; returns what is in force."""
     active: dict[str, object] = {}
-    file_bytes = scratch.BYTES // 4
+    file_bytes = scratch.FILE_BYTES
     try:
         mounts.mount_scratch(mount_point)
         os.chdir(mount_point)
