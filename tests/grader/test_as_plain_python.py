@@ -161,6 +161,26 @@ SCRIPTS = {
                 print(await asyncio.to_thread(input))
         asyncio.run(main())
     """,
+    "daemon thread that outlives its run": """
+        import sys, threading, time
+        def work(run):
+            while sys.modules['__main__'] is run:
+                time.sleep(0.001)
+            print('from the run before', flush=True)
+        threading.Thread(target=work, args=(sys.modules['__main__'],), daemon=True).start()
+        print(threading.active_count())
+        time.sleep(0.05)
+    """,
+    "changes a class of a library": """
+        import collections
+        print(hasattr(collections.Counter, 'extra'))
+        collections.Counter.extra = 1
+    """,
+    "changes a module that was not loaded": """
+        import colorsys
+        print(hasattr(colorsys, 'extra'))
+        colorsys.extra = 1
+    """,
     "timer": "import threading\nthreading.Timer(0.01, print, ['timer']).start()\nprint('main')",
     "executor": """
         from concurrent.futures import ThreadPoolExecutor

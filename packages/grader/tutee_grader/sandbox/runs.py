@@ -24,6 +24,7 @@ WHOLE_PROGRAM = 2  # all tests of a program may take so many times the `seconds`
 PART_AFTER_A_HANG = 0.25
 LONGEST_VALUES = 2 << 20  # bytes of the values of one test
 OUTPUT_LIMIT = b'["o"]'  # what a student's process writes where its output is over the limit
+LASTS = b'["t"]'  # and where it ends after a test, whose effects may last
 SHORT_S = 0.1  # too short to ask the kernel how much of it was a wait for a core
 INTERPRETER_BYTES = 96 << 20  # address space of the interpreter itself
 
@@ -99,6 +100,7 @@ class Run:
         self._refused = ""  # why it does not compile
         self._over = False  # whether no further process is needed
         self._killed_for: Outcome | None = None
+        self._needs_another = False  # process for the next test
         self._test_began = 0.0
 
     _child: Child | None
@@ -118,6 +120,8 @@ class Run:
         # What its next line says: that it compiles, that it is loaded, the answer for a test.
         self._expects = ["c", "l"] if self.mode == "calls" else ["c"]
         self._killed_for = None
+        self._needs_another = False
+        self._first = self._at
         self._child = Child(self._workers.worker("student"), request, now)
         self._test_began = now
         self._received = 0
@@ -150,7 +154,7 @@ class Run:
         self.cpu_s += cpu_s
         if not is_clean:
             self._workers.replace("student")
-        if not self._over:
+        if not self._over and not (self._needs_another and self._killed_for is None):
             self._ended_early(status)
         if not self._over and not self.budget.is_spent:
             self._start(now)
@@ -213,6 +217,10 @@ class Run:
                     Request("refused" if expected == "c" else "stopped", self._at, [line]), now
                 )
                 return
+        # Not without an answer, or it could be started again without end.
+        if LASTS in lines and (lines[0] != LASTS or self._at > self._first):
+            self._needs_another = True
+            del lines[lines.index(LASTS) :]
         answers = [
             line if len(line) <= self._longest_line else OUTPUT_LIMIT
             for line in lines[: len(self.tests) - self._at]

@@ -66,8 +66,7 @@ class Asker:
             self._forget_objects()
             raise self.failed(ended) from None
         except BaseException:  # the test is over its time, in the middle of an answer
-            self._forget_objects()
-            self._student.discard()
+            self.renew()
             raise
         finally:
             self._is_asking = False
@@ -89,6 +88,11 @@ class Asker:
         if len(answer) != 1 + len(wanted) or not all(map(_is, answer[1:], wanted)):
             self._student.refuse()
         return answer
+
+    def renew(self) -> None:
+        """End the process: the next question is for another one."""
+        self._forget_objects()
+        self._student.discard()
 
     def _forget_objects(self) -> None:
         self.processes += 1

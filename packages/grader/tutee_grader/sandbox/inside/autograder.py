@@ -39,7 +39,9 @@ def _provide_autograder(asker: Any) -> None:
         lines = [inputs] if isinstance(inputs, str) else inputs
         stdin = "".join(f"{line}\n" for line in lines)
         try:
-            stdout, error = asker.ask('["script",' + quote(stdin) + "]", str, list | None)
+            stdout, error, may_last = asker.ask('["script",' + quote(stdin) + "]", str, list | None, bool)
+            if may_last:
+                asker.renew()
         except ProgramEndedError as ended:
             return "", str(ended)
         if error is None:

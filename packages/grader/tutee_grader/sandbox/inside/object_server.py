@@ -3,7 +3,7 @@
 Questions: ["load"] ["name", n] ["set", n, value] ["delete", n] ["call", object, arguments, options] ["op",
 operation, object, arguments] ["script", stdin] ["compiles"]. Answers: ["r", ...], ["e", type, message,
 line, bases], ["o"] for a result too large, ["i", prompt] when the program calls input(), which is then
-answered by ["ok", text] or ["raise", type].
+answered by ["ok", text] or ["raise", type]. The answer of a script says last whether what it did may last.
 """
 
 import builtins
@@ -87,7 +87,8 @@ class ObjectServer:
             if printed is None:
                 return '["o"]'
             text = printed.decode("utf-8", "replace")
-            return '["r",' + quote(text) + "," + ("null" if error is None else f"[{error}]") + "]"
+            last = "true" if self._script.may_last else "false"
+            return '["r",' + quote(text) + "," + ("null" if error is None else f"[{error}]") + f",{last}]"
         namespace = self._load().__dict__
         if kind == "load":
             public = [(name, value) for name, value in namespace.items() if not name.startswith("_")]

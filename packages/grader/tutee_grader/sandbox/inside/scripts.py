@@ -5,12 +5,11 @@ import gc
 import random
 import sys
 import types
-import weakref
 from typing import Any
 
 import streams
 from exceptions import describe
-from interpreter_state import InterpreterState, can_change_streams, names_in
+from lasting import may_last, names_in
 from program_module import new_module
 
 SEED = 0  # of `random`, for every program
@@ -18,35 +17,27 @@ _LATE = frozenset({"open", "fdopen", "__del__"})  # names of what may write when
 
 
 class Script:
-    """A program that is run as a script, once or several times in this process."""
+    """A program that is run as a script: several times in this process, unless a run `may_last`."""
 
     def __init__(self, code: types.CodeType, output_bytes: int) -> None:
         self._code = code
         self._output_bytes = output_bytes
-        self._names = names_in(code)
-        self._state = InterpreterState(self._names)  # before the first run
+        self.may_last = may_last(code)
+        self._writes_late = not _LATE.isdisjoint(names_in(code))
         self._streams: streams.ScriptStreams | None = None
 
     def run(self, stdin: bytes) -> "tuple[bytes | None, str | None]":
         """Run it on this input: what it printed, None if too much; and the error that ended it."""
         if self._streams is not None:
-            self._state.restore()
-            streams.reset(self._streams, may_be_changed=can_change_streams(self._names))
+            streams.reset(self._streams)
         self._streams = opened = streams.redirect_script(stdin, self._output_bytes)
         random.seed(SEED)
-        if "decimal" in self._names or "contextvars" in self._names:
-            import contextvars
-
-            error: str | None = contextvars.Context().run(self._execute)
-        else:
-            error = self._execute()
+        error = self._execute()
         if "threading" in sys.modules:
             _quietly(_wait_for_threads)
         if "atexit" in sys.modules:
             _quietly(sys.modules["atexit"]._run_exitfuncs)
-            finalize: Any = weakref.finalize  # registers itself but once
-            finalize._registered_with_atexit = finalize._shutdown = False
-        if not _LATE.isdisjoint(self._names):
+        if self._writes_late:
             sys.modules.pop("__main__", None)
             gc.collect()
         return streams.printed(opened), error

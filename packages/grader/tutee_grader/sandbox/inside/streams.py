@@ -170,13 +170,13 @@ def printed(streams: ScriptStreams) -> "bytes | None":
     return os.pread(_files[1], size, 0)
 
 
-def reset(streams: ScriptStreams, may_be_changed: bool) -> None:
+def reset(streams: ScriptStreams) -> None:
     """After a run: make descriptors 0 and 1 as before it, and the streams where the next run can use them."""
     is_usable = False
     with contextlib.suppress(BaseException):  # closed, detached, over its limit
         for stream in streams.text[1:]:
             stream.flush()
-        is_usable = not (may_be_changed or streams.out.full or streams.errors.tell())
+        is_usable = not (streams.out.full or streams.errors.tell())
     for place, file in enumerate(_files):
         os.ftruncate(file, 0)
         os.lseek(file, 0, os.SEEK_SET)

@@ -1,0 +1,78 @@
+"""Which scripts get a process for each run: all that may change something that outlives the run."""
+
+import sys
+
+import pytest
+
+from tutee_grader import Assignment
+from tutee_grader.sandbox.inside import lasting
+from tutee_grader.sandbox.inside.lasting import may_last
+from tutee_grader.sandbox.runs import LASTS
+
+NEWLINE = b"\n"
+MANY_NAMES = "\n".join(f"name{n} = {n}" for n in range(300))
+
+
+def lasts(source: str) -> bool:
+    return may_last(compile(source, "program.py", "exec"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "name = input()\nprint(len(name))",
+        "class A:\n    def __init__(self): self.x = 1\nprint(A().x)",
+        "import math, random\nfrom collections import Counter\nprint(math.pi, random.random(), Counter())",
+        "import collections.abc",
+        "import sys\nfor line in sys.stdin: sys.stdout.write(line)\nsys.exit(0)",
+        "from sys import stdin\nprint(stdin.readline())",
+        "path, modules, argv = 1, 2, 3\nopen('a').close()",
+        MANY_NAMES + "\nimport math",
+    ],
+)
+def test_what_keeps_to_itself_does_not_last(source):
+    assert not lasts(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os",
+        "import os.path as p",
+        "def f():\n    import threading",
+        "class A:\n    def f(self):\n        return lambda: __import__('os')",
+        "import math\nmath.pi = 3",
+        "import math\ndef f(): del math.pi",
+        "import random\nsetattr(random, 'random', int)",
+        "import sys\nsys.setrecursionlimit(99)",
+        "from sys import *\nsettrace(None)",
+        "import sys\nsys.stdin.close()",
+        "import sys\nsys.stdout = None",
+        "exec('import os')",
+        "__builtins__.print = None",
+        "import tutor_helpers",
+        MANY_NAMES + "\nimport os",
+    ],
+)
+def test_what_may_change_the_interpreter_lasts(source):
+    assert lasts(source)
+
+
+def test_modules_that_are_taken_to_keep_nothing_are_pythons_own():
+    assert sys.stdlib_module_names >= lasting._FORGETFUL
+    assert set(dir(sys)) >= lasting._TELLING
+
+
+def test_a_process_that_ends_after_each_answer_gets_no_more_than_its_tests(grader, write):
+    # Here the program itself says that its process is to be replaced, before or after its answer.
+    rows = "".join(f"  - {{call: f({n}), returns: '{n}'}}\n" for n in range(3))
+    assignment = Assignment.load(write(**{"tests.yaml": f"form: calls\ntests:\n{rows}"}))
+    says = "for fd in range(3, 32):\n        try: os.write(fd, {line!r})\n        except OSError: pass"
+    before = f"import os\ndef f(n):\n    {says.format(line=LASTS + NEWLINE)}\n    os._exit(0)"
+    answer = b'["v",[0]]\n'
+    after = f"import os\ndef f(n):\n    {says.format(line=answer + LASTS + NEWLINE)}\n    os._exit(0)"
+    verdicts = grader.grade([(assignment, before), (assignment, after)])
+    assert [[str(test.outcome) for test in verdict.tests] for verdict in verdicts] == [
+        ["error"] * 3,
+        ["passed", "failed", "failed"],
+    ]
