@@ -43,6 +43,7 @@ def test_what_keeps_to_itself_does_not_last(source):
         "class A:\n    def f(self):\n        return lambda: __import__('os')",
         "import math\nmath.pi = 3",
         "import math\ndef f(): del math.pi",
+        "import numbers\nnumbers.Number.register(str)",
         "import random\nsetattr(random, 'random', int)",
         "import sys\nsys.setrecursionlimit(99)",
         "from sys import *\nsettrace(None)",

@@ -22,7 +22,7 @@ _TELLING = frozenset(
      "version", "version_info"}
 )  # fmt: skip
 _OF_SYS = (frozenset(dir(sys)) - _TELLING) | {"close", "detach", "reconfigure"}
-_SETTING = frozenset({"setattr", "delattr", "__setattr__", "__delattr__", "__dict__", "vars"})
+_SETTING = frozenset({"setattr", "delattr", "__setattr__", "__delattr__", "__dict__", "vars", "register"})
 _SETS_ATTRIBUTE = frozenset({opmap["STORE_ATTR"], opmap["DELETE_ATTR"]})
 _ANYTHING = frozenset({"exec", "compile", "__import__", "__builtins__", "__loader__"})
 _IMPORT, _LONG = opmap["IMPORT_NAME"], opmap["EXTENDED_ARG"]
