@@ -1,5 +1,6 @@
 """Graders with real sandboxes, shared by the tests of the grader, and a way to write assignments."""
 
+import marshal
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tutee_grader import Assignment, Grader
+from tutee_grader.sandbox import worker
 
 
 @pytest.fixture(scope="session", params=["landlock", "bubblewrap"])
@@ -23,6 +25,20 @@ def grader() -> Iterator[Grader]:
     """A grader of two workers with no package beyond Python."""
     with Grader(2, bubblewrap=False) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def oldest_landlock() -> Iterator[Grader]:
+    """A grader that uses no more of Landlock than its first version has (Linux 5.13)."""
+    codes = marshal.loads(worker._modules())
+    source = (worker.INSIDE / "landlock.py").read_text()
+    assert "known = version()" in source
+    codes["landlock"] = compile(source.replace("known = version()", "known = 1"), "landlock", "exec")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "_modules", lambda: marshal.dumps(codes))
+        with Grader(1, bubblewrap=False) as made:
+            assert made.protections["landlock"] == 1
+            yield made
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Each hostile program, in both full modes: nothing won, nothing touched, nothing left behind."""
 
-import marshal
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +11,6 @@ from tutee_grader.attacks.reading import READING
 from tutee_grader.attacks.signals import SIGNALS
 from tutee_grader.attacks.touching import TOUCHING
 from tutee_grader.doctor import Decoys, lay_decoys, run_attack, show
-from tutee_grader.sandbox import worker
 
 
 @pytest.fixture(scope="module")
@@ -43,20 +41,6 @@ def test_the_check_would_notice_a_changed_file(any_grader: Grader, decoys: Decoy
     monkeypatch.setattr(Decoys, "state", lambda self: next(states))
     result = run_attack(any_grader, Attack("none", "def answer(*_): return 0"), decoys)
     assert result.problems == ("files outside changed from ('before',) to ('after',)",)
-
-
-@pytest.fixture(scope="module")
-def oldest_landlock() -> Iterator[Grader]:
-    """A grader that uses no more of Landlock than its first version has (Linux 5.13)."""
-    codes = marshal.loads(worker._modules())
-    source = (worker.INSIDE / "landlock.py").read_text()
-    assert "known = version()" in source
-    codes["landlock"] = compile(source.replace("known = version()", "known = 1"), "landlock", "exec")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker, "_modules", lambda: marshal.dumps(codes))
-        with Grader(1, bubblewrap=False) as made:
-            assert made.protections["landlock"] == 1
-            yield made
 
 
 @pytest.mark.parametrize("attack", [*READING, *TOUCHING, *SIGNALS], ids=lambda attack: attack.name)

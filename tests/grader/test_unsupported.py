@@ -57,6 +57,12 @@ def test_an_error_of_the_programs_own_is_not(any_grader, write, name):
     assert "stopped with" in words and "not supported" not in words
 
 
+def test_the_oldest_landlock_moves_no_file_to_another_folder(oldest_landlock, write):
+    move = "import os\nos.mkdir('a')\nopen('b', 'w').close()\nos.rename('b', 'a/b')\nprint(1)"
+    assert "stopped with OSError on line 4" in told(oldest_landlock, write, move)
+    assert told(oldest_landlock, write, move.replace("a/b", "c")).endswith("test passed.")
+
+
 def test_too_many_threads_are_named(any_grader, write):
     assert told(any_grader, write, MANY_THREADS).endswith("(so many threads are not supported here).")
 
