@@ -27,18 +27,17 @@ def grader() -> Iterator[Grader]:
         yield made
 
 
-@pytest.fixture(scope="session")
-def oldest_landlock() -> Iterator[Grader]:
+@pytest.fixture
+def oldest_landlock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Grader]:
     """A grader that uses no more of Landlock than its first version has (Linux 5.13)."""
     codes = marshal.loads(worker._modules())
     source = (worker.INSIDE / "landlock.py").read_text()
     assert "known = version()" in source
     codes["landlock"] = compile(source.replace("known = version()", "known = 1"), "landlock", "exec")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker, "_modules", lambda: marshal.dumps(codes))
-        with Grader(1, bubblewrap=False) as made:
-            assert made.protections["landlock"] == 1
-            yield made
+    monkeypatch.setattr(worker, "_modules", lambda: marshal.dumps(codes))
+    with Grader(1, bubblewrap=False) as made:
+        assert made.protections["landlock"] == 1
+        yield made
 
 
 @pytest.fixture

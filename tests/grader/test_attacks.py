@@ -43,8 +43,6 @@ def test_the_check_would_notice_a_changed_file(any_grader: Grader, decoys: Decoy
     assert result.problems == ("files outside changed from ('before',) to ('after',)",)
 
 
-@pytest.mark.parametrize("attack", [*READING, *TOUCHING, *SIGNALS], ids=lambda attack: attack.name)
-def test_an_attack_is_held_off_by_the_oldest_landlock(
-    oldest_landlock: Grader, decoys: Decoys, attack: Attack
-):
-    assert run_attack(oldest_landlock, attack, decoys).problems == ()
+def test_the_oldest_landlock_holds_off_what_reaches_outside(oldest_landlock: Grader, decoys: Decoys):
+    results = [run_attack(oldest_landlock, attack, decoys) for attack in (*READING, *TOUCHING, *SIGNALS)]
+    assert [(result.name, result.problems) for result in results if result.problems] == []
