@@ -1,6 +1,7 @@
 """Nothing that a student's program returns, prints or raises makes the caller raise, or costs a neighbour."""
 
 import json
+import tracemalloc
 
 import polars as pl
 import pytest
@@ -202,11 +203,15 @@ def test_a_table_with_such_texts_can_be_written(assignments, tmp_path):
     json.dumps(table.to_dicts(), ensure_ascii=False).encode()
 
 
-def test_a_program_that_writes_without_end_is_ended_at_the_cap(grader, assignments):
+@pytest.mark.parametrize("flood", [b"\n", b"a\n", b"x", b'["v",[1]]\n', b'["t"]\n', b'["c"]\n'])
+def test_a_program_that_writes_without_end_costs_the_caller_its_bytes_and_no_more(grader, assignments, flood):
     program = (
         "import os\ndef f(*_):\n    while True:\n        for fd in range(3, 32):\n"
-        "            try: os.write(fd, b'[\"v\",[1]]\\n' * 1000)\n            except OSError: pass\n"
+        f"            try: os.write(fd, {flood!r} * 100_000)\n            except OSError: pass\n"
     )
+    tracemalloc.start()
     (verdict,) = grader.grade([(assignments["calls"], program)])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert verdict.grade <= 25
-    assert MAX_ANSWER_BYTES <= 16 << 20
+    assert peak < 3 * MAX_ANSWER_BYTES  # a line of one byte is an object of 34

@@ -24,6 +24,8 @@ class Child:
         self.worker = worker
         self.channel = worker.ready.popleft()
         self.buffer = bytearray()
+        self.received = 0  # bytes
+        self._searched = 0  # bytes of the buffer that hold no end of a line
         self.killed = False
         self._pid: int | None = None
         self.began = now
@@ -58,8 +60,11 @@ class Child:
             return False
         return True
 
-    def recv_lines(self, most: int) -> list[bytes]:
-        """The whole lines that are there, from up to `most` bytes; never waits."""
+    def recv_lines(self, most: int, count: int) -> list[bytes]:
+        """The whole lines that are there, at most `count` of them, from up to `most` bytes; never waits.
+
+        Further lines stay in the buffer, unread: they cost their bytes and no more.
+        """
         buffer = self.buffer
         while len(buffer) <= most:
             try:
@@ -69,10 +74,14 @@ class Child:
             if not data:
                 self.is_hung_up = True
                 break
+            self.received += len(data)
             buffer += data
-        *lines, rest = bytes(buffer).split(b"\n")
-        buffer[:] = rest
-        return lines
+        if buffer.find(b"\n", self._searched) < 0:
+            self._searched = len(buffer)
+            return []
+        self._searched = 0
+        *lines, buffer[:] = buffer.split(b"\n", count)
+        return [bytes(line) for line in lines]
 
     def starved_s(self) -> float:
         """Seconds for which it was ready to run and no core was free; they do not count as its own."""

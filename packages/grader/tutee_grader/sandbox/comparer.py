@@ -34,7 +34,7 @@ class Comparer:
         self._child: Child | None = None
         self._known: set[str] = set()
         self._sent_at = 0.0
-        self._cpu_s: float | None = None  # at the first look at a slow request
+        self._cpu_s = 0.0  # when the request was sent
 
     @property
     def descriptor(self) -> int:
@@ -48,13 +48,13 @@ class Comparer:
             self.end()
         tests = None if key in self._known else _expectations(assignment)
         request = marshal.dumps((key, tests, kind, first, lines))
+        self._cpu_s = 0.0 if self._child is None else self._child.cpu_s()
         if self._child is None:
             self._child = Child(self.worker, request, now)
         elif not self._child.send(request):
             raise SandboxError("a comparer's process is gone")
         self._known.add(key)
         self._sent_at = now
-        self._cpu_s = None
 
     def rows(self, count: int) -> list[TestResult] | None:
         """The `count` results, without the tests' names, once all are there.
@@ -62,7 +62,7 @@ class Comparer:
         Raises EOFError where the process ended instead.
         """
         assert self._child is not None
-        lines = self._child.recv_lines(count * MAX_ROW_BYTES)
+        lines = self._child.recv_lines(count * MAX_ROW_BYTES, 1)
         if not lines:
             if self._child.is_hung_up or len(self._child.buffer) > count * MAX_ROW_BYTES:
                 raise EOFError
@@ -74,10 +74,8 @@ class Comparer:
         elapsed = now - self._sent_at
         if self._child is None or elapsed <= COMPARE_SECONDS:
             return False
-        cpu_s = self._child.cpu_s()
-        if self._cpu_s is None:
-            self._cpu_s = cpu_s
-        return cpu_s - self._cpu_s > COMPARE_SECONDS or elapsed > STARVED_FACTOR * COMPARE_SECONDS
+        used = self._child.cpu_s() - self._cpu_s
+        return used > COMPARE_SECONDS or elapsed > STARVED_FACTOR * COMPARE_SECONDS
 
     def end(self) -> None:
         """End the process; the next request goes to a fresh one. Raises SandboxError."""

@@ -29,6 +29,7 @@ LATER_SECONDS = 3.0  # of each further judge, which runs the tests after one at 
 JUDGES = 3  # for one program
 JUDGE_MEMORY = 1 << 30
 MAX_REPORT_BYTES = 1 << 16  # of one line of the judge's
+MANY_REPORTS = 1000  # that are processed at a time
 MAX_VALUE_BYTES = 2 << 20  # of an answer, beside what the program prints
 ESCAPED = 6  # bytes that a printed byte may take in an answer
 _ENDED_EARLY = "the instructor's tests ended early on this program"
@@ -108,12 +109,14 @@ class InstructorRun:
             return self._start_judge(now) if self._may_go_on() else None
         return self._descriptors()
 
-    def _read(self, now: float) -> None:
-        """Process what the judge has written."""
-        for line in self._judge.recv_lines(MAX_REPORT_BYTES):
+    def _read(self, now: float) -> bool:
+        """Process what the judge has written; whether there was anything."""
+        lines = self._judge.recv_lines(MAX_REPORT_BYTES, MANY_REPORTS)
+        for line in lines:
             self._process(line[:1], line[1:], now)
-        if len(self._judge.buffer) > MAX_REPORT_BYTES:
+        if not lines and len(self._judge.buffer) > MAX_REPORT_BYTES:
             self._judge.kill()
+        return bool(lines)
 
     def _process(self, kind: bytes, rest: bytes, now: float) -> None:
         if kind == b"w":
@@ -172,6 +175,8 @@ class InstructorRun:
         self._poll.modify(self._judge.channel.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
 
     def _close(self, now: float) -> None:
+        while self._read(now):  # it has hung up, so there is an end
+            pass
         if self._student is not None:
             self._reap_student(now)
         self._poll.unregister(self._judge.channel.fileno())

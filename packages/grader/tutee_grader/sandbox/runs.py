@@ -124,7 +124,6 @@ class Run:
         self._first = self._at
         self._child = Child(self._workers.worker("student"), request, now)
         self._test_began = now
-        self._received = 0
         # Its lines can wait in the channel until it hangs up, which saves a wake-up for each.
         self._poll.register(self._child.channel.fileno(), select.EPOLLRDHUP)
         return [self._child.channel.fileno()]
@@ -174,7 +173,8 @@ class Run:
                 self._test_began = now
             # The first run of the program's own code in a process is no test's alone.
             limit_s = self.budget.seconds if len(self._expects) else self.budget.test_s
-            if self._received + len(child.buffer) > MAX_ANSWER_BYTES or child.worker.scratch_is_full():
+            # After its last answer it ends by itself, or has more to say than it is asked.
+            if self._over or child.received > MAX_ANSWER_BYTES or child.worker.scratch_is_full():
                 self._kill(child, Outcome.OUTPUT_LIMIT)
             elif self.budget.is_over(child, now, self._test_began, limit_s):
                 self._kill(child, Outcome.TIMEOUT)
@@ -200,8 +200,8 @@ class Run:
 
     def _read(self, child: Child, now: float) -> bool:
         """Take the lines that are there; whether there were any."""
-        lines = child.recv_lines(MAX_ANSWER_BYTES)
-        self._received += sum(map(len, lines))
+        expected = len(self._expects) + len(self.tests) - self._at + 1  # one that says LASTS
+        lines = child.recv_lines(MAX_ANSWER_BYTES, expected)
         if lines and not self._over:
             self._take(lines, now)
         return bool(lines)
