@@ -93,3 +93,32 @@ def test_a_name_that_the_solution_lacks_is_the_instructors_error(asserts):
 def test_a_name_of_the_program_does_not_say_alone_what_is_expected_of_it(asserts):
     with pytest.raises(AssignmentError, match="unknown name 'LIMIT'"):
         asserts("assert f(1) == LIMIT")
+
+
+LARGE = """
+from collections import deque
+from fractions import Fraction
+def harmonic(n): return sum((Fraction(1, k) for k in range(1, n)), Fraction())
+def queue(n): return deque([10**n])
+def squares(n): return range(10**n, 10**n + 1)
+def powers(n): return {10**n: 1, 2: 3}.keys()
+def nest(n): return frozenset({nest(n - 1)}) if n else frozenset()
+def smile(n): return chr(128512) * 200
+"""
+
+
+@pytest.mark.parametrize(
+    "clause",
+    [
+        "abs(harmonic(12000) - 9.97) < 0.01",
+        "list(queue(5000))[0] > 0",
+        "len(squares(5000)) == 1",
+        "len(powers(5000)) == 2",
+        "len(nest(50)) == 1",
+        "[" + ", ".join(f"smile({n})" for n in range(40)) + "] == [chr(128512) * 200] * 40",
+    ],
+)
+def test_a_right_answer_is_right_however_it_is_written(grader, write, clause):
+    assignment = Assignment.load(write(**{"test.py": f"assert {clause}\n"}), tests="asserts")
+    (verdict,) = grader.grade([(assignment, LARGE)])
+    assert verdict.grade == 100, feedback(verdict)

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections import deque
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -125,3 +127,31 @@ def test_no_path_of_the_machine_is_left_in_a_text(place):
 def test_nor_is_the_folder_around_python():
     around = str(Path(sys.base_prefix).parent)
     assert around not in words.clean(f"looked in {around} and {around}/lib")
+
+
+def test_a_set_in_sets_is_written_once():
+    written = []
+
+    def write(value):
+        written.append(value)
+        return "x"
+
+    value: object = Fraction(1, 3)
+    for _ in range(9):
+        value = frozenset({value})
+    assert words.show(value, other=write) == "frozenset({" * 9 + "x" + "})" * 9
+    assert written == [Fraction(1, 3)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Fraction(1, 3**10_000),
+        deque([10**5000]),
+        range(10**5000),
+        {10**5000: 1}.keys(),
+        {Fraction(1, 3**10_000)},
+    ],
+)
+def test_numbers_too_long_to_print_leave_a_name(value):
+    assert type(next(iter(value)) if isinstance(value, set) else value).__name__ in words.show(value)

@@ -66,7 +66,7 @@ class ClauseTest:
         values = plain_values(message, self._calls)
         if values is None:
             return None
-        got = ", ".join(map(show, values))
+        got = clean(", ".join(map(show, values)))
         if clauses.holds(self._code, values):
             return ["passed", "", self._expected, got, None, None]
         wanted = (

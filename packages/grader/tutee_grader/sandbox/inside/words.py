@@ -178,7 +178,13 @@ class _Writer:
         elif value is None or kind in (bool, int, float, complex):
             self._put(repr(value))
         else:
-            self._put(str(self._other(value)))
+            self._put(self._written(value))
+
+    def _written(self, value: Any) -> str:
+        try:
+            return str(self._other(value))
+        except ValueError:  # of an integer in it with too many digits: a fraction's, a range's, a deque's
+            return f"<{type(value).__name__} object>"
 
     def _items(self, before: str, items: Any, after: str) -> None:
         self._put(before)
@@ -202,18 +208,15 @@ class _Writer:
         self._put("}")
 
     def _set(self, value: Any, kind: type) -> None:
+        """The elements by size, where all have one; else by how they are written."""
+        before, after = ("{", "}") if kind is set else ("frozenset({", "})")
+        kinds = set(map(type, value))
+        has_one_order = kinds <= {int, float, bool} or kinds == {str} or kinds == {bytes}
         if not value:
             self._put(repr(value))
-        elif kind is set:
-            self._items("{", _in_order(value), "}")
+        elif has_one_order and not any(item != item for item in value):  # as nan is
+            self._items(before, sorted(value), after)
         else:
-            self._items("frozenset({", _in_order(value), "})")
-
-
-def _in_order(values: Any) -> "list[Any]":
-    """The elements of a set by size, where all have one; else by how they are written."""
-    kinds = set(map(type, values))
-    has_one_order = kinds <= {int, float, bool} or kinds == {str} or kinds == {bytes}
-    if has_one_order and not any(value != value for value in values):  # as nan is
-        return sorted(values)
-    return sorted(values, key=ordered_repr)
+            # Each is written once, or sets in sets would be written twice as often at every level.
+            texts = sorted(_Writer(self._limit, self._other).text(item) for item in value)
+            self._put(before + ", ".join(texts) + after)
