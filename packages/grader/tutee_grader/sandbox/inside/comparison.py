@@ -9,7 +9,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-_NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?")
+# A sign after a letter or a digit is a hyphen or an operator's.
+_NUMBER = re.compile(r"(?:(?<![\w.])[-+])?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?")
 _LONG_NUMBER = 400  # characters: a longer one is compared as text
 
 
@@ -122,12 +123,12 @@ def _near_text(want: str, got: str, tolerance: float) -> bool:
 
 
 def _contains(line: str, want: str, tolerance: float) -> bool:
-    """Whether `want` occurs in the line, its numbers within the tolerance."""
-    if want in line:
-        return True
-    numbers = _NUMBER.findall(want) if tolerance else []
-    if not numbers:
+    """Whether `want` occurs in the line, its numbers within the tolerance and not as parts of others."""
+    numbers = _NUMBER.findall(want)
+    if (not tolerance or not numbers) and want not in line:
         return False
+    if not numbers:
+        return True
     first, *between, last = _NUMBER.split(want)
     texts, found = _NUMBER.split(line), _NUMBER.findall(line)
     for start in range(len(found) - len(numbers) + 1):
