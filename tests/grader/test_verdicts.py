@@ -1,11 +1,13 @@
 """What the grader says of programs, in every test form."""
 
+import ast
 from dataclasses import replace
 
 import pytest
 
 from tutee_grader import Assignment, Outcome, Status, Verdict, feedback
 from tutee_grader.assignment import Limits
+from tutee_grader.forms.calls import CallTest
 from tutee_grader.table import verdict_row
 
 
@@ -412,3 +414,33 @@ def test_verdicts_come_in_the_order_asked(grader, calls):
     ]
     grades = [verdict.grade for verdict in grader.grade([(assignment, program) for program in programs])]
     assert grades == [100.0 * (i % 2) for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("call", "returns"),
+    [
+        ("deposit(5); balance", "5"),
+        ("deposit(5); deposit(1); [balance + n for n in (1, 2)]", "[7, 8]"),
+        ("deposit(5); (lambda more: balance + more)(2)", "7"),
+        ("balance = 3; deposit(5); (balance, current())", "(3, 5)"),
+        ("history = [1]; deposit(5); (history, log())", "([1], [5])"),
+        (
+            "class Twice:\n  start = balance\n  def now(self): return 2 * balance\ndeposit(4)\nTwice().now()",
+            "8",
+        ),
+        ("import math; balance = math.floor(2.5); deposit(4); max([balance, 1], key=lambda n: n)", "2"),
+    ],
+)
+def test_a_test_of_several_statements_reads_the_programs_names_as_they_are(grader, call, returns):
+    program = """
+balance, history = 0, []
+def deposit(n):
+    global balance
+    balance += n
+    history.append(n)
+def current(): return balance
+def log(): return history
+"""
+    assignment = Assignment("task", "", "calls", (CallTest(call, call, ast.literal_eval(returns)),))
+    (verdict,) = grader.grade([(assignment, program)])
+    assert verdict.grade == 100, feedback(verdict)

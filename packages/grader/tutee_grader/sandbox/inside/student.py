@@ -76,6 +76,22 @@ def silent_input(prompt: object = "") -> str:
     return line.removesuffix("\n")
 
 
+class TestNames(dict[str, object]):
+    """The names that a test binds are its own; any other is the program's, as it is when it is read."""
+
+    def __init__(self, program: "dict[str, object]") -> None:
+        super().__init__(program)  # for bodies of classes, which look no further
+        self._program = program
+        self._own: set[str] = set()
+
+    def __setitem__(self, name: str, value: object) -> None:
+        self._own.add(name)
+        super().__setitem__(name, value)
+
+    def __getitem__(self, name: str) -> object:
+        return super().__getitem__(name) if name in self._own else self._program[name]
+
+
 def run_calls(code: types.CodeType, tests: list, output_bytes: int, answer: Callable[[str], None]) -> None:
     out = streams.redirect(output_bytes)
     namespace = new_module("program", "__main__").__dict__
@@ -96,10 +112,9 @@ def run_calls(code: types.CodeType, tests: list, output_bytes: int, answer: Call
                 if statements is None:
                     value = eval(expression, namespace)
                 else:
-                    # Names that a test binds are the test's own, and see the program's through its globals.
-                    local = dict(namespace)
-                    exec(statements, local)
-                    value = eval(expression, local)
+                    names = TestNames(namespace)
+                    exec(statements, names)
+                    value = eval(expression, names)
                 values.append(encode(value, iterated if iterates else None))
             line = '["v",[' + ",".join(values) + "]]"
         except ValueTooLargeError:
