@@ -122,3 +122,16 @@ def test_a_right_answer_is_right_however_it_is_written(grader, write, clause):
     assignment = Assignment.load(write(**{"test.py": f"assert {clause}\n"}), tests="asserts")
     (verdict,) = grader.grade([(assignment, LARGE)])
     assert verdict.grade == 100, feedback(verdict)
+
+
+@pytest.mark.parametrize(
+    "clause", ["P(1) != P(2)", "not P(1) == P(2)", "[P(1)] != [P(2)]", "P(1) not in [P(2)]"]
+)
+def test_what_only_the_program_could_say_of_its_objects_earns_nothing(grader, asserts, clause):
+    always_equal = """
+class P:
+    def __init__(self, n): self.n = n
+    def __eq__(self, other): return True
+"""
+    (verdict,) = grader.grade([(asserts(f"assert {clause}"), always_equal)])
+    assert verdict.grade == 0

@@ -22,7 +22,10 @@ class ValueTooLargeError(Exception):
 
 
 class Opaque:
-    """A value that is not plain data; all that is known of it is its type's name. Equal to nothing."""
+    """A value that is not plain data; all that is known of it is its type's name. Equal to no plain value.
+
+    Whether two of them are equal only their program could say: to compare them raises TypeError.
+    """
 
     __slots__ = ("name",)
 
@@ -30,6 +33,8 @@ class Opaque:
         self.name = name if name.isidentifier() else ""  # a program can name a class as it likes
 
     def __eq__(self, other: object) -> bool:
+        if isinstance(other, Opaque) and other is not self:
+            raise TypeError("objects of the program's own cannot be compared")
         return False
 
     __hash__ = object.__hash__
