@@ -171,6 +171,8 @@ SCRIPTS = {
         print(threading.active_count())
         time.sleep(0.05)
     """,
+    "makes a file anew": "with open('made', 'x') as file: file.write('a')\nprint(open('made').read())",
+    "makes a folder anew": "import os\nos.mkdir('made')\nprint(os.path.isdir('made'))",
     "changes a class of a library": """
         import collections
         print(hasattr(collections.Counter, 'extra'))

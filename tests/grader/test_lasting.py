@@ -26,7 +26,7 @@ def lasts(source: str) -> bool:
         "import collections.abc",
         "import sys\nfor line in sys.stdin: sys.stdout.write(line)\nsys.exit(0)",
         "from sys import stdin\nprint(stdin.readline())",
-        "path, modules, argv = 1, 2, 3\nopen('a').close()",
+        "path, modules, argv, close = 1, 2, 3, 4",
         MANY_NAMES + "\nimport math",
     ],
 )
@@ -50,6 +50,7 @@ def test_what_keeps_to_itself_does_not_last(source):
         "import sys\nsys.stdin.close()",
         "import sys\nsys.stdout = None",
         "exec('import os')",
+        "open('a', 'x')",
         "__builtins__.print = None",
         "import tutor_helpers",
         MANY_NAMES + "\nimport os",

@@ -131,6 +131,31 @@ def test_a_worker_that_does_not_start_is_not_taken_for_one_that_did(calls, monke
         assert made.grade([(calls(("f(1)", "1")), RIGHT)])[0].grade == 100.0
 
 
+@pytest.mark.parametrize("refused", ["process", "folder"])
+def test_a_machine_that_is_out_of_processes_for_a_while_loses_no_program(calls, monkeypatch, refused):
+    # As where another program, or another user, has used up what a container may have.
+    from tutee_grader.sandbox import worker
+
+    assignment = calls(("f(1)", "1"))
+    with Grader(1, bubblewrap=False) as made:
+        place, name = (worker.subprocess, "Popen") if refused == "process" else (worker, "ScratchFolder")
+        real = getattr(place, name)
+        tries = []
+
+        def refuse_twice(*arguments, **options):
+            tries.append(1)
+            if len(tries) <= 2:
+                raise BlockingIOError(11, "Resource temporarily unavailable")
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(place, name, refuse_twice)
+        for group in made.process_groups():
+            os.killpg(group, signal.SIGKILL)
+        verdicts = made.grade([(assignment, f"{RIGHT}  # {number}") for number in range(3)])
+        assert [verdict.grade for verdict in verdicts] == [100.0] * 3
+        assert len(tries) > 2
+
+
 def test_a_grader_works_in_a_thread_and_outlives_the_thread_that_made_it(calls):
     assignment = calls(("f(1)", "1"))
     made: list[Grader] = []

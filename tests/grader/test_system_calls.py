@@ -155,8 +155,11 @@ BOTH = [
     ("openat", (3, 1, 0o4010001), errno.EPERM),  # O_SYNC
     ("pipe2", (1, 0o2004000), None),
     ("pipe2", (1, 0o200), errno.EPERM),  # O_NOTIFICATION_PIPE
-    *[("mmap", (0, 4096, 3, flags), None) for flags in (0x22, 0x21, 0x02, 0x812, 0x802, 0x20022, 0x4022)],
+    *[("mmap", (0, 4096, 3, flags), None) for flags in (0x22, 0x01, 0x02, 0x812, 0x802, 0x20022, 0x4022)],
     *[("mmap", (0, 4096, 3, flags | 0x22), errno.EPERM) for flags in (0x2000, 0x40000, 0x80000, HIGH)],
+    *[
+        ("mmap", (0, 4096, 3, flags), errno.EPERM) for flags in (0x21, 0x23, 0x4021, 0x8021)
+    ],  # shared, no file
     ("mremap", (1, 1, 2, 1), None),
     *[("mremap", (1, 1, 2, flags), errno.EPERM) for flags in (2, 3, 4, 5, HIGH | 1)],
     *[("madvise", (1, 1, advice), None) for advice in (0, 4, 8, 14)],
@@ -165,6 +168,10 @@ BOTH = [
     *[("futex", (1, op | flag), errno.ENOSYS) for op in (6, 7, 8, 11, 12, 13, 64) for flag in (0, 128)],
     *[(name, (0, 1), None) for name in ("prlimit64", "sched_getaffinity")],
     *[(name, (pid, 1), errno.EPERM) for name in ("prlimit64", "sched_getaffinity") for pid in (1, -1)],
+    *[
+        ("prlimit64", (0, 4, new), wanted)
+        for new, wanted in ((0, None), (1, errno.EPERM), (HIGH, errno.EPERM))
+    ],
     *[(name, (2,), None) for name in ("clock_gettime", "clock_getres", "clock_nanosleep")],
     *[("clock_gettime", (clock,), errno.EINVAL) for clock in (-6, -1, ~1234 << 3 | 2, 12, 1 << 31)],
     *[("socketpair", (1, kind, 0), None) for kind in (1, 0o2000001, 0o4001, 0o2004001)],

@@ -3,6 +3,12 @@
 from tutee_grader.attacks.attack import SYSCALL, Attack
 from tutee_grader.verdict import Outcome
 
+_NATIVE = """
+thread = ctypes.c_ulong()
+def start(routine, attributes=None):
+    return libc.pthread_create(ctypes.byref(thread), attributes, ctypes.byref(routine) if not callable(routine) else routine, None)
+"""
+
 STAYING = (
     Attack("loop for ever", "while True: pass", outcome=Outcome.TIMEOUT),
     Attack("loop for ever in the call", "def answer(*_):\n    while True: pass", outcome=Outcome.TIMEOUT),
@@ -23,6 +29,11 @@ STAYING = (
     Attack("fork by clone", SYSCALL + "def answer(*_):\n    if libc.syscall(56, 17, 0, 0, 0, 0) >= 0 or libc.syscall(435, ctypes.create_string_buffer(88), 88) >= 0: return '@SECRET@'", outcome=Outcome.FAILED),
     Attack("fork without end", "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", outcome=Outcome.TIMEOUT),
     Attack("threads without end", "import threading, time\ndef answer(*_):\n    while True:\n        threading.Thread(target=time.sleep, args=(1000,)).start()", outcome=Outcome.ERROR),
+    Attack("threads on small stacks without end", "import threading, time\nthreading.stack_size(32768)\ndef answer(*_):\n    while True:\n        try: threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n        except RuntimeError: time.sleep(0.001)", outcome=Outcome.OUT_OF_MEMORY),
+    Attack("threads that Python does not know of", SYSCALL + _NATIVE + "def answer(*_):\n    attributes = (ctypes.c_char * 64)()\n    libc.pthread_attr_init(attributes)\n    libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(16384))\n    while True: start(libc.pause, attributes)", outcome=Outcome.OUT_OF_MEMORY),
+    Attack("let its own threads keep it waiting", SYSCALL + _NATIVE + "import mmap, os, time\nloop = mmap.mmap(-1, 4096, flags=0x22, prot=7)\nloop.write(b'\\xeb\\xfe')\ndef answer(*_):\n    for _ in range(40): start(ctypes.c_char.from_buffer(loop))\n    end = time.process_time() + 0.6\n    while time.process_time() < end: pass\n    os._exit(0)", outcome=Outcome.TIMEOUT),
+    Attack("shared memory that no limit counts", SYSCALL + "libc.mmap.restype = ctypes.c_void_p\nlibc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]\ndef answer(*_):\n    if any(libc.mmap(None, 4096, 3, flags, -1, 0) not in (None, 2**64 - 1) for flags in (0x21, 0x8021, 0x4021, 0x100021)): return '@SECRET@'", outcome=Outcome.FAILED),
+    Attack("allow a dump of its memory", "import resource\ndef answer(*_):\n    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n    return '@SECRET@'", outcome=Outcome.ERROR),
     Attack("leave a thread that works on", "import threading\ndef work():\n    while True: pass\ndef answer(*_):\n    threading.Thread(target=work).start()\n    return 0", outcome=Outcome.FAILED),
     Attack("become a daemon", "import os\ndef answer(*_):\n    os.setsid()\n    return '@SECRET@'", outcome=Outcome.ERROR),
     Attack("kill the parent", "import os, signal\ndef answer(*_):\n    os.kill(os.getppid(), signal.SIGKILL)\n    return '@SECRET@'", outcome=Outcome.ERROR),

@@ -18,7 +18,7 @@ from tutee_grader.sandbox.child import Child
 from tutee_grader.sandbox.inside.values import parse
 from tutee_grader.sandbox.inside.words import refusal
 from tutee_grader.sandbox.inside.zygote_messages import PATIENCE_S
-from tutee_grader.sandbox.runs import SHORT_S, STARVED_FACTOR, Budget, Workers, student_request
+from tutee_grader.sandbox.runs import MOST_THREADS, SHORT_S, STARVED_FACTOR, Budget, Workers, student_request
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
 
 if TYPE_CHECKING:
@@ -164,6 +164,8 @@ class InstructorRun:
         if waited >= SHORT_S:
             waited -= self._starved_s(child)
         status, cpu_s, is_clean = child.finish()
+        if cpu_s > self.budget.left_s:
+            self._killed_for = self._killed_for or Outcome.TIMEOUT
         self.budget.spent_s += max(waited, cpu_s)
         self.cpu_s += cpu_s
         if not is_clean:
@@ -198,6 +200,8 @@ class InstructorRun:
         child = self._student
         if child is not None and child.worker.scratch_is_full():
             self._kill(child, Outcome.OUTPUT_LIMIT)
+        elif child is not None and child.threads() > MOST_THREADS:
+            self._kill(child, Outcome.OUT_OF_MEMORY)
         elif child is not None and self._is_over(child, now):
             self._kill(child, Outcome.TIMEOUT)
         elif now - self._began > 10 * (JUDGE_SECONDS + self.budget.seconds):

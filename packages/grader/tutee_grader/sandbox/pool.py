@@ -58,16 +58,16 @@ class Slot:
     def worker(self, role: Role) -> Worker:
         """The worker of this role, started now if it is the first time."""
         if role not in self._workers:
+            self._start(role)
             try:
-                self._start(role).wait_until_ready()
+                self._workers[role].wait_until_ready()
             except UnavailableError:
                 self.replace(role)  # or the next use would take it for one that is ready
                 raise
         return self._workers[role]
 
-    def _start(self, role: Role) -> Worker:
+    def _start(self, role: Role) -> None:
         self._workers[role] = Worker(role, self._bubblewrap, self._core)
-        return self._workers[role]
 
     @property
     def run(self) -> Run | InstructorRun:
@@ -120,8 +120,10 @@ class Pool:
 
     def __init__(self, workers: int, bubblewrap: str | None) -> None:
         self._clock = Clock()
-        self.slots = [Slot(bubblewrap, core) for core in _cores(workers)]
+        self.slots: list[Slot] = []
         try:
+            for core in _cores(workers):
+                self.slots.append(Slot(bubblewrap, core))
             self.protections, *_ = [slot.wait_until_ready() for slot in self.slots]
         except BaseException:
             self.close()
@@ -148,10 +150,13 @@ class Pool:
             while True:
                 while idle and (job := again.popleft() if again else next(waiting, None)) is not None:
                     slot = idle.pop()
-                    if not self._begin(slot, job, poll, busy):
-                        self._failed(slot, busy, again)
+                    try:
+                        self._begin(slot, job, poll, busy)
+                    except UnavailableError as error:
+                        self._failed(slot, error, busy, again)
                         idle.append(slot)
-                if not busy:
+                        break  # what runs elsewhere may have taken what it lacked, and is looked at first
+                if not busy and not again:
                     return
                 events = poll.poll(TICK_S)
                 for descriptor, flags in events:
@@ -180,20 +185,16 @@ class Pool:
             for slot in set(busy.values()):  # left early: whatever still runs ends with its worker
                 Pool._drop(slot)
 
-    def _begin(self, slot: Slot, job: Job, poll: select.epoll, busy: dict[int, Slot]) -> bool:
+    def _begin(self, slot: Slot, job: Job, poll: select.epoll, busy: dict[int, Slot]) -> None:
         slot.job = job
         kind = InstructorRun if job.assignment.test_source is not None else Run
         run = kind(job.assignment, job.source)
         job.run = None  # there is nothing to abandon before it begins
-        try:
-            slot.comparer()  # whose start, the first time, is no program's
-            slot.began = self._clock.now()
-            descriptors = run.begin(slot, poll, slot.began)
-        except SandboxError:
-            return False
+        slot.comparer()  # whose start, the first time, is no program's
+        slot.began = self._clock.now()
+        descriptors = run.begin(slot, poll, slot.began)
         job.run = run
         busy |= dict.fromkeys(descriptors, slot)
-        return True
 
     def _step(
         self, slot: Slot, step: Callable[[], list[int] | None], busy: dict[int, Slot], again: deque[Job]
@@ -203,8 +204,8 @@ class Pool:
         assert job is not None
         try:
             descriptors = step()
-        except SandboxError:
-            self._failed(slot, busy, again)
+        except UnavailableError as error:
+            self._failed(slot, error, busy, again)
             return None
         for known in [known for known, other in busy.items() if other is slot]:
             del busy[known]
@@ -217,7 +218,7 @@ class Pool:
         return None
 
     @staticmethod
-    def _failed(slot: Slot, busy: dict[int, Slot], again: deque[Job]) -> None:
+    def _failed(slot: Slot, error: UnavailableError, busy: dict[int, Slot], again: deque[Job]) -> None:
         """The sandbox failed, not the program: fresh workers, and the program once more from the start."""
         for descriptor in [descriptor for descriptor, other in busy.items() if other is slot]:
             del busy[descriptor]
@@ -227,9 +228,9 @@ class Pool:
         job.attempts += 1
         if job.attempts >= ATTEMPTS:
             raise SandboxError(
-                f"the sandbox failed {ATTEMPTS} times in a row on a program for {job.assignment.name}; "
-                "`tutee doctor --sandbox` says what works on this machine"
-            )
+                f"the sandbox failed {ATTEMPTS} times in a row on a program for {job.assignment.name}: "
+                f"{error}. `tutee doctor --sandbox` says what works on this machine"
+            ) from error
         again.append(job)
 
     @staticmethod

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STARVED_FACTOR = 10  # on a busy machine, a program may take this many times its limit of wall time
 WHOLE_PROGRAM = 2  # all tests of a program may take so many times the `seconds` of one
 PART_AFTER_A_HANG = 0.25
+MOST_THREADS = 200  # of a program: each takes memory of the kernel's, which no other limit counts
 LONGEST_VALUES = 2 << 20  # bytes of the values of one test
 OUTPUT_LIMIT = b'["o"]'  # what a student's process writes where its output is over the limit
 LASTS = b'["t"]'  # and where it ends after a test, whose effects may last
@@ -68,19 +69,22 @@ class Budget:
         # Two hangs end it by count: by the clock alone, a third test might just be begun, or not.
         return self.hangs >= 2 or self.left_s <= 0
 
-    def spend(self, child: Child, now: float) -> None:
-        """Charge the time of a child that has ended and is not reaped yet."""
+    def own_s(self, child: Child, now: float) -> float:
+        """The time of a child that has ended and is not reaped yet, without its waits for a core."""
         elapsed = now - child.began
-        self.spent_s += elapsed if elapsed < SHORT_S else max(0.0, elapsed - child.starved_s())
+        return elapsed if elapsed < SHORT_S else max(0.0, elapsed - child.starved_s())
 
     def is_over(self, child: Child, now: float, since: float, limit_s: float) -> bool:
-        """Whether the child is over its time, or `limit_s` since `since`; waits for a core do not count."""
+        """Whether the child is over its time, or `limit_s` since `since`; waits for a core do not count.
+
+        Those are of its first thread, and others of its own may be to blame: so CPU time counts, too.
+        """
         elapsed, at_test = now - child.began, now - since
         if at_test <= limit_s and elapsed <= self.left_s:
             return False
         starved = child.starved_s()
         over = at_test - starved > limit_s or elapsed - starved > self.left_s
-        return over or elapsed > STARVED_FACTOR * self.seconds
+        return over or elapsed > STARVED_FACTOR * self.seconds or child.cpu_s() > self.left_s
 
 
 class Run:
@@ -146,10 +150,13 @@ class Run:
 
     def _process_ended(self, child: Child, now: float) -> None:
         self._child = None
-        self.budget.spend(child, now)
+        own_s = self.budget.own_s(child, now)
         self._read(child, now)
         child.release()
         status, cpu_s, is_clean = child.reaped()
+        if cpu_s > self.budget.left_s:  # of all its threads; it may have ended before anybody looked
+            self._killed_for = self._killed_for or Outcome.TIMEOUT
+        self.budget.spent_s += max(own_s, cpu_s)
         self.cpu_s += cpu_s
         if not is_clean:
             self._workers.replace("student")
@@ -176,6 +183,8 @@ class Run:
             # After its last answer it ends by itself, or has more to say than it is asked.
             if self._over or child.received > MAX_ANSWER_BYTES or child.worker.scratch_is_full():
                 self._kill(child, Outcome.OUTPUT_LIMIT)
+            elif child.threads() > MOST_THREADS:
+                self._kill(child, Outcome.OUT_OF_MEMORY)
             elif self.budget.is_over(child, now, self._test_began, limit_s):
                 self._kill(child, Outcome.TIMEOUT)
         return self._waits_for()

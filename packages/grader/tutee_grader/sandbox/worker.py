@@ -49,16 +49,28 @@ class Worker:
     """Starts a zygote: executes a fresh, small interpreter and never forks this process, which may be large.
 
     `bubblewrap` is the program's path, or None to do without; `core` the one core to run on, or None for any.
+    Raises UnavailableError where the machine has no process, descriptor or place for it.
     """
 
     def __init__(self, role: Role, bubblewrap: str | None, core: int | None = None) -> None:
         self.role = role
         self.bubblewrap = bubblewrap
         self.core = core
-        self.scratch = None if bubblewrap else ScratchFolder()
-        self.control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ready: deque[socket.socket] = deque()
         self.protections: dict[str, Any] = {}
+        with contextlib.ExitStack() as undo:
+            try:
+                self.scratch = None if bubblewrap else ScratchFolder()
+                if self.scratch is not None:
+                    undo.callback(self.scratch.remove)
+                self.control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                undo.enter_context(self.control)
+                self._execute(inner)
+            except OSError as error:
+                raise UnavailableError(f"the sandbox could not be started: {error}") from error
+            undo.pop_all()
+
+    def _execute(self, inner: socket.socket) -> None:
         with inner, os.fdopen(os.memfd_create("modules"), "wb") as modules:
             modules.write(_modules())
             modules.flush()

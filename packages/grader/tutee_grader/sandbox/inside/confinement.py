@@ -58,7 +58,7 @@ def die_with_parent() -> None:
 
 def limit_process(file_bytes: int, open_files: int) -> None:
     """The limits that are the same for every program; memory and CPU time come with each."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # core(5): with 0, a dump would still go into a pipe
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
     stack = 8 << 20

@@ -24,7 +24,7 @@ _TELLING = frozenset(
 _OF_SYS = (frozenset(dir(sys)) - _TELLING) | {"close", "detach", "reconfigure"}
 _SETTING = frozenset({"setattr", "delattr", "__setattr__", "__delattr__", "__dict__", "vars", "register"})
 _SETS_ATTRIBUTE = frozenset({opmap["STORE_ATTR"], opmap["DELETE_ATTR"]})
-_ANYTHING = frozenset({"exec", "compile", "__import__", "__builtins__", "__loader__"})
+_ANYTHING = frozenset({"exec", "compile", "open", "__import__", "__builtins__", "__loader__"})
 _IMPORT, _LONG = opmap["IMPORT_NAME"], opmap["EXTENDED_ARG"]
 
 

@@ -120,6 +120,8 @@ _TCGETS, _TIOCGWINSZ, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX = (
 
 # MAP_SHARED, PRIVATE, FIXED, ANONYMOUS, DENYWRITE, NORESERVE, POPULATE, STACK, FIXED_NOREPLACE
 _MAP = 0x01 | 0x02 | 0x10 | 0x20 | 0x800 | 0x4000 | 0x8000 | 0x20000 | 0x100000
+_SHARED, _ANONYMOUS = 0x01, 0x20
+_RLIMIT_CORE = 4
 _MREMAP_MAYMOVE = 1
 _MADV = (0, 1, 2, 3, 4, 8, 14, 15)  # NORMAL to WILLNEED, DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE
 _FUTEX = (0, 1, 3, 4, 5, 9, 10)  # WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAIT_BITSET, WAKE_BITSET
@@ -157,15 +159,24 @@ def _checked(machine: str) -> "dict[str, Block]":
         "clone": cases(0, {(_THREAD, _THREAD | _CLONE_DETACHED): [*no_high_bits(0), *ALLOW]}),
         # Not the operations on PI futexes, which act on whatever thread the memory names.
         "futex": cases(1, {_FUTEX: ALLOW}, error(errno.ENOSYS), mask=~_FUTEX_FLAGS & 0xFFFFFFFF),
-        # Limits and cores of this process (0), not of another. Limits can only be lowered.
-        "prlimit64": own_process,
+        # Limits and cores of this process (0), not of another. Limits can only be lowered; not that of dumps,
+        # which has a meaning of its own when it is 0 (see confinement.limit_process).
+        "prlimit64": [
+            *is_one_of(0, (0,)),
+            *cases(1, {(_RLIMIT_CORE,): [*is_null(2), *ALLOW]}, ALLOW),
+        ],
         "sched_getaffinity": own_process,
         # Not the clocks of other processes (negative numbers), which tell what they do.
         "clock_gettime": clock,
         "clock_getres": clock,
         "clock_nanosleep": clock,
-        # No huge pages and no locked ones, which are the whole machine's.
-        "mmap": [*only_bits(3, _MAP), *no_high_bits(3), *ALLOW],
+        # No huge pages and no locked ones, which are the whole machine's; no shared memory but that of files,
+        # since it stays whole while one page of it is mapped, and only those count against a limit.
+        "mmap": [
+            *only_bits(3, _MAP),
+            *no_high_bits(3),
+            *cases(3, {(_SHARED | _ANONYMOUS,): error(errno.EPERM)}, ALLOW, mask=_SHARED | _ANONYMOUS),
+        ],
         "mremap": [*only_bits(3, _MREMAP_MAYMOVE), *no_high_bits(3), *ALLOW],
         # Advice about its own pages; none that merges, poisons or pages out what others use as well.
         "madvise": cases(2, {_MADV: ALLOW}, error(errno.EINVAL)),

@@ -21,6 +21,7 @@ What it does not protect from:
 
 import _socket
 import builtins
+import fcntl
 import gc
 import json
 import os
@@ -136,7 +137,10 @@ def _readable(library: str) -> list[str]:
     paths += ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo"]
     paths.append(os.path.join(sys.base_prefix, "lib"))
     above = os.path.dirname(os.path.realpath(library))
-    return [path for path in paths if os.path.realpath(path) != above]
+    if above in map(os.path.realpath, paths):  # a system's Python, beside which packages lie
+        paths = [path for path in paths if os.path.realpath(path) != above]
+        paths += [os.path.join(above, name) for name in os.listdir(above) if not name.startswith("python")]
+    return paths
 
 
 def check_seccomp(seccomp: confinement.SeccompFilter) -> bool:
@@ -208,6 +212,8 @@ def reap(child: int) -> bytes:
         _, status, usage = os.wait4(child, 0)
         if status == 9:
             status = 0
+    for descriptor in (0, 1):  # which children share with this process
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, 0)
     return REAPED.pack(status, usage.ru_utime + usage.ru_stime, scratch.clean("."))
 
 
