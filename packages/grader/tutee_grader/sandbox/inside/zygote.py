@@ -137,10 +137,11 @@ def _readable(library: str) -> list[str]:
     paths += ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo"]
     paths.append(os.path.join(sys.base_prefix, "lib"))
     above = os.path.dirname(os.path.realpath(library))
-    if above in map(os.path.realpath, paths):  # a system's Python, beside which packages lie
-        paths = [path for path in paths if os.path.realpath(path) != above]
-        paths += [os.path.join(above, name) for name in os.listdir(above) if not name.startswith("python")]
-    return paths
+    # By what they are: Landlock knows folders, and /lib can be /usr/lib by a link or by a mount.
+    others = [path for path in paths if os.path.exists(path) and not os.path.samefile(path, above)]
+    if len(others) < len(paths):  # beside Python's library lie packages, which are not for programs
+        others += [os.path.join(above, name) for name in os.listdir(above) if not name.startswith("python")]
+    return others
 
 
 def check_seccomp(seccomp: confinement.SeccompFilter) -> bool:
