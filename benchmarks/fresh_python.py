@@ -155,7 +155,7 @@ class Asker:
     def ask(self, question, *_):
         kind, *rest = json.loads(question)
         if kind != 'script':
-            return '', None
+            return '', None, False
         sys.stdin, out = io.StringIO(rest[0]), io.StringIO()
         try:
             with contextlib.redirect_stdout(out):
@@ -163,8 +163,8 @@ class Asker:
         except SystemExit:
             pass
         except BaseException as error:
-            return out.getvalue(), [type(error).__name__, str(error), None]
-        return out.getvalue(), None
+            return out.getvalue(), [type(error).__name__, str(error), None], False
+        return out.getvalue(), None, False
 result = autograder.run_falcon(compile(SOURCE, 'tests.py', 'exec'), 'test_passed', MAX_SCORE, Asker())
 sys.exit(result[1] != 'passed')
 """
