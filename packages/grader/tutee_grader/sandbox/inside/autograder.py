@@ -20,6 +20,8 @@ def run_falcon(code: types.CodeType, test: str, max_score: float, asker: Any) ->
         with contextlib.redirect_stdout(printed):
             namespace = execute(code)
             score = namespace["test_passed"]()
+            if asker.fault is not None:  # which the test may have caught
+                raise asker.fault
         score = max_score * score if isinstance(score, bool) else float(score or 0.0)
     except BaseException as error:
         return [test, *failure(error), None]
@@ -38,11 +40,13 @@ def _provide_autograder(asker: Any) -> None:
     def run_script(filename: str = "", inputs: Any = (), *_: Any, **__: Any) -> tuple[str, str]:
         lines = [inputs] if isinstance(inputs, str) else inputs
         stdin = "".join(f"{line}\n" for line in lines)
+        before = asker.fault
         try:
             stdout, error, may_last = asker.ask('["script",' + quote(stdin) + "]", str, list | None, bool)
             if may_last:
                 asker.renew()
         except ProgramEndedError as ended:
+            asker.fault = before  # the test is told
             return "", str(ended)
         if error is None:
             return stdout, ""
@@ -71,9 +75,11 @@ def _provide_autograder(asker: Any) -> None:
         return right
 
     def code_compiles(filename: str = "", *_: Any) -> bool:
+        before = asker.fault
         try:
             asker.ask('["compiles"]', bool)
         except ProgramEndedError as ended:
+            asker.fault = before
             return str(ended) != "does not compile"
         return True
 
