@@ -129,3 +129,68 @@ def test_the_fingerprint_changes_with_what_can_change_a_verdict(write):
         for index, pair in enumerate([(1, 1), (2, 1), (1, 2), (1, 1)])
     }
     assert len(prints) == 3
+
+
+HEAD = "import pytest\nimport unittest\nfrom program import f\n"
+
+
+@pytest.mark.parametrize(
+    ("tests", "line", "words"),
+    [
+        ("class TestArea:\n    def test_one(self): pass\n", 4, "class TestArea is no unittest.TestCase"),
+        ("class Base:\n    def test_a(self): pass\nclass Test(Base): pass\n", 4, "class Base is no"),
+        ("def setup_function(): pass\ndef test_one(): pass\n", 4, "setup_function would not be called"),
+        ("def test_one(tmp_path): pass\n", 4, "fixtures are not supported: tmp_path"),
+        (
+            "@pytest.fixture\ndef two(): return 2\ndef test_one(): pass\n",
+            4,
+            "pytest.fixture is not supported",
+        ),
+        ("@pytest.mark.skip\ndef test_one(): pass\n", 4, "pytest.mark.skip is not supported"),
+        ("def test_one():\n    pytest.fail('no')\n", 5, "there are raises, approx, mark.parametrize"),
+        ("from pytest import param\ndef test_one(): pass\n", 4, "pytest.param is not supported"),
+        ("x = 1\n", 1, "no test"),
+    ],
+)
+def test_a_test_file_that_cannot_work_here_is_refused_when_it_is_read(write, tests, line, words):
+    folder = write(**{"test.py": HEAD + tests})
+    with pytest.raises(AssignmentError) as caught:
+        Assignment.load(folder, tests="unittest")
+    assert str(caught.value).startswith(f"{folder / 'test.py'}, line {line}: ")
+    assert words in str(caught.value)
+
+
+def test_all_problems_of_a_test_file_are_said_at_once(write):
+    tests = (
+        "class TestA:\n    def test_a(self): pass\ndef setup_module(): pass\ndef test_b(): pytest.skip()\n"
+    )
+    with pytest.raises(AssignmentError) as caught:
+        Assignment.load(write(**{"test.py": HEAD + tests}), tests="unittest")
+    assert [text.split(": ")[0][-1] for text in str(caught.value).splitlines()] == ["4", "6", "7"]
+
+
+def test_inherited_tests_are_tests_as_well(grader, write):
+    tests = """
+class Shared:
+    def test_shared(self): self.assertEqual(f(self.given), self.wanted)
+class Base(unittest.TestCase):
+    def test_base(self): self.assertGreater(f(1), 0)
+class TestOne(Shared, Base):
+    given, wanted = 1, 1
+class TestTwo(Shared, Base):
+    given, wanted = 2, 4
+    def test_base(self): self.assertEqual(f(0), 0)
+@pytest.mark.parametrize("n", [1, 2])
+def test_more(n): assert f(n) == pytest.approx(n * n)
+"""
+    assignment = Assignment.load(write(**{"test.py": HEAD + tests}), tests="unittest")
+    good, bad = grader.grade([(assignment, "def f(n): return n * n"), (assignment, "def f(n): return 1")])
+    assert good.grade == 100
+    assert {test.name: str(test.outcome) for test in bad.tests} == {
+        "Base.test_base": "passed",
+        "TestOne.test_shared": "passed",
+        "TestOne.test_base": "passed",
+        "TestTwo.test_base": "failed",
+        "TestTwo.test_shared": "failed",
+        "test_more": "failed",
+    }
