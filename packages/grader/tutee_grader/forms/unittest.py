@@ -83,13 +83,16 @@ def _of_functions(body: list[ast.stmt]) -> Iterator[Problem]:
 def _of_pytest(tree: ast.Module) -> Iterator[Problem]:
     """Names of pytest's that its stand-in in the judge (pytest_stub) lacks."""
     for node in ast.walk(tree):
-        used: list[str] = []
-        if isinstance(node, ast.ImportFrom) and node.module == "pytest":
-            used = [alias.name for alias in node.names if alias.name != "*"]
-        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pytest":
-            used = [node.attr]
-        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("pytest.mark", "mark"):
-            used = [f"mark.{node.attr}"]
-        for name in used:
-            if name not in ("mark", *PYTEST):
-                yield node.lineno, f"pytest.{name} is not supported; there are {', '.join(PYTEST)}"
+        if isinstance(node, ast.ImportFrom | ast.Attribute):
+            for name in _names_of_pytest(node):
+                if name not in ("mark", *PYTEST):
+                    yield node.lineno, f"pytest.{name} is not supported; there are {', '.join(PYTEST)}"
+
+
+def _names_of_pytest(node: ast.ImportFrom | ast.Attribute) -> list[str]:
+    if isinstance(node, ast.ImportFrom):
+        return [alias.name for alias in node.names if alias.name != "*"] if node.module == "pytest" else []
+    owner = ast.unparse(node.value)
+    if owner == "pytest":
+        return [node.attr]
+    return [f"mark.{node.attr}"] if owner in ("pytest.mark", "mark") else []
