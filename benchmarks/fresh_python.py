@@ -152,6 +152,7 @@ sys.path.append(INSIDE)
 import autograder, student
 builtins.input = student.silent_input
 class Asker:
+    fault = None
     def ask(self, question, *_):
         kind, *rest = json.loads(question)
         if kind != 'script':
