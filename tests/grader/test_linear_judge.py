@@ -1,4 +1,4 @@
-"""What a judge makes of an answer takes time linear in its length, for each outcome of the instructors' forms."""
+"""What a judge makes of an answer takes time linear in its length, for each outcome of its forms."""
 
 import json
 import subprocess
