@@ -124,9 +124,74 @@ def test_a_right_answer_is_right_however_it_is_written(grader, write, clause):
     assert verdict.grade == 100, feedback(verdict)
 
 
+OBJECTS = """
+from enum import Enum
+class P:
+    def __init__(self, x): self.x = x
+    def __eq__(self, other): return isinstance(other, P) and self.x == other.x
+    def __lt__(self, other): return self.x < other.x
+    def __add__(self, other): return P(self.x + other.x)
+    def __str__(self): return f"P{self.x}"
+    def __repr__(self): return f"P({self.x})"
+class Q(P): pass
+class Color(Enum):
+    RED, BLUE = 1, 2
+def opposite(color): return Color.BLUE if color is Color.RED else Color.RED
+def same(x): return x
+def one(): return [1, 2]
+def other(): return [1, 2]
+ORIGIN = P(0)
+"""
+
+
 @pytest.mark.parametrize(
-    "clause", ["P(1) != P(2)", "not P(1) == P(2)", "[P(1)] != [P(2)]", "P(1) not in [P(2)]"]
+    ("right", "wrong"),
+    [
+        ("P(1) == P(1)", "P(1) == P(2)"),
+        ("P(1) != P(2)", "P(1) != P(1)"),
+        ("P(1) < P(2)", "P(2) < P(1)"),
+        ("not P(1) == P(2)", "not P(1) == P(1)"),
+        ("str(P(1)) == 'P1'", "str(P(1)) == 'P2'"),
+        ("repr(P(1)) == 'P(1)'", "repr(P(1)) == 'P1'"),
+        ("len(str(P(10))) == 3", "len(str(P(10))) == 2"),
+        ("isinstance(Q(1), P)", "isinstance(P(1), Q)"),
+        ("isinstance(P(1).x, int)", "isinstance(P(1), int)"),
+        ("opposite(Color.RED) == Color.BLUE", "opposite(Color.BLUE) == Color.BLUE"),
+        ("opposite(Color.RED) is Color.BLUE", "opposite(Color.BLUE) is Color.BLUE"),
+        ("same(ORIGIN) is ORIGIN", "same(P(0)) is ORIGIN"),
+        ("one() == other()", "one() == other()[0]"),
+        ("P(1).x == P(1).x", "P(1).x == P(2).x"),
+        ("one()[0] < other()[1]", "one()[0] > other()[1]"),
+    ],
 )
+def test_of_its_own_objects_the_program_decides(grader, asserts, right, wrong):
+    assignment = asserts(f"assert {right} and {wrong}", **{"solution.py": OBJECTS})
+    (verdict,) = grader.grade([(assignment, OBJECTS)])
+    assert [test.outcome for test in verdict.tests] == ["passed", "failed"], feedback(verdict, "full")
+
+
+def test_of_plain_values_it_has_no_say(grader, asserts):
+    liar = """
+class Liar(int):
+    def __eq__(self, other): return True
+    __hash__ = int.__hash__
+class Yes:
+    def __eq__(self, other): return True
+def f(n): return Liar(n) if n < 5 else Yes()
+def g(n): return 7
+"""
+    (verdict,) = grader.grade([(asserts("assert f(1) == g(1) and f(5) == g(5) and g(1) == f(5)"), liar)])
+    assert verdict.grade == 0
+
+
+def test_both_sides_of_a_comparison_are_said(grader, asserts):
+    source = "def f(n): return n\ndef g(n): return [n]\n"
+    (verdict,) = grader.grade([(asserts("assert f(1) == g(2)"), source)])
+    words = "f(1), g(2) returned 1, [2], and this does not hold: f(1) == g(2)"
+    assert verdict.tests[0].message == words
+
+
+@pytest.mark.parametrize("clause", ["[P(1)] != [P(2)]", "P(1) not in [P(2)]", "not [P(1)] == [P(2)]"])
 def test_what_only_the_program_could_say_of_its_objects_earns_nothing(grader, asserts, clause):
     always_equal = """
 class P:

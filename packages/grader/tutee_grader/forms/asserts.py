@@ -3,11 +3,13 @@
 A clause is split into what is the program's (calls of its functions, its global names), which the student's
 process evaluates, and the rest (the comparison, the expected value, the built-in functions around the call),
 which the comparer evaluates over the plain values that come back: `sorted(f([2, 1])) == [1, 2]` runs
-`f([2, 1])` in the student's process and the rest in the comparer's.
+`f([2, 1])` in the student's process and the rest in the comparer's. Of two objects of the program's own
+(`P(1) == P(1)`, `isinstance(Dog(), Animal)`), and of the text of one (`str(P(1))`), the program decides.
 """
 
 import ast
 import builtins
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType
@@ -17,7 +19,7 @@ from tutee_grader.errors import AssignmentError
 from tutee_grader.forms.calls import compile_call
 from tutee_grader.forms.reading import TestsYaml, global_names, parse_python, read_text
 from tutee_grader.forms.scoring import Leniency, Mode
-from tutee_grader.sandbox.inside.clauses import NAMES
+from tutee_grader.sandbox.inside.clauses import ARE_OBJECTS, NAMES
 from tutee_grader.sandbox.inside.words import clean
 
 _ALLOWED = (
@@ -57,11 +59,16 @@ class ClauseError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One clause: `calls` are evaluated inside; `expression` outside, with their values as `_0`, `_1`, ..."""
+    """One clause: `calls` are evaluated inside; `expression` outside, with their values as `_0`, `_1`, ...
+
+    `subjects`: the calls as they stand in the test file; `pairs`: which of the values are a pair's.
+    """
 
     text: str
     calls: tuple[str, ...]
     expression: str
+    subjects: tuple[str, ...]
+    pairs: tuple[int, ...]
 
     def expected(self) -> str | None:
         """The literal a lone call is compared with, as text; None where the clause is of another shape."""
@@ -80,7 +87,7 @@ class ClauseTest:
 
     @property
     def subject(self) -> str:
-        return clean(", ".join(self.clause.calls), 80)
+        return clean(", ".join(self.clause.subjects), 80)
 
     def inputs(self) -> list[object]:
         # Beside a literal, an iterator equals nothing; elsewhere, as in `list(f(3))`, its items count.
@@ -88,10 +95,10 @@ class ClauseTest:
         return [compile_call(call, iterates) for call in self.clause.calls]
 
     def expectation(self, leniency: Leniency) -> tuple[object, ...]:
-        verb = "returned" if any("(" in call for call in self.clause.calls) else "is"
+        verb = "returned" if any("(" in subject for subject in self.clause.subjects) else "is"
         code = _compiled(self.clause.expression)
         calls = len(self.clause.calls)
-        return "clause", self.subject, verb, self.name, code, calls, self.clause.expected()
+        return "clause", self.subject, verb, self.name, code, calls, self.clause.expected(), self.clause.pairs
 
 
 def read(settings: TestsYaml) -> dict[str, Any]:
@@ -172,7 +179,8 @@ def _clause(node: ast.expr, known: set[str] | None) -> Clause:
     for part in ast.walk(rest):
         if not isinstance(part, _ALLOWED):
             raise ClauseError(node.lineno, f"{type(part).__name__} cannot be used in `{short}`")
-    return Clause(text, tuple(extractor.calls), ast.unparse(rest))
+    found = tuple(extractor.calls), ast.unparse(rest), tuple(extractor.subjects), tuple(extractor.pairs)
+    return Clause(text, *found)
 
 
 def _lone_names(node: ast.expr) -> set[str]:
@@ -196,18 +204,55 @@ def _short(node: ast.AST) -> str:
 
 
 class _Extractor(ast.NodeTransformer):
-    """Replaces each outermost call, attribute, item or name of the program by a name of its value."""
+    """Replaces what is the program's, as far as it goes, by a name of its value."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.subjects: list[str] = []
+        self.pairs: list[int] = []
         self.names: set[str] = set()  # of the program
 
     def visit(self, node: ast.AST) -> ast.AST:
-        root = node
-        while isinstance(root, ast.Attribute | ast.Call | ast.Subscript):
-            root = root.func if isinstance(root, ast.Call) else root.value
-        if not isinstance(root, ast.Name) or root.id in NAMES:
-            return self.generic_visit(node)
+        if _is_programs(node) or _asks_the_program(node):
+            return self._value(node, ast.unparse(node), [node])
+        if isinstance(node, ast.Compare) and len(node.ops) == 1:
+            sides = [node.left, node.comparators[0]]
+            if all(map(_is_programs, sides)):
+                return self._pair(node, sides)
+        return self.generic_visit(node)
+
+    def _value(self, node: ast.AST, call: str, subjects: Sequence[ast.AST]) -> ast.Name:
         self.names |= _program_names(node)
-        self.calls.append(ast.unparse(node))
+        self.calls.append(call)
+        self.subjects += map(ast.unparse, subjects)
         return ast.copy_location(ast.Name(f"_{len(self.calls) - 1}", ast.Load()), node)
+
+    def _pair(self, node: ast.Compare, sides: list[ast.expr]) -> ast.AST:
+        """Two of the program's values are compared as plain values, or by the program if neither is one."""
+        left, right = map(ast.unparse, sides)
+        compared = ast.unparse(ast.Compare(ast.Name("a"), node.ops, [ast.Name("b")]))
+        said = f"(lambda a, b: (a, b, True if {compared} else False))({left}, {right})"
+        self.pairs.append(len(self.calls))
+        pair = self._value(node, said, sides).id
+        plain = ast.unparse(ast.Compare(_item(pair, 0), node.ops, [_item(pair, 1)]))
+        rest = f"{pair}[2] if {ARE_OBJECTS}({pair}) else {plain}"
+        return ast.copy_location(ast.parse(rest, mode="eval").body, node)
+
+
+def _item(pair: str, index: int) -> ast.expr:
+    return ast.parse(f"{pair}[{index}]", mode="eval").body
+
+
+def _is_programs(node: ast.AST) -> bool:
+    """Whether it is a call, attribute or item of the program's, or one of its names."""
+    while isinstance(node, ast.Attribute | ast.Call | ast.Subscript):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return isinstance(node, ast.Name) and node.id not in NAMES
+
+
+def _asks_the_program(node: ast.AST) -> bool:
+    """Whether it is a call of Python's about values of the program's that only the program can answer."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.keywords:
+        return False
+    wanted = {"str": 1, "repr": 1, "isinstance": 2}.get(node.func.id)
+    return len(node.args) == wanted and all(map(_is_programs, node.args))

@@ -92,6 +92,8 @@ class Child:
 
     def cpu_s(self) -> float:
         """CPU seconds of all its threads; 0 where it has ended."""
+        if self._process() <= 0:
+            return 0.0
         try:
             # clock_getcpuclockid(3), which Python does not offer
             return time.clock_gettime(~self._process() << 3 | 2)

@@ -7,6 +7,8 @@ functions stand here even where they are rare: a student's `range` must have no 
 import math
 from typing import Any
 
+ARE_OBJECTS = "_are_objects"  # a function for clauses that compare two values of the program's
+
 NAMES: "dict[str, Any]" = {
     function.__name__: function
     for function in (
@@ -17,13 +19,13 @@ NAMES: "dict[str, Any]" = {
 } | {"math": math, "nan": math.nan, "inf": math.inf}  # fmt: skip
 
 
-def holds(code: Any, values: "list[Any]") -> bool:
+def holds(code: Any, values: "list[Any]", are_objects: Any) -> bool:
     """Whether the clause is true of what the calls in it returned, which it names `_0`, `_1`, ...
 
     An exception makes it false: the values are not of a kind that the clause can compare.
     """
     names = {f"_{index}": value for index, value in enumerate(values)}
     try:
-        return bool(eval(code, {"__builtins__": {}}, NAMES | names))
+        return bool(eval(code, {"__builtins__": {}}, NAMES | names | {ARE_OBJECTS: are_objects}))
     except Exception:
         return False

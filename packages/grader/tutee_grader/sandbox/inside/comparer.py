@@ -20,7 +20,7 @@ import channel as channels
 import clauses
 import comparison
 import confinement
-from values import decode, parse
+from values import are_objects, decode, parse
 from words import ENDINGS, clean, describe, error_message, refusal, show
 
 MEMORY_BYTES = 512 << 20
@@ -53,7 +53,14 @@ class ClauseTest:
     """A test of the form `asserts`: a clause about the values of some calls."""
 
     def __init__(
-        self, subject: str, verb: str, text: str, code: Any, calls: int, expected: "str | None"
+        self,
+        subject: str,
+        verb: str,
+        text: str,
+        code: Any,
+        calls: int,
+        expected: "str | None",
+        pairs: "tuple[int, ...]" = (),
     ) -> None:
         self.subject = subject
         self._verb = verb
@@ -61,13 +68,14 @@ class ClauseTest:
         self._code = code
         self._calls = calls
         self._expected = None if expected is None else clean(expected)
+        self._pairs = pairs  # which of the values are two and what the program says of them
 
     def judge(self, message: "list[Any]") -> "Row | None":
         values = plain_values(message, self._calls)
         if values is None:
             return None
-        got = clean(", ".join(map(show, values)))
-        if clauses.holds(self._code, values):
+        got = clean(", ".join(map(show, self._parts(values))))
+        if clauses.holds(self._code, values, are_objects):
             return ["passed", "", self._expected, got, None, None]
         wanted = (
             f"expected {self._expected}"
@@ -75,6 +83,13 @@ class ClauseTest:
             else f"and this does not hold: {self._text}"
         )
         return ["failed", f"{self.subject} {self._verb} {got}, {wanted}", self._expected, got, None, None]
+
+    def _parts(self, values: "list[Any]") -> "list[Any]":
+        parts = []
+        for index, value in enumerate(values):
+            is_pair = index in self._pairs and type(value) is tuple and len(value) == 3
+            parts += value[:2] if is_pair else [value]
+        return parts
 
 
 class TextTest:

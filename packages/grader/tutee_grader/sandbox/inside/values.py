@@ -43,6 +43,11 @@ class Opaque:
         return f"<{self.name} object>" if self.name else "<object>"
 
 
+def are_objects(pair: Any) -> bool:
+    """Whether two values of a program's, that come with what it says of them, are both no plain data."""
+    return isinstance(pair[0], Opaque) and isinstance(pair[1], Opaque) and type(pair[2]) is bool
+
+
 class Iterated(Opaque):
     """A value that is not plain but can be iterated over, and is of no known length unless it says one."""
 
