@@ -85,7 +85,7 @@ class ClauseTest:
         return ["failed", f"{self.subject} {self._verb} {got}, {wanted}", self._expected, got, None, None]
 
     def _parts(self, values: "list[Any]") -> "list[Any]":
-        parts = []
+        parts: list[Any] = []
         for index, value in enumerate(values):
             is_pair = index in self._pairs and type(value) is tuple and len(value) == 3
             parts += value[:2] if is_pair else [value]
