@@ -620,3 +620,52 @@ def test_passed():
 def test_a_star_import_replaces_no_name_of_another_module(judged, tests, form, trick):
     assert judged(tests, trick + "def area(n): return 0", form=form).grade == 0
     assert judged(tests, trick + "def area(n): return 12.5", form=form).grade == 100
+
+
+ASKED = '''
+class Bag:
+    """A bag."""
+    def __init__(self, *items): self.items = items
+    def __contains__(self, item): return item in self.items
+    def __iter__(self): return iter(self.items)
+    def __format__(self, spec): return f"bag{spec}"
+    def __enter__(self): return self.items
+    def __exit__(self, *_): self.items = ()
+    def __pos__(self): return 5
+class P:
+    def __init__(self, x): self.x = x
+    def __eq__(self, other): return self.x == other.x
+    def __hash__(self): return hash(self.x)
+class E:
+    def __eq__(self, other): return True
+class N:
+    def __eq__(self, other): return True
+    def __ne__(self, other): return True
+def documented(): "Says it."
+def plain(): pass
+'''
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "self.assertEqual(len({P(1), P(1), P(2)}), 2)",
+        "self.assertEqual(hash(P(1)), hash(P(1)))",
+        "self.assertEqual({P(1): 5}[P(1)], 5)",
+        "self.assertCountEqual([P(1), P(2)], [P(2), P(1)])",
+        "with self.assertRaises(TypeError):\n    hash(E())",
+        "with self.assertRaises(TypeError):\n    {E()}",
+        "self.assertTrue(N() == N() and N() != N())",
+        "one = P(1)\nself.assertIn(one, Bag(one))\nself.assertNotIn(P(2), Bag(one))",
+        "self.assertIn(3, Bag(1, 3))\nself.assertNotIn(4, Bag(1, 3))",
+        "self.assertEqual(f'{Bag():>5}', 'bag>5')",
+        "bag = Bag(1)\nwith bag as items:\n    self.assertEqual(items, (1,))\nself.assertEqual(bag.items, ())",
+        "self.assertEqual((documented.__doc__, plain.__doc__, Bag.__doc__), ('Says it.', None, 'A bag.'))",
+        "bag = Bag(1)\ndel bag.items\nself.assertFalse(hasattr(bag, 'items'))",
+        "with self.assertRaises(AttributeError):\n    del Bag(1).other",
+        "self.assertEqual(+Bag(), 5)",
+    ],
+)
+def test_a_program_is_asked_what_its_objects_do(judged, test):
+    verdict = judged(in_class(test, head="import unittest\nfrom program import *\n"), ASKED)
+    assert verdict.grade == 100, feedback(verdict)

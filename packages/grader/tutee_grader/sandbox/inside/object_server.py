@@ -22,27 +22,27 @@ from scripts import Script
 from values import ValueTooLargeError, decode, encode, quote, type_name
 
 _FUNCTIONS = (
-    abs,
-    len,
-    str,
-    repr,
-    bool,
-    int,
-    float,
-    round,
-    list,
-    next,
-    getattr,
-    setattr,
-    isinstance,
-    issubclass,
-)
+    abs, len, str, repr, bool, int, float, round, list, next, hash, format, getattr, setattr, delattr,
+    isinstance, issubclass,
+)  # fmt: skip
+_OPERATORS = [
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "neg",
+    "pos",
+    "invert",
+    "contains",
+    "getitem",
+    "setitem",
+    "delitem",
+]
 OPERATIONS: dict[str, Any] = (
     ARITHMETIC
-    | {
-        name: getattr(operator, name)
-        for name in ("eq", "lt", "le", "gt", "ge", "neg", "getitem", "setitem", "delitem")
-    }
+    | {name: getattr(operator, name) for name in _OPERATORS}
     | {function.__name__: function for function in _FUNCTIONS}
 )
 MAX_LOADED = 1000  # characters or elements of data that is sent as soon as the program is loaded

@@ -61,8 +61,26 @@ class Remote:
         other = carried_out(other)
         return type(other) is Remote and bool(_operate(self, "eq", other))
 
+    def __ne__(self, other: object) -> bool:
+        other = carried_out(other)
+        return type(other) is not Remote or bool(_operate(self, "ne", other))
+
     def __hash__(self) -> int:
-        return hash(number_in_process(self))
+        return int(_operate(self, "hash"))
+
+    def __contains__(self, item: object) -> bool:
+        item = carried_out(item)
+        if type(item) is Remote:
+            return bool(_operate(self, "contains", item))
+        return any(item == mine for mine in self)
+
+    def __enter__(self) -> Any:
+        return _operate(self, "getattr", "__enter__")()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+        if kind is not None:
+            return False  # which the program is not told of
+        return bool(_operate(self, "getattr", "__exit__")(None, None, None))
 
     def __instancecheck__(self, instance: object) -> bool:
         instance = carried_out(instance)
@@ -217,7 +235,7 @@ def _arithmetic(name: str) -> Any:
     return operate
 
 
-def _contains(self: Any, item: Any) -> bool:
+def _contains(self: Pending, item: Any) -> bool:
     return any(item == mine for mine in self)
 
 
@@ -249,9 +267,9 @@ def _order(name: str) -> Any:
     return compare
 
 
-for _name in ("len", "str", "repr", "bool", "int", "float", "abs", "round", "neg"):
+for _name in ("len", "str", "repr", "bool", "int", "float", "abs", "round", "neg", "pos", "invert"):
     setattr(Remote, f"__{_name}__", _delegate(_name))
-for _name in ("getitem", "setitem", "delitem", "next"):
+for _name in ("getitem", "setitem", "delitem", "next", "format", "delattr"):
     setattr(Remote, f"__{_name}__", _delegate(_name))
 for _name in ("lt", "le", "gt", "ge"):
     setattr(Remote, f"__{_name}__", _compare(_name))
@@ -263,7 +281,8 @@ Remote.__iter__ = lambda self: iter(_operate(self, "list"))  # type: ignore[attr
 Pending.__len__ = _container(len)  # type: ignore[attr-defined]
 Pending.__iter__ = _container(iter)  # type: ignore[attr-defined]
 Pending.__getitem__ = _container(lambda value, key: value[key])  # type: ignore[misc]
-Remote.__contains__ = Pending.__contains__ = _contains  # type: ignore[operator]
+Pending.__contains__ = _contains  # type: ignore[operator]
+Remote.__doc__ = property(lambda self: _operate(self, "getattr", "__doc__"))  # type: ignore[assignment]
 
 
 def _update(asker: Any, before: Any, after: Any) -> None:
