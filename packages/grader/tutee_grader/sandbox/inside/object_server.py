@@ -25,21 +25,9 @@ _FUNCTIONS = (
     abs, len, str, repr, bool, int, float, round, list, next, hash, format, getattr, setattr, delattr,
     isinstance, issubclass,
 )  # fmt: skip
-_OPERATORS = [
-    "eq",
-    "ne",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "neg",
-    "pos",
-    "invert",
-    "contains",
-    "getitem",
-    "setitem",
-    "delitem",
-]
+_OPERATORS = (
+    "eq", "ne", "lt", "le", "gt", "ge", "neg", "pos", "invert", "contains", "getitem", "setitem", "delitem",
+)  # fmt: skip
 OPERATIONS: dict[str, Any] = (
     ARITHMETIC
     | {name: getattr(operator, name) for name in _OPERATORS}
