@@ -72,7 +72,7 @@ class Remote:
         item = carried_out(item)
         if type(item) is Remote:
             return bool(_operate(self, "contains", item))
-        return any(item == mine for mine in self)
+        return _contains(self, item)
 
     def __enter__(self) -> Any:
         return _operate(self, "getattr", "__enter__")()
@@ -235,7 +235,7 @@ def _arithmetic(name: str) -> Any:
     return operate
 
 
-def _contains(self: Pending, item: Any) -> bool:
+def _contains(self: Any, item: Any) -> bool:
     return any(item == mine for mine in self)
 
 
