@@ -62,8 +62,8 @@ def student_modules(source: str) -> list[str]:
 class StarNames:
     """What `from program import *` must not bring into a test file.
 
-    `own`: names that the file binds itself. `stars`: modules of Python's own that it imports with a star as
-    well. `meant`: names that the reference solution defines, so that the task is about them even where Python
+    `own`: names that the file binds itself. `stars`: other modules than the student's that it imports with a
+    star. `meant`: names that the reference solution defines, so that the task is about them even where Python
     has the same.
     """
 
@@ -78,8 +78,9 @@ def star_names(source: str, solution: str | None) -> StarNames:
     imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
     stars = {node.module for node in imports if node.module and [alias.name for alias in node.names] == ["*"]}
     own = global_names(source)
-    python = {module for module in stars if module.partition(".")[0] in sys.stdlib_module_names}
-    return StarNames(tuple(sorted(own)), tuple(sorted(python)), defined_names(solution))
+    students = student_modules(source)
+    others = {module for module in stars if module.partition(".")[0] not in students}
+    return StarNames(tuple(sorted(own)), tuple(sorted(others)), defined_names(solution))
 
 
 @lru_cache(maxsize=64)

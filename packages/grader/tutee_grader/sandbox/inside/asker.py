@@ -173,7 +173,7 @@ class Asker:
         except Exception:  # UnicodeDecodeError and the like want more than a message
             error = Exception(message)
         error.student = error_message([name, message, line])
-        # The program raised nothing: it lacks a name that the test asks for. An attribute may refuse to be set.
+        # The program raised nothing: it lacks a name that a test asks for. An attribute may refuse to be set.
         is_setting = question.startswith('["op","setattr"')
         error.is_missing = name == "AttributeError" and line is None and not is_setting
         return self.failed(error) if name == "MemoryError" else error

@@ -34,7 +34,7 @@ class Program(types.ModuleType):
     """The student's program as a module, under any name; loaded when a test first uses a name of it.
 
     `own`: names of the test file's own, which `import *` must not replace; nor does it those of Python, or of
-    the modules `stars`, except for `meant`, which the task is about.
+    the other modules `stars`, except for `meant`, which the task is about.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Program(types.ModuleType):
 
 
 def _public_names(module: str) -> "list[str]":
-    """What `from module import *` brings from a module of Python's own."""
+    """What `from module import *` brings from a module that is not the student's."""
     try:
         found = __import__(module, fromlist=["*"])
     except ImportError:
