@@ -87,8 +87,7 @@ def _provide_autograder(asker: Any) -> None:
         return right
 
     def code_compiles(filename: str = "", *_: Any) -> bool:
-        _, ended = _ask(asker, '["compiles"]', bool)
-        return ended != "does not compile"
+        return _ask(asker, '["compiles"]', bool)[1] != "does not compile"
 
     for function in (run_script, equals, compare_strings, code_compiles):
         setattr(module, function.__name__, function)
