@@ -565,30 +565,6 @@ def test_what_a_scored_program_prints_is_quoted(judged):
     assert never.grade == 0
 
 
-WITHDRAW = """
-import program
-def test_passed():
-    try: program.withdraw(1000)
-    except Exception: return 100
-    return 0
-"""
-
-
-@pytest.mark.parametrize(
-    ("body", "outcome"),
-    [
-        ("import os; os._exit(0)", "error"),
-        ("9 ** 9 ** 9", "timeout"),
-        ("return 'x' * 10**7", "output limit"),
-        ("return len('x' * 10**11)", "out of memory"),
-    ],
-)
-def test_a_program_that_ends_has_no_score_whatever_the_test_catches(judged, body, outcome):
-    verdict = judged(WITHDRAW, f"def withdraw(n): {body}", form="falcon")
-    assert (verdict.grade, outcomes(verdict)) == (0, [outcome])
-    assert judged(WITHDRAW, "def withdraw(n): raise ValueError", form="falcon").grade == 100
-
-
 def test_a_script_that_ends_is_told_to_the_test_which_decides(judged):
     tests = """
 from cs110 import autograder
@@ -599,27 +575,6 @@ def test_passed():
     for program in ("import os\nos._exit(0)", "while True: pass", "print(1 / 0)"):
         assert judged(tests, program, form="falcon").grade == 40
     assert judged(tests, "print(input())", form="falcon").grade == 100
-
-
-@pytest.mark.parametrize(
-    ("tests", "form", "trick"),
-    [
-        (
-            "from cs110.autograder import *\nfrom program import *\n"
-            "def test_passed(): return 100 if equals(area(2), 12.5) else 0\n",
-            "falcon",
-            "def equals(a, b): return True\n",
-        ),
-        (
-            "from pytest import *\nfrom program import *\ndef test_area(): assert area(2) == approx(12.5)\n",
-            "unittest",
-            "def approx(x): return 0\n",
-        ),
-    ],
-)
-def test_a_star_import_replaces_no_name_of_another_module(judged, tests, form, trick):
-    assert judged(tests, trick + "def area(n): return 0", form=form).grade == 0
-    assert judged(tests, trick + "def area(n): return 12.5", form=form).grade == 100
 
 
 ASKED = '''

@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 from tutee_grader.forms.reading import global_names
 from tutee_grader.forms.scoring import Mode, Test, ended
 from tutee_grader.sandbox.inside.words import clean, line_number, name
-from tutee_grader.sandbox.inside.zygote_messages import COMPARE
+from tutee_grader.sandbox.inside.zygote_messages import CAUGHT, COMPARE
 from tutee_grader.verdict import Outcome, TestResult
 
 TESTS = "tests.py"
 MAX_MESSAGE = 300
+_ANY = ("Exception", "BaseException")  # names of what catches whatever the program may raise
 MAX_RESULT_BYTES = 16384  # of one test, as the judge writes it
 
 
@@ -38,9 +39,10 @@ class FileTest:
 def compile_tests(source: str) -> bytes:
     """The file, which `Assignment.load` has parsed before, as a marshalled code object.
 
-    Its bare asserts are rewritten to say what they compare.
+    Its bare asserts are rewritten to say what they compare, and its handlers of any exception to tell when
+    they begin.
     """
-    tree = ast.fix_missing_locations(_Asserts().visit(ast.parse(source, TESTS)))
+    tree = ast.fix_missing_locations(_Rewriter().visit(ast.parse(source, TESTS)))
     return marshal.dumps(compile(tree, TESTS, "exec", dont_inherit=True))
 
 
@@ -60,9 +62,9 @@ def student_modules(source: str) -> list[str]:
 class StarNames:
     """What `from program import *` must not bring into a test file.
 
-    `own`: names that the file binds itself. `stars`: modules that it imports with a star as well and that are
-    not the program. `meant`: names that the reference solution defines, so that the task is about them even
-    where Python has the same.
+    `own`: names that the file binds itself. `stars`: other modules than the student's that it imports with a
+    star. `meant`: names that the reference solution defines, so that the task is about them even where Python
+    has the same.
     """
 
     own: tuple[str, ...]
@@ -76,8 +78,8 @@ def star_names(source: str, solution: str | None) -> StarNames:
     imports = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
     stars = {node.module for node in imports if node.module and [alias.name for alias in node.names] == ["*"]}
     own = global_names(source)
-    program = student_modules(source)
-    others = {module for module in stars if module.partition(".")[0] not in program}
+    students = student_modules(source)
+    others = {module for module in stars if module.partition(".")[0] not in students}
     return StarNames(tuple(sorted(own)), tuple(sorted(others)), defined_names(solution))
 
 
@@ -92,10 +94,21 @@ def defined_names(solution: str | None) -> tuple[str, ...]:
     return tuple(sorted({node.name for node in body if isinstance(node, kinds)}))
 
 
-class _Asserts(ast.NodeTransformer):
-    """A bare `assert a == b` becomes one call that compares and, if need be, says both values."""
+class _Rewriter(ast.NodeTransformer):
+    """Puts calls of the judge's functions into a test file."""
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:
+        """`except Exception` and its like begin with a call that looks at the exception."""
+        self.generic_visit(node)
+        kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+        if node.type is None or any(ast.unparse(kind).split(".")[-1] in _ANY for kind in kinds if kind):
+            node.body.insert(
+                0, ast.copy_location(ast.Expr(ast.Call(ast.Name(CAUGHT, ast.Load()), [], [])), node)
+            )
+        return node
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        """A bare `assert a == b` becomes one call that compares and, if need be, says both values."""
         test = node.test
         if node.msg is not None:
             return node

@@ -1,98 +1,101 @@
 """Tests of the form `unittest`: a file of `unittest.TestCase` classes or pytest-style functions."""
 
 import ast
-from collections.abc import Iterator
 from typing import Any
 
 from tutee_grader.errors import AssignmentError
+from tutee_grader.forms.classes import TestClasses
 from tutee_grader.forms.instructor import FileTest
 from tutee_grader.forms.reading import TestsYaml, parse_python, read_text
-from tutee_grader.sandbox.inside.zygote_messages import PYTEST
+from tutee_grader.sandbox.inside.zygote_messages import PYTEST_MARKS, PYTEST_NAMES
 
-_FIXTURES = {f"{when}_{what}" for when in ("setup", "teardown") for what in ("function", "module", "method")}
-Problem = tuple[int, str]  # with its line
+Problems = list[tuple[int, str]]  # line and words
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+_PARTS = ("function", "module", "method", "class")
+_HOOKS = {f"{when}_{part}" for when in ("setup", "teardown") for part in _PARTS} | {"setup", "teardown"}
 
 
 def read(settings: TestsYaml) -> dict[str, Any]:
-    """The fields of Assignment that the file test.py gives."""
+    """The fields of Assignment that the file test.py gives.
+
+    Raises AssignmentError with all that cannot work here, a line for each.
+    """
     path = settings.test_file
     source = read_text(path)
     tree = parse_python(path, source)
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    problems = [*_of_classes(classes), *_of_functions(tree.body), *_of_pytest(tree)]
-    names: list[str] = []
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and _is_case(node, classes):
-            names += [f"{node.name}.{method}" for method in _methods(node, classes)]
-        elif isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
-            names.append(node.name)
+    classes = TestClasses(tree)
+    functions = [node for node in tree.body if isinstance(node, Function) and node.name.startswith("test")]
+    names = [f"{kind}.{method.name}" for kind in classes.tested for method in classes.tests(kind)]
+    names += [function.name for function in functions]
+    problems = [
+        *_class_problems(classes),
+        *_function_problems(functions),
+        *_hook_problems([tree, *map(classes.node, classes.tested)]),
+        *_pytest_problems(tree),
+    ]
     if not names and not problems:
         problems = [(1, "no test; name methods or functions test_...")]
     if problems:
-        raise AssignmentError("\n".join(f"{path}, line {line}: {words}" for line, words in sorted(problems)))
-    return {"tests": tuple(map(FileTest, names)), "test_source": source}
+        raise AssignmentError(
+            "\n".join(f"{path}, line {line}: {words}" for line, words in sorted(set(problems)))
+        )
+    return {"tests": tuple(map(FileTest, dict.fromkeys(names))), "test_source": source}
 
 
-def _bases(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> list[ast.ClassDef]:
-    """The classes of the same file that it derives from directly."""
-    names = [base.id for base in node.bases if isinstance(base, ast.Name)]
-    return [classes[name] for name in names if name in classes and classes[name].lineno < node.lineno]
+def _class_problems(classes: TestClasses) -> Problems:
+    way_out = "is no unittest.TestCase; derive it from that, make its tests functions or rename them"
+    problems = [
+        (classes.node(kind).lineno, f"the class {kind} {way_out}") for kind in classes.without_test_case
+    ]
+    methods = [method for kind in classes.tested for method in classes.tests(kind)]
+    return problems + [
+        _async_problem(method) for method in methods if isinstance(method, ast.AsyncFunctionDef)
+    ]
 
 
-def _is_case(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> bool:
-    """Whether it is a unittest.TestCase, by what its bases are called."""
-    called = any(ast.unparse(base).rpartition(".")[2] == "TestCase" for base in node.bases)
-    return called or any(_is_case(base, classes) for base in _bases(node, classes))
+def _function_problems(functions: list[Function]) -> Problems:
+    problems = [_async_problem(test) for test in functions if isinstance(test, ast.AsyncFunctionDef)]
+    for test in functions:
+        if test.args.args and "parametrize" not in "".join(map(ast.unparse, test.decorator_list)):
+            names = ", ".join(argument.arg for argument in test.args.args)
+            problems.append((test.lineno, f"fixtures are not supported: {names}"))
+    return problems
 
 
-def _methods(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> list[str]:
-    """The names of its tests, also those that it inherits."""
-    own = [part.name for part in node.body if isinstance(part, ast.FunctionDef)]
-    inherited = [name for base in _bases(node, classes) for name in _methods(base, classes)]
-    return list(dict.fromkeys([name for name in own if name.startswith("test")] + inherited))
+def _async_problem(test: Function) -> tuple[int, str]:
+    return test.lineno, f"{test.name} is async, which is not supported; call asyncio.run in a plain test"
 
 
-def _of_classes(classes: dict[str, ast.ClassDef]) -> Iterator[Problem]:
-    cases = [node for node in classes.values() if _is_case(node, classes)]
-    used = {name for node in cases for name in _ancestors(node, classes)}
-    for node in classes.values():
-        if node not in cases and node.name not in used and _methods(node, classes):
-            words = "is no unittest.TestCase; derive it from that, or make its tests functions"
-            yield node.lineno, f"class {node.name} {words}"
+def _hook_problems(scopes: list[Any]) -> Problems:
+    """Functions that pytest would call by their names, among the statements of a file or a class."""
+    found = [node for scope in scopes for node in scope.body if isinstance(node, Function)]
+    way_out = "is not called here; use setUp, tearDown, setUpClass or tearDownClass of a unittest.TestCase"
+    return [(node.lineno, f"{node.name} {way_out}") for node in found if node.name in _HOOKS]
 
 
-def _ancestors(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> Iterator[str]:
-    for base in _bases(node, classes):
-        yield base.name
-        yield from _ancestors(base, classes)
-
-
-def _of_functions(body: list[ast.stmt]) -> Iterator[Problem]:
-    for node in body:
-        if not isinstance(node, ast.FunctionDef):
-            continue
-        if node.name in _FIXTURES:
-            yield node.lineno, f"{node.name} would not be called; use setUp of a unittest.TestCase"
-            continue
-        has_values = "parametrize" in "".join(map(ast.unparse, node.decorator_list))
-        if node.name.startswith("test") and node.args.args and not has_values:
-            names = ", ".join(argument.arg for argument in node.args.args)
-            yield node.lineno, f"fixtures are not supported: {names}"
-
-
-def _of_pytest(tree: ast.Module) -> Iterator[Problem]:
-    """Names of pytest's that its stand-in in the judge (pytest_stub) lacks."""
+def _pytest_problems(tree: ast.Module) -> Problems:
+    """Uses of what the stand-in for pytest lacks."""
+    problems, modules, marks = [], set(), set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom | ast.Attribute):
-            for name in _names_of_pytest(node):
-                if name not in ("mark", *PYTEST):
-                    yield node.lineno, f"pytest.{name} is not supported; there are {', '.join(PYTEST)}"
+        if isinstance(node, ast.Import):
+            modules |= {alias.asname or alias.name for alias in node.names if alias.name == "pytest"}
+        elif isinstance(node, ast.ImportFrom) and node.module == "pytest":
+            marks |= {alias.asname or alias.name for alias in node.names if alias.name == "mark"}
+            names = [alias.name for alias in node.names if alias.name not in (*PYTEST_NAMES, "*")]
+            problems += [(node.lineno, _lacks(name)) for name in names]
+    marks |= {f"{module}.mark" for module in modules}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value)
+            if owner in modules and node.attr not in PYTEST_NAMES:
+                problems.append((node.lineno, _lacks(node.attr)))
+            elif owner in marks and node.attr not in PYTEST_MARKS:
+                problems.append((node.lineno, _lacks(f"mark.{node.attr}")))
+    return problems
 
 
-def _names_of_pytest(node: ast.ImportFrom | ast.Attribute) -> list[str]:
-    if isinstance(node, ast.ImportFrom):
-        return [alias.name for alias in node.names if alias.name != "*"] if node.module == "pytest" else []
-    owner = ast.unparse(node.value)
-    if owner == "pytest":
-        return [node.attr]
-    return [f"mark.{node.attr}"] if owner in ("pytest.mark", "mark") else []
+def _lacks(name: str) -> str:
+    marks = [f"pytest.mark.{mark}" for mark in PYTEST_MARKS]
+    known = [f"pytest.{known}" for known in PYTEST_NAMES if known != "mark"] + marks
+    return f"pytest.{name} is not supported; there are {', '.join(known)}, and all of unittest"

@@ -7,7 +7,7 @@ from typing import Any
 
 from channel import ProgramEndedError
 from remote import shown
-from results import MAX_MESSAGE, LimitedText, Result, execute, failure
+from results import MAX_MESSAGE, LimitedText, Result, execute, failure, settled
 from values import quote
 from words import quoted
 
@@ -18,19 +18,33 @@ def run_falcon(code: types.CodeType, test: str, max_score: float, asker: Any) ->
     printed = LimitedText()
     try:
         with contextlib.redirect_stdout(printed):
-            namespace = execute(code)
+            namespace = execute(code, asker)
             score = namespace["test_passed"]()
-            if asker.fault is not None:  # which the test may have caught
-                raise asker.fault
         score = max_score * score if isinstance(score, bool) else float(score or 0.0)
     except BaseException as error:
-        return [test, *failure(error), None]
+        return [test, *settled(failure(error), asker), None]
     share = min(100.0, max(0.0, 100.0 * score / max_score))
-    if share == 100.0:
-        return [test, "passed", "", None, None, share]
     words = quoted(printed.getvalue(), MAX_MESSAGE // 2)
     message = f"your program scored {score:g} of {max_score:g}" + (f": {words}" if words else "")
-    return [test, "failed", message, None, None, share]
+    own = ["passed", "", None, None] if share == 100.0 else ["failed", message, None, None]
+    result = settled(own, asker)
+    return [test, *result, share if result is own else None]
+
+
+def _ask(asker: Any, question: str, *kinds: Any) -> "tuple[list[Any] | None, str]":
+    """The answer, or None and how the program ended instead, which the test is told and may judge by itself.
+
+    Whatever else comes back, a whole program raises nothing in the test: that is not what a test waits for.
+    """
+    fault = asker.fault
+    try:
+        return asker.ask(question, *kinds), ""
+    except ProgramEndedError as ended:
+        asker.fault = fault
+        return None, str(ended)
+    except BaseException as error:
+        asker.failed(error)
+        raise
 
 
 def _provide_autograder(asker: Any) -> None:
@@ -40,14 +54,12 @@ def _provide_autograder(asker: Any) -> None:
     def run_script(filename: str = "", inputs: Any = (), *_: Any, **__: Any) -> tuple[str, str]:
         lines = [inputs] if isinstance(inputs, str) else inputs
         stdin = "".join(f"{line}\n" for line in lines)
-        before = asker.fault
-        try:
-            stdout, error, may_last = asker.ask('["script",' + quote(stdin) + "]", str, list | None, bool)
-            if may_last:
-                asker.renew()
-        except ProgramEndedError as ended:
-            asker.fault = before  # the test is told
-            return "", str(ended)
+        answer, ended = _ask(asker, '["script",' + quote(stdin) + "]", str, list | None, bool)
+        if answer is None:
+            return "", ended
+        stdout, error, may_last = answer
+        if may_last:
+            asker.renew()
         if error is None:
             return stdout, ""
         kind, text, line = (*error, "", "", "")[:3]
@@ -75,13 +87,7 @@ def _provide_autograder(asker: Any) -> None:
         return right
 
     def code_compiles(filename: str = "", *_: Any) -> bool:
-        before = asker.fault
-        try:
-            asker.ask('["compiles"]', bool)
-        except ProgramEndedError as ended:
-            asker.fault = before
-            return str(ended) != "does not compile"
-        return True
+        return _ask(asker, '["compiles"]', bool)[1] != "does not compile"
 
     for function in (run_script, equals, compare_strings, code_compiles):
         setattr(module, function.__name__, function)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raising import Waiting
-from results import LimitedText, Result, TestTooLongError, execute, failure
+from results import LimitedText, Result, TestTooLongError, execute, failure, settled
 from words import quoted
 
 
@@ -51,6 +51,7 @@ class TestRun:
         self._clock = clock
         self._begins = begins
         self._report = report
+        self._fault: BaseException | None = None  # of the asker's, from before the present test
 
     def run(self, code: types.CodeType, names: list[str]) -> None:
         """One result for each of `names`: `TestCase.test_method`, or `test_function`."""
@@ -58,7 +59,7 @@ class TestRun:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             try:
                 self._clock.start()
-                namespace = execute(code)
+                namespace = execute(code, self._asker)
                 self._clock.stop()
             except BaseException as error:
                 self._clock.stop()
@@ -74,19 +75,18 @@ class TestRun:
                     self._run_function(test, namespace)
 
     def begin(self, test: str) -> None:
-        """A test begins: what happened before it does not count."""
+        """A test begins: of what happened before it, only setUpClass counts."""
         self._begins(test)
-        self._asker.fault = None
+        self._fault = self._asker.fault
+        self._asker.lacked = None
         Waiting.depth = 0
         self._clock.start()
 
     def end(self, test: str, result: Result) -> None:
-        """A test has ended. One in which the program ended, say, has not passed, whatever the test caught."""
+        """A test has ended."""
         self._clock.stop()
-        if self._clock.is_over:
-            result = failure(TestTooLongError())
-        elif self._asker.fault is not None:
-            result = failure(self._asker.fault)
+        result = failure(TestTooLongError()) if self._clock.is_over else settled(result, self._asker)
+        self._asker.fault = self._fault
         self._report([test, *result, None])
 
     def _run_class(self, namespace: dict[str, Any], kind: str, tests: list[str]) -> None:
@@ -99,6 +99,7 @@ class TestRun:
         except BaseException as error:  # of setUpClass, say
             recorder.whole = failure(error)
         self._clock.stop()
+        self._asker.fault = None
         whole = recorder.whole or ["error", "the test did not come to an end", None, None]
         for test in tests:
             if test not in recorder.reported:

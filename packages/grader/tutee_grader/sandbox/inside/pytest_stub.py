@@ -8,6 +8,7 @@ from messages import Standard
 from raising import Waiting, accepts
 from remote import shown
 from words import name, quoted
+from zygote_messages import PYTEST_MARKS, PYTEST_NAMES
 
 
 class _Raises:
@@ -81,7 +82,7 @@ class approx:  # noqa: N801
         return f"about {shown(self.expected)}"
 
 
-def _parametrize(names: Any, values: Any, **_: Any) -> Any:
+def parametrize(names: Any, values: Any, **_: Any) -> Any:
     listed = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
 
     def decorate(function: Any) -> Any:
@@ -93,9 +94,11 @@ def _parametrize(names: Any, values: Any, **_: Any) -> Any:
     return decorate
 
 
+mark = types.SimpleNamespace(**{key: globals()[key] for key in PYTEST_MARKS})
+
+
 def module() -> types.ModuleType:
     """The stand-in for the module `pytest`."""
     stub = types.ModuleType("pytest")
-    stub.raises, stub.approx = raises, approx  # type: ignore[attr-defined]
-    stub.mark = types.SimpleNamespace(parametrize=_parametrize)  # type: ignore[attr-defined]
+    stub.__dict__.update({key: globals()[key] for key in PYTEST_NAMES})
     return stub

@@ -13,7 +13,7 @@ from channel import ProgramEndedError
 from messages import Standard
 from remote import UnsupportedError, shown
 from words import clean, describe, name, quoted
-from zygote_messages import COMPARE
+from zygote_messages import CAUGHT, COMPARE
 
 MAX_PRINTED = 2000
 MAX_MESSAGE = 400
@@ -66,12 +66,27 @@ def _text(error: BaseException) -> str:
         return ""
 
 
-def execute(code: types.CodeType) -> dict[str, Any]:
-    """Run the instructor's file as a module."""
+def settled(result: Result, asker: Any) -> Result:
+    """What a test comes to that ended with this result, whatever it caught.
+
+    One in which the program ended, say, has none of its own. One that caught the lack of a name in a handler
+    of any exception has not passed.
+    """
+    if asker.fault is not None:
+        return failure(asker.fault)
+    if asker.lacked is not None and result[0] == "passed":
+        return failure(asker.lacked)
+    return result
+
+
+def execute(code: types.CodeType, asker: Any) -> dict[str, Any]:
+    """Run the instructor's file as a module. Raises the program's fault as well, caught or not."""
     module = types.ModuleType("tests")
     sys.modules["tests"] = module
-    module.__dict__[COMPARE] = _compare
+    module.__dict__.update({COMPARE: _compare, CAUGHT: asker.caught})
     exec(code, module.__dict__)
+    if asker.fault is not None:
+        raise asker.fault
     return module.__dict__
 
 

@@ -3,7 +3,9 @@
 import struct
 
 COMPARE = "__compare__"  # name of the function that an instructor's bare asserts are rewritten to call
-PYTEST = ("raises", "approx", "mark.parametrize")  # what instructors' tests may use of pytest
+CAUGHT = "__caught__"  # and of the one that handlers of any exception are rewritten to call first
+PYTEST_NAMES = ("approx", "mark", "raises")  # what there is of pytest, in pytest_stub.py
+PYTEST_MARKS = ("parametrize",)
 REAPED = struct.Struct("=id?")  # wait status, CPU seconds, whether the scratch folder is clean
 MAX_ANSWER_BYTES = 16 << 20  # output of a student's process at which it is ended
 PATIENCE_S = 0.02  # the judge reports what it waited for the student's process in portions of at least this
