@@ -417,3 +417,11 @@ def test_cleaning_stops_where_it_is_told_to(parent, kind):
     assert scratch.clean(str(folder), most=10_000)
     assert list(folder.iterdir()) == []
     assert not scratch.clean(str(parent / "missing"))
+
+
+def test_folders_that_nobody_may_enter_cost_no_worker(any_grader, result):
+    program = "import os\ndef f():\n    os.mkdir('x', 0)\n    os.umask(0o777)\n    os.mkdir('y')"
+    assert result(any_grader, "def f(): pass") == PASSED  # so that every worker is started
+    groups = any_grader.process_groups()
+    assert result(any_grader, program) == PASSED
+    assert any_grader.process_groups() == groups

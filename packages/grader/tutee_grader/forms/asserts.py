@@ -229,18 +229,16 @@ class _Extractor(ast.NodeTransformer):
 
     def _pair(self, node: ast.Compare, sides: list[ast.expr]) -> ast.AST:
         """Two of the program's values are compared as plain values, or by the program if neither is one."""
+
+        def compared(left: str, right: str) -> str:
+            return ast.unparse(ast.Compare(ast.Name(left), node.ops, [ast.Name(right)]))
+
         left, right = map(ast.unparse, sides)
-        compared = ast.unparse(ast.Compare(ast.Name("a"), node.ops, [ast.Name("b")]))
-        said = f"(lambda a, b: (a, b, True if {compared} else False))({left}, {right})"
+        said = f"(lambda a, b: (a, b, True if {compared('a', 'b')} else False))({left}, {right})"
         self.pairs.append(len(self.calls))
         pair = self._value(node, said, sides).id
-        plain = ast.unparse(ast.Compare(_item(pair, 0), node.ops, [_item(pair, 1)]))
-        rest = f"{pair}[2] if {ARE_OBJECTS}({pair}) else {plain}"
+        rest = f"{pair}[2] if {ARE_OBJECTS}({pair}) else {compared(f'{pair}[0]', f'{pair}[1]')}"
         return ast.copy_location(ast.parse(rest, mode="eval").body, node)
-
-
-def _item(pair: str, index: int) -> ast.expr:
-    return ast.parse(f"{pair}[{index}]", mode="eval").body
 
 
 def _is_programs(node: ast.AST) -> bool:

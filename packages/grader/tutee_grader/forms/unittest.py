@@ -4,13 +4,12 @@ import ast
 from typing import Any
 
 from tutee_grader.errors import AssignmentError
-from tutee_grader.forms.classes import TestClasses
+from tutee_grader.forms.classes import Function, TestClasses
 from tutee_grader.forms.instructor import FileTest
 from tutee_grader.forms.reading import TestsYaml, parse_python, read_text
 from tutee_grader.sandbox.inside.zygote_messages import PYTEST_MARKS, PYTEST_NAMES
 
 Problems = list[tuple[int, str]]  # line and words
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 _PARTS = ("function", "module", "method", "class")
 _HOOKS = {f"{when}_{part}" for when in ("setup", "teardown") for part in _PARTS} | {"setup", "teardown"}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from tutee_grader.errors import SandboxError
 from tutee_grader.sandbox.child import Child
+from tutee_grader.sandbox.clock import STARVED_FACTOR
 from tutee_grader.sandbox.worker import Worker
 from tutee_grader.verdict import Outcome, TestResult
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from tutee_grader.forms.scoring import InputTest
 
 COMPARE_SECONDS = 0.5  # CPU time for one request
-STARVED_FACTOR = 10  # on a busy machine, a request may take this many times as long by the clock
 MAX_ROW_BYTES = 16 << 10
 MANY_ASSIGNMENTS = 256  # that one process remembers
 

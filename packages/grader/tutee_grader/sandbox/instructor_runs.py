@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from tutee_grader.forms import scoring
 from tutee_grader.forms.instructor import compile_tests, read_result, star_names, student_modules
 from tutee_grader.sandbox.child import Child
+from tutee_grader.sandbox.clock import STARVED_FACTOR
 from tutee_grader.sandbox.inside.values import parse
 from tutee_grader.sandbox.inside.words import refusal
 from tutee_grader.sandbox.inside.zygote_messages import PATIENCE_S
-from tutee_grader.sandbox.runs import MOST_THREADS, SHORT_S, STARVED_FACTOR, Budget, Workers, student_request
+from tutee_grader.sandbox.runs import SHORT_S, Budget, Workers, longest_answer, student_request, too_much
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ JUDGES = 3  # for one program
 JUDGE_MEMORY = 1 << 30
 MAX_REPORT_BYTES = 1 << 16  # of one line of the judge's
 MANY_REPORTS = 1000  # that are processed at a time
-MAX_VALUE_BYTES = 2 << 20  # of an answer, beside what the program prints
-ESCAPED = 6  # bytes that a printed byte may take in an answer
 _ENDED_EARLY = "the instructor's tests ended early on this program"
 _NO_TESTS = marshal.dumps([])
 
@@ -79,7 +78,7 @@ class InstructorRun:
                 self._names,
                 JUDGE_MEMORY,
                 math.ceil(JUDGE_SECONDS if self._judges == 1 else LATER_SECONDS),
-                MAX_VALUE_BYTES + ESCAPED * (self.assignment.limits.output_kb << 10),
+                longest_answer(self.assignment),
                 self.assignment.max_score,
             )
         )
@@ -164,9 +163,8 @@ class InstructorRun:
         if waited >= SHORT_S:
             waited -= self._starved_s(child)
         status, cpu_s, is_clean = child.finish()
-        if cpu_s > self.budget.left_s:
+        if self.budget.spend(waited, cpu_s):
             self._killed_for = self._killed_for or Outcome.TIMEOUT
-        self.budget.spent_s += max(waited, cpu_s)
         self.cpu_s += cpu_s
         if not is_clean:
             self._workers.replace("student")
@@ -198,10 +196,8 @@ class InstructorRun:
         to wait for."""
         self._read(now)
         child = self._student
-        if child is not None and child.worker.scratch_is_full():
-            self._kill(child, Outcome.OUTPUT_LIMIT)
-        elif child is not None and child.threads() > MOST_THREADS:
-            self._kill(child, Outcome.OUT_OF_MEMORY)
+        if child is not None and (reason := too_much(child)) is not None:
+            self._kill(child, reason)
         elif child is not None and self._is_over(child, now):
             self._kill(child, Outcome.TIMEOUT)
         elif now - self._began > 10 * (JUDGE_SECONDS + self.budget.seconds):

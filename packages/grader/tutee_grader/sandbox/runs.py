@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from tutee_grader.forms import scoring
 from tutee_grader.sandbox.child import Child
+from tutee_grader.sandbox.clock import STARVED_FACTOR
 from tutee_grader.sandbox.comparer import Comparer
 from tutee_grader.sandbox.comparison import Comparison, Request
 from tutee_grader.sandbox.inside.zygote_messages import MAX_ANSWER_BYTES
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
     from tutee_grader.assignment import Assignment
     from tutee_grader.forms.scoring import InputTest, Mode
 
-STARVED_FACTOR = 10  # on a busy machine, a program may take this many times its limit of wall time
 WHOLE_PROGRAM = 2  # all tests of a program may take so many times the `seconds` of one
 PART_AFTER_A_HANG = 0.25
 MOST_THREADS = 200  # of a program: each takes memory of the kernel's, which no other limit counts
 LONGEST_VALUES = 2 << 20  # bytes of the values of one test
 OUTPUT_LIMIT = b'["o"]'  # what a student's process writes where its output is over the limit
-LASTS = b'["t"]'  # and where it ends after a test, whose effects may last
+LEFT_STATE = b'["t"]'  # and where it ends after a test, which may have left state behind
 SHORT_S = 0.1  # too short to ask the kernel how much of it was a wait for a core
 INTERPRETER_BYTES = 96 << 20  # address space of the interpreter itself
 
@@ -74,6 +74,15 @@ class Budget:
         elapsed = now - child.began
         return elapsed if elapsed < SHORT_S else max(0.0, elapsed - child.starved_s())
 
+    def spend(self, own_s: float, cpu_s: float) -> bool:
+        """Charge the time of a process, its own or the CPU time of all its threads; whether it was too much.
+
+        It may have ended before anybody looked.
+        """
+        was_over = cpu_s > self.left_s
+        self.spent_s += max(own_s, cpu_s)
+        return was_over
+
     def is_over(self, child: Child, now: float, since: float, limit_s: float) -> bool:
         """Whether the child is over its time, or `limit_s` since `since`; waits for a core do not count.
 
@@ -97,8 +106,7 @@ class Run:
         self.source = source
         self.budget = Budget(assignment.limits.seconds)
         self.cpu_s = 0.0
-        # As JSON a character of the output takes up to six; values are capped by characters in any case.
-        self._longest_line = LONGEST_VALUES + 6 * (assignment.limits.output_kb << 10)
+        self._longest_line = longest_answer(assignment)
         self._at = 0  # the test that the next answer belongs to
         self._ended: dict[int, TestResult] = {}  # results of tests at which the process ended
         self._refused = ""  # why it does not compile
@@ -154,9 +162,8 @@ class Run:
         self._read(child, now)
         child.release()
         status, cpu_s, is_clean = child.reaped()
-        if cpu_s > self.budget.left_s:  # of all its threads; it may have ended before anybody looked
+        if self.budget.spend(own_s, cpu_s):
             self._killed_for = self._killed_for or Outcome.TIMEOUT
-        self.budget.spent_s += max(own_s, cpu_s)
         self.cpu_s += cpu_s
         if not is_clean:
             self._workers.replace("student")
@@ -181,10 +188,10 @@ class Run:
             # The first run of the program's own code in a process is no test's alone.
             limit_s = self.budget.seconds if len(self._expects) else self.budget.test_s
             # After its last answer it ends by itself, or has more to say than it is asked.
-            if self._over or child.received > MAX_ANSWER_BYTES or child.worker.scratch_is_full():
+            if self._over or child.received > MAX_ANSWER_BYTES:
                 self._kill(child, Outcome.OUTPUT_LIMIT)
-            elif child.threads() > MOST_THREADS:
-                self._kill(child, Outcome.OUT_OF_MEMORY)
+            elif (reason := too_much(child)) is not None:
+                self._kill(child, reason)
             elif self.budget.is_over(child, now, self._test_began, limit_s):
                 self._kill(child, Outcome.TIMEOUT)
         return self._waits_for()
@@ -209,7 +216,7 @@ class Run:
 
     def _read(self, child: Child, now: float) -> bool:
         """Take the lines that are there; whether there were any."""
-        expected = len(self._expects) + len(self.tests) - self._at + 1  # one that says LASTS
+        expected = len(self._expects) + len(self.tests) - self._at + 1  # one that says LEFT_STATE
         lines = child.recv_lines(MAX_ANSWER_BYTES, expected)
         if lines and not self._over:
             self._take(lines, now)
@@ -227,9 +234,9 @@ class Run:
                 )
                 return
         # Not without an answer, or it could be started again without end.
-        if LASTS in lines and (lines[0] != LASTS or self._at > self._first):
+        if LEFT_STATE in lines and (lines[0] != LEFT_STATE or self._at > self._first):
             self._needs_another = True
-            del lines[lines.index(LASTS) :]
+            del lines[lines.index(LEFT_STATE) :]
         answers = [
             line if len(line) <= self._longest_line else OUTPUT_LIMIT
             for line in lines[: len(self.tests) - self._at]
@@ -252,6 +259,19 @@ class Run:
         self._ended[self._at] = scoring.ended(self.tests[self._at], outcome, subject)
         self._at += 1
         self._over = while_loading or self._at == len(self.tests)
+
+
+def too_much(child: Child) -> Outcome | None:
+    """The outcome of a program that has too many files or threads; None where it has not."""
+    if child.worker.scratch_is_full():
+        return Outcome.OUTPUT_LIMIT
+    return Outcome.OUT_OF_MEMORY if child.threads() > MOST_THREADS else None
+
+
+def longest_answer(assignment: "Assignment") -> int:
+    """Bytes of one line of a student's process: the values of a test, or what a script may print."""
+    # As JSON a character of the output takes up to six; values are capped by characters in any case.
+    return LONGEST_VALUES + 6 * (assignment.limits.output_kb << 10)
 
 
 def student_request(

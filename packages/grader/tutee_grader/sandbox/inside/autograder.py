@@ -57,8 +57,8 @@ def _provide_autograder(asker: Any) -> None:
         answer, ended = _ask(asker, '["script",' + quote(stdin) + "]", str, list | None, bool)
         if answer is None:
             return "", ended
-        stdout, error, may_last = answer
-        if may_last:
+        stdout, error, leaves_state = answer
+        if leaves_state:
             asker.renew()
         if error is None:
             return stdout, ""

@@ -3,7 +3,8 @@
 Questions: ["load"] ["name", n] ["set", n, value] ["delete", n] ["call", object, arguments, options] ["op",
 operation, object, arguments] ["script", stdin] ["compiles"]. Answers: ["r", ...], ["e", type, message,
 line, bases], ["o"] for a result too large, ["i", prompt] when the program calls input(), which is then
-answered by ["ok", text] or ["raise", type]. The answer of a script says last whether what it did may last.
+answered by ["ok", text] or ["raise", type]. A script's answer ends with whether it may leave
+state behind.
 """
 
 import builtins
@@ -75,8 +76,9 @@ class ObjectServer:
             if printed is None:
                 return '["o"]'
             text = printed.decode("utf-8", "replace")
-            last = "true" if self._script.may_last else "false"
-            return '["r",' + quote(text) + "," + ("null" if error is None else f"[{error}]") + f",{last}]"
+            ended_by = "null" if error is None else f"[{error}]"
+            leaves_state = "true" if self._script.leaves_state else "false"
+            return f'["r",{quote(text)},{ended_by},{leaves_state}]'
         namespace = self._load().__dict__
         if kind == "load":
             public = [(name, value) for name, value in namespace.items() if not name.startswith("_")]

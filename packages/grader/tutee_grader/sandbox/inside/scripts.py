@@ -9,7 +9,7 @@ from typing import Any
 
 import streams
 from exceptions import describe
-from lasting import may_last, names_in
+from leftover_state import leaves_state, names_in, parts_of
 from program_module import new_module
 
 SEED = 0  # of `random`, for every program
@@ -17,13 +17,15 @@ _LATE = frozenset({"open", "fdopen", "__del__"})  # names of what may write when
 
 
 class Script:
-    """A program that is run as a script: several times in this process, unless a run `may_last`."""
+    """A program that is run as a script: several times in this process, unless it `leaves_state`."""
 
     def __init__(self, code: types.CodeType, output_bytes: int) -> None:
         self._code = code
         self._output_bytes = output_bytes
-        self.may_last = may_last(code)
-        self._writes_late = not _LATE.isdisjoint(names_in(code))
+        parts = parts_of(code)
+        names = names_in(parts)
+        self.leaves_state = leaves_state(parts, names)
+        self._writes_late = not _LATE.isdisjoint(names)
         self._streams: streams.ScriptStreams | None = None
 
     def run(self, stdin: bytes) -> "tuple[bytes | None, str | None]":

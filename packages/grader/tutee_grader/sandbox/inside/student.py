@@ -7,7 +7,7 @@ JSON:
     ["l"] it is loaded       ["x", type, message, line] it stopped while loading
     for each test: ["v", [values]], ["s", stdout, null or [type, message, line]], ["e", type, message, line],
     or ["o"] for output over the limit
-    ["t"] after a test: what it did may last, so the next one needs another process
+    ["t"] after a test: it may have left state behind, so the next one needs another process
 """
 
 import _thread
@@ -135,6 +135,6 @@ def run_scripts(
         else:
             text = printed.decode("utf-8", "replace")
             answer('["s",' + quote(text) + "," + ("null" if error is None else "[" + error + "]") + "]")
-        if script.may_last:
+        if script.leaves_state:
             answer('["t"]')
             return

@@ -37,7 +37,7 @@ ENDINGS = {
 }
 
 
-UNSUPPORTED = (
+_UNSUPPORTED = (
     "processes, the network, signals, links, file modes and times, and files outside the program's folder"
 )
 # How an exception begins that the sandbox caused: no permission (1, 13), no system call (38), no network.
@@ -98,20 +98,18 @@ def describe(kind: str, text: str, line: "int | None") -> str:
 
     Where the sandbox refused what the program asked for, that is said after it: no mistake of its author's.
     """
-    words = quoted(text)
-    return (
-        kind
-        + (f" on line {line}" if line else "")
-        + (f": {words}" if words else "")
-        + _unsupported(kind, text)
-    )
+    return _placed(kind, line, quoted(text)) + _unsupported(kind, text)
+
+
+def _placed(kind: str, line: "int | None", words: str) -> str:
+    return kind + (f" on line {line}" if line else "") + (f": {words}" if words else "")
 
 
 def _unsupported(kind: str, text: str) -> str:
     """What the grader says of an exception that the sandbox caused, as far as its words show; else ""."""
     if kind == "RuntimeError" and text == "can't start new thread":
         return " (so many threads are not supported here)"
-    return f" ({UNSUPPORTED} are not supported here)" if text.startswith(_REFUSED.get(kind, ("\0",))) else ""
+    return f" ({_UNSUPPORTED} are not supported here)" if text.startswith(_REFUSED.get(kind, ("\0",))) else ""
 
 
 def refusal(parts: "list[Any]") -> str:
@@ -120,7 +118,7 @@ def refusal(parts: "list[Any]") -> str:
     if error is None:
         return "SyntaxError"
     kind, text, line = error
-    return kind + (f" on line {line}" if line else "") + (f": {clean(text)}" if text else "")
+    return _placed(kind, line, clean(text))
 
 
 def _escaped(char: str) -> str:

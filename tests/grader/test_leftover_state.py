@@ -5,16 +5,17 @@ import sys
 import pytest
 
 from tutee_grader import Assignment
-from tutee_grader.sandbox.inside import lasting
-from tutee_grader.sandbox.inside.lasting import may_last
-from tutee_grader.sandbox.runs import LASTS
+from tutee_grader.sandbox.inside import leftover_state
+from tutee_grader.sandbox.inside.leftover_state import leaves_state, names_in, parts_of
+from tutee_grader.sandbox.runs import LEFT_STATE
 
 NEWLINE = b"\n"
 MANY_NAMES = "\n".join(f"name{n} = {n}" for n in range(300))
 
 
-def lasts(source: str) -> bool:
-    return may_last(compile(source, "program.py", "exec"))
+def may_leave(source: str) -> bool:
+    parts = parts_of(compile(source, "program.py", "exec"))
+    return leaves_state(parts, names_in(parts))
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,8 @@ def lasts(source: str) -> bool:
         MANY_NAMES + "\nimport math",
     ],
 )
-def test_what_keeps_to_itself_does_not_last(source):
-    assert not lasts(source)
+def test_what_keeps_to_itself_leaves_no_state(source):
+    assert not may_leave(source)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +57,13 @@ def test_what_keeps_to_itself_does_not_last(source):
         MANY_NAMES + "\nimport os",
     ],
 )
-def test_what_may_change_the_interpreter_lasts(source):
-    assert lasts(source)
+def test_what_may_change_the_interpreter_leaves_state(source):
+    assert may_leave(source)
 
 
-def test_modules_that_are_taken_to_keep_nothing_are_pythons_own():
-    assert sys.stdlib_module_names >= lasting._FORGETFUL
-    assert set(dir(sys)) >= lasting._TELLING
+def test_modules_that_are_taken_to_be_stateless_are_pythons_own():
+    assert sys.stdlib_module_names >= leftover_state._STATELESS
+    assert set(dir(sys)) >= leftover_state._READ_ONLY
 
 
 def test_a_process_that_ends_after_each_answer_gets_no_more_than_its_tests(grader, write):
@@ -70,9 +71,9 @@ def test_a_process_that_ends_after_each_answer_gets_no_more_than_its_tests(grade
     rows = "".join(f"  - {{call: f({n}), returns: '{n}'}}\n" for n in range(3))
     assignment = Assignment.load(write(**{"tests.yaml": f"form: calls\ntests:\n{rows}"}))
     says = "for fd in range(3, 32):\n        try: os.write(fd, {line!r})\n        except OSError: pass"
-    before = f"import os\ndef f(n):\n    {says.format(line=LASTS + NEWLINE)}\n    os._exit(0)"
+    before = f"import os\ndef f(n):\n    {says.format(line=LEFT_STATE + NEWLINE)}\n    os._exit(0)"
     answer = b'["v",[0]]\n'
-    after = f"import os\ndef f(n):\n    {says.format(line=answer + LASTS + NEWLINE)}\n    os._exit(0)"
+    after = f"import os\ndef f(n):\n    {says.format(line=answer + LEFT_STATE + NEWLINE)}\n    os._exit(0)"
     verdicts = grader.grade([(assignment, before), (assignment, after)])
     assert [[str(test.outcome) for test in verdict.tests] for verdict in verdicts] == [
         ["error"] * 3,
