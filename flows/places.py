@@ -64,6 +64,10 @@ class Places:
     def pairs(self) -> Path:
         return self.data / "pairs.parquet"
 
+    def checkpoints(self, method: str) -> Path:
+        """What a killed training of `method` goes on from."""
+        return self.data / "training" / method
+
     @property
     def partitions(self) -> Path:
         """Verdicts of finished partitions while others are graded, so that a killed run goes on."""

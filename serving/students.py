@@ -91,7 +91,7 @@ class ServedStudent:
         first = requests[0]
         student = Student(
             self._student.model,
-            self._student.tokenizer,
+            self._student.chat,
             self.card,
             temperature=first.temperature,
             seed=secrets.randbits(32) if first.seed is None else first.seed,

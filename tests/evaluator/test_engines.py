@@ -3,6 +3,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
 from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.engines.loading import load_engine
@@ -57,7 +58,7 @@ def test_a_merged_adapter_writes_what_the_unmerged_one_writes(
     from transformers import AutoModelForCausalLM
 
     base = AutoModelForCausalLM.from_pretrained(students / "base").eval()
-    unmerged = Student(PeftModel.from_pretrained(base, students / "sft"), student.tokenizer, student.card)
+    unmerged = Student(PeftModel.from_pretrained(base, students / "sft"), student.chat, student.card)
 
     assert not any("lora" in name for name, _ in student.model.named_parameters())
     assert student.complete(dialogs) == unmerged.complete(dialogs)
@@ -72,11 +73,11 @@ def test_the_adapter_changes_what_is_written(student: Student, students: Path, d
 def test_greedy_writing_is_what_transformers_writes(student: Student, dialogs: list[Dialog]) -> None:
     for dialog in dialogs[:4]:
         prompt = student.prompt(dialog)
-        ids = student.tokenizer(prompt, return_tensors="pt")["input_ids"]
+        ids = torch.tensor([prompt])
         theirs = student.model.generate(ids, do_sample=False, max_new_tokens=32)[0, ids.shape[1] :].tolist()
         ours = student.complete([dialog])[0]
-        if student.tokenizer.eos_token_id in theirs:
-            assert student.tokenizer.decode(theirs).removesuffix("<|im_end|>") == ours.content
+        if student.chat.end in theirs:
+            assert student.chat.tokenizer.decode(theirs).removesuffix("<|im_end|>") == ours.content
         else:
             assert ours.reason == "no end of turn within 32 tokens"
 
@@ -85,7 +86,7 @@ def test_a_turn_that_does_not_end_is_data(students: Path, dialogs: list[Dialog])
     student = Student.load(students / "sft", device="cpu")
     short = StudentCard(**{**vars(student.card), "max_new_tokens": 1})
 
-    completions = Student(student.model, student.tokenizer, short).complete(dialogs)
+    completions = Student(student.model, student.chat, short).complete(dialogs)
 
     cut = [completion for completion in completions if completion.program is None]
     assert cut, "every turn ended within one token"
@@ -94,7 +95,7 @@ def test_a_turn_that_does_not_end_is_data(students: Path, dialogs: list[Dialog])
 
 def test_drawing_is_reproducible_and_differs_with_the_seed(student: Student, dialogs: list[Dialog]) -> None:
     def draw(seed: int) -> list[str]:
-        drawing = Student(student.model, student.tokenizer, student.card, temperature=1.0, seed=seed)
+        drawing = Student(student.model, student.chat, student.card, temperature=1.0, seed=seed)
         return [completion.content for completion in drawing.complete(dialogs)]
 
     assert draw(1) == draw(1)
@@ -103,24 +104,24 @@ def test_drawing_is_reproducible_and_differs_with_the_seed(student: Student, dia
 
 def test_a_prompt_leaves_space_for_the_longest_turn(student: Student, dialogs: list[Dialog]) -> None:
     longest = max(dialogs, key=lambda dialog: len(dialog.messages))
-    whole = len(student.tokenizer(student.prompt(longest))["input_ids"])
+    whole = len(student.prompt(longest))
     tight = StudentCard(**{**vars(student.card), "max_length": whole - 1})
 
-    prompt = Student(student.model, student.tokenizer, tight).prompt(longest)
+    ids = Student(student.model, student.chat, tight).prompt(longest)
 
-    length = len(student.tokenizer(prompt)["input_ids"])
-    assert length + tight.max_new_tokens <= tight.max_length
+    prompt = student.chat.tokenizer.decode(ids)
+    assert len(ids) + tight.max_new_tokens <= tight.max_length
     assert prompt.startswith(f"<|im_start|>system\n{longest.messages[0]['content']}<|im_end|>")
     assert prompt.endswith(f"{longest.messages[-1]['content']}<|im_end|>\n<|im_start|>assistant\n")
 
 
 def test_the_tokens_of_prompt_and_turn_are_counted(student: Student, dialogs: list[Dialog]) -> None:
     def length(text: str) -> int:
-        return len(student.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(student.chat.tokens(text))
 
     completions = student.complete(dialogs)
 
-    assert [c.prompt_tokens for c in completions] == [length(student.prompt(dialog)) for dialog in dialogs]
+    assert [c.prompt_tokens for c in completions] == [len(student.prompt(dialog)) for dialog in dialogs]
     assert [c.completion_tokens for c in completions] == [length(c.content) for c in completions]
     assert max(c.completion_tokens for c in completions) > 0
 

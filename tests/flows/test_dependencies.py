@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[2]
 COURSE = "small"
 PACKAGES = ("grader", "serializer", "trainer", "evaluator")
 # What a stage reads or writes without being out of date because of it.
-CACHES = {"verdict_cache", "partitions", "key"}
+CACHES = {"verdict_cache", "partitions", "checkpoints", "key"}
 # Left out of dvc.yaml on purpose: where programs are graded and how many prompts go together changes how
 # long a stage takes, not what it writes.
 SPEED_ONLY = {"grade", "engine"}

@@ -114,11 +114,10 @@ MICRO = {
     },
     "lora": {"rank": 4, "alpha": 8},
     "sft": {"learning_rate": 1e-2, "steps": 2, "batch": 4, "micro_batch": 4},
-    "dpo": {"learning_rate": 1e-2, "steps": 3, "batch": 2, "micro_batch": 2, "rank": 8, "alpha": 16},
+    "dpo": {"learning_rate": 3e-3, "steps": 6, "batch": 2, "micro_batch": 2, "rank": 8, "alpha": 16},
     "kto": {"learning_rate": 1e-2, "steps": 3, "batch": 4, "micro_batch": 4},
     "dapo": {
         "learning_rate": 1e-2, "steps": 1, "batch": 8, "micro_batch": 8, "samples": 4, "max_prompt": 200,
-        "candidates": 2,
     },
     "dialog": {"format": "edits", "max_length": 256, "max_new_tokens": 24},
 }  # fmt: skip
@@ -142,6 +141,7 @@ def train(preset: Preset) -> Callable[..., TrainingResult]:
             base=folder / "base",
             start=folder / (method.start or "base"),
             data=folder / f"{method.learns_from}.parquet",
+            checkpoints=folder / "training" / name,
         )
         return method.train(replace(job, **inputs))
 

@@ -19,7 +19,7 @@ def logits(model: Any) -> torch.Tensor:
 
 
 def test_an_adapter_loads_back_with_the_same_logits(based: Path, preset: Preset, tmp_path: Path) -> None:
-    model, tokenizer = load_base(preset, based / "base")
+    model, chat = load_base(preset, based / "base")
     before = logits(model)
     adapted = new_adapter(model, preset.lora, seed=0)
     with torch.no_grad():
@@ -27,21 +27,25 @@ def test_an_adapter_loads_back_with_the_same_logits(based: Path, preset: Preset,
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
     after = logits(adapted)
-    save_adapter(tmp_path, adapted, tokenizer, student_card(preset, "synthetic", "sft", "summary", "."), {})
+    save_adapter(
+        tmp_path, adapted, chat.tokenizer, student_card(preset, "synthetic", "sft", "summary", "."), {}
+    )
     again, _ = load_base(preset, based / "base")
     assert not torch.allclose(before, after)
     assert torch.equal(logits(load_adapter(again, tmp_path)), after)
 
 
 def test_a_widened_adapter_computes_the_same(based: Path, preset: Preset, tmp_path: Path) -> None:
-    model, tokenizer = load_base(preset, based / "base")
+    model, chat = load_base(preset, based / "base")
     adapted = new_adapter(model, preset.lora, seed=0)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
     expected = logits(adapted)
-    save_adapter(tmp_path, adapted, tokenizer, student_card(preset, "synthetic", "sft", "summary", "."), {})
+    save_adapter(
+        tmp_path, adapted, chat.tokenizer, student_card(preset, "synthetic", "sft", "summary", "."), {}
+    )
     again, _ = load_base(preset, based / "base")
     wide = load_adapter(again, tmp_path, rank=8, alpha=8)
     shapes = {parameter.shape[0] for name, parameter in wide.named_parameters() if "lora_A" in name}

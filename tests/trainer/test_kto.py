@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from tutee_grader.errors import InputError
+from tutee_serializer.dialogs.chat import Chat
 from tutee_trainer.method import load_methods
-from tutee_trainer.methods.kto import desirable_weight, unpair
+from tutee_trainer.methods.kto import desirable_weight, tokenize, with_mismatched
+from tutee_trainer.model import load_chat
 from tutee_trainer.pairs import PAIRS
 from tutee_trainer.preset import Preset
 from tutee_trainer.training import TrainingResult
@@ -19,18 +21,13 @@ from tutee_trainer.training import TrainingResult
 PROMPT = [{"role": "system", "content": "a student"}, {"role": "user", "content": "a task"}]
 
 
-class Words:
-    """Counts words in place of tokens."""
-
-    def __call__(self, content: str) -> int:
-        return len(content.split())
-
-    def total(self, messages: list[dict[str, str]]) -> int:
-        return sum(self(message["content"]) for message in messages)
+@pytest.fixture(scope="module")
+def chat(based: Path, preset: Preset) -> Chat:
+    return load_chat(preset, based / "base")
 
 
 def pair(dialog_id: str, turn: int, chosen: str, rejected: str) -> tuple:
-    return (dialog_id, turn, PROMPT, chosen, rejected, 50.0, 100.0, "grade")
+    return (dialog_id, turn, PROMPT, chosen, rejected, 50.0, 100.0, "grade", "train")
 
 
 @pytest.fixture
@@ -40,18 +37,22 @@ def pairs() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=PAIRS, orient="row")
 
 
-def test_a_desirable_program_in_several_pairs_is_used_once(pairs: pl.DataFrame) -> None:
-    rows = list(unpair(pairs, 100, Words()))
-    desirable = [row["completion"][0]["content"] for row in rows if row["label"]]
-    undesirable = [row["completion"][0]["content"] for row in rows if not row["label"]]
-    assert desirable == ["x", "x"]  # one of each dialog
-    assert undesirable == ["y", "z", "w " * 50]
-    assert all(row["prompt"] == PROMPT for row in rows)
+def test_a_desirable_program_in_several_pairs_is_used_once(pairs: pl.DataFrame, chat: Chat) -> None:
+    rows = tokenize(pairs, chat, 1000)
+    assert [row["completion_ids"] for row in rows if row["label"]] == [chat.reply("x")] * 2  # one a dialog
+    undesirable = [row["completion_ids"] for row in rows if not row["label"]]
+    assert undesirable == [chat.reply("y"), chat.reply("z"), chat.reply("w " * 50)]
+    assert all(row["prompt_ids"] == chat.prompt(PROMPT) for row in rows)
 
 
-def test_a_program_that_does_not_fit_is_left_out(pairs: pl.DataFrame) -> None:
-    rows = list(unpair(pairs, 20, Words()))
-    assert [row["completion"][0]["content"] for row in rows] == ["x", "x", "y", "z"]
+def test_a_program_that_does_not_fit_is_left_out(pairs: pl.DataFrame, chat: Chat) -> None:
+    rows = tokenize(pairs, chat, len(chat.prompt(PROMPT)) + 20)
+    assert [row["completion_ids"] for row in rows] == [chat.reply(content) for content in "xxyz"]
+
+
+def test_the_mismatched_completion_is_a_neighbours_within_the_micro_batch() -> None:
+    rows = with_mismatched([{"completion_ids": [number]} for number in range(5)], 2)
+    assert [row["KL_completion_ids"] for row in rows] == [[1], [0], [3], [2], [4]]
 
 
 def test_both_sides_weigh_the_same() -> None:

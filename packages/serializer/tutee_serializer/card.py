@@ -14,8 +14,8 @@ FILE = "student.json"
 class StudentCard:
     """How an artificial student was trained, and so how to prompt it.
 
-    `base` is a hub name, or a path relative to the card's own folder. `max_length` and
-    `max_new_tokens` count tokens.
+    `base` is a path, relative to the card's own folder or absolute, or a name on the hub, there at
+    `revision`. `max_length` and `max_new_tokens` count tokens.
     """
 
     method: str
@@ -26,6 +26,7 @@ class StudentCard:
     max_length: int
     max_new_tokens: int
     preset: str
+    revision: str | None = None
 
     def save(self, folder: Path) -> None:
         (folder / FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
@@ -47,7 +48,8 @@ class StudentCard:
         except ValueError as error:
             raise InputError(f"{path}: not JSON ({error}); train the student again") from error
         names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or set(values) != names:
+        # Cards of earlier versions have no revision.
+        if not isinstance(values, dict) or {"revision", *values} != names:
             found = sorted(values) if isinstance(values, dict) else type(values).__name__
             raise InputError(f"{path}: holds {found}, expected {sorted(names)}; train the student again")
         return cls(**values)

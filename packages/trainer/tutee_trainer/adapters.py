@@ -23,6 +23,7 @@ def new_adapter(model: PreTrainedModel, lora: AdapterConfig, seed: int) -> PeftM
     torch.manual_seed(seed)
     if getattr(model, "is_loaded_in_4bit", False):
         model = prepare_model_for_kbit_training(model)
+    # PEFT keeps the adapter's weights in float32 (`autocast_adapter_dtype`), whatever the model's type.
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -82,8 +83,10 @@ def save_adapter(
     (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
 
 
-def student_card(preset: Preset, course: str, method: str, feedback: Level, base: str) -> StudentCard:
-    """The card of a student that this preset trains; `base` as the card names it."""
+def student_card(
+    preset: Preset, course: str, method: str, feedback: Level, base: str, revision: str | None = None
+) -> StudentCard:
+    """The card of a student that this preset trains; `base` and `revision` as the card names them."""
     dialog = preset.dialog
     return StudentCard(
         method=method,
@@ -94,4 +97,5 @@ def student_card(preset: Preset, course: str, method: str, feedback: Level, base
         max_length=dialog.max_length,
         max_new_tokens=dialog.max_new_tokens,
         preset=preset.name,
+        revision=revision,
     )

@@ -1,29 +1,54 @@
-"""Loads the model that adapters train on: the tiny one from its folder, or a pretrained one in 4 bits."""
+"""Loads the model that adapters train on, with its chat template."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tutee_grader.errors import InputError, UnavailableError
+from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
-from tutee_trainer.chat import chat_template
+from tutee_serializer.dialogs.chat import Chat
 from tutee_trainer.preset import Preset, PretrainedModel
+from tutee_trainer.pretrained import check, find_source, not_loaded
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
-def load_base(preset: Preset, base: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model that an adapter is trained on, and its tokenizer with this package's chat template.
+def load_base(preset: Preset, base: Path) -> tuple[PreTrainedModel, Chat]:
+    """The model that an adapter is trained on, and its chat.
 
-    `base` is the folder that stage base wrote: the tiny model itself, or a card that names a pretrained one.
-    Raises InputError where stage base has not run with this preset, UnavailableError where the weights
-    cannot be loaded.
+    `base` is the folder that stage base wrote: a model with its tokenizer, or the tokenizer and a card that
+    names a pretrained model. Raises InputError where stage base has not run with this preset,
+    UnavailableError where the weights cannot be loaded.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
+
+    chat = load_chat(preset, base)
+    if (base / "config.json").exists():
+        name, keywords = str(base), {}
+    else:
+        assert isinstance(preset.model, PretrainedModel)
+        check(preset)
+        source = find_source(preset.model)
+        name, keywords = source.name, source.keywords
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            name,
+            dtype=weights_dtype(preset),
+            quantization_config=_nf4(preset),
+            device_map=_one_device(),
+            **keywords,
+        )
+    except OSError as error:
+        raise not_loaded(name, error) from error
+    return model, chat
+
+
+def load_chat(preset: Preset, base: Path) -> Chat:
+    """The chat of the model in `base`; raises InputError where stage base has not run with this preset."""
+    from transformers import AutoTokenizer
 
     if not (base / "student.json").exists():
         raise InputError(f"{base}: missing; run `tutee train base` first")
@@ -32,64 +57,39 @@ def load_base(preset: Preset, base: Path) -> tuple[PreTrainedModel, PreTrainedTo
         raise InputError(
             f"{base}: was trained with preset {card.preset}, not {preset.name}; run `tutee train base` again"
         )
-    pretrained = isinstance(preset.model, PretrainedModel)
-    source = preset.model.pretrained if isinstance(preset.model, PretrainedModel) else str(base)
-    check_device(preset)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=compute_dtype() if pretrained else torch.float32,
-            quantization_config=_nf4(preset),
-            device_map="auto" if torch.cuda.is_available() else None,
-        )
-    except OSError as error:
-        raise _not_loaded(preset, source, error) from error
-    tokenizer.chat_template = chat_template()
-    return model, tokenizer
+    return Chat(AutoTokenizer.from_pretrained(base))
 
 
-def check_device(preset: Preset) -> None:
-    """Raises UnavailableError where this machine cannot train the preset correctly.
+def compute_dtype(preset: Preset) -> torch.dtype:
+    """The type that products are computed in: on a GPU bfloat16, or float16 where it has none (V100).
 
-    NF4 needs CUDA: on a CPU its gradients are silently wrong after any forward pass without gradients.
+    On a CPU, bfloat16 where the preset asks for it, else float32.
     """
     import torch
 
-    model = preset.model
-    if isinstance(model, PretrainedModel) and model.quantization == "nf4" and not torch.cuda.is_available():
-        raise UnavailableError(
-            f"preset {preset.name}: model.quantization is nf4, which trains correctly on CUDA only, and this "
-            "machine has none; use a machine with a GPU, or the preset tiny"
-        )
+    if torch.cuda.is_available():
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_bf16 else torch.float16
+    asked = preset.model.dtype if isinstance(preset.model, PretrainedModel) else "float32"
+    return torch.bfloat16 if asked == "bfloat16" else torch.float32
 
 
-def check_pretrained(preset: Preset) -> None:
-    """Raises UnavailableError where this machine can neither train nor find a pretrained preset's model."""
-    from transformers import AutoConfig
+def weights_dtype(preset: Preset) -> torch.dtype:
+    """The type of the base's frozen weights: that of the products, but float32 for a tiny model."""
+    import torch
 
-    check_device(preset)
-    if isinstance(preset.model, PretrainedModel):
-        try:
-            AutoConfig.from_pretrained(preset.model.pretrained)
-        except OSError as error:
-            raise _not_loaded(preset, preset.model.pretrained, error) from error
+    return compute_dtype(preset) if isinstance(preset.model, PretrainedModel) else torch.float32
 
 
-def compute_dtype() -> torch.dtype:
-    """bfloat16, or float16 on GPUs without it (V100); float32 on a CPU."""
+def _one_device() -> dict[str, Any] | None:
+    """All of a model on this process's own GPU: `auto` would split it over all that it sees."""
     import torch
 
     if not torch.cuda.is_available():
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        return None
+    from accelerate import PartialState
 
-
-def _not_loaded(preset: Preset, source: str, error: Exception) -> UnavailableError:
-    return UnavailableError(
-        f"preset {preset.name}: {source} cannot be loaded ({error}); give model.pretrained a local folder, "
-        "or let this machine reach the hub (unset HF_HUB_OFFLINE)"
-    )
+    return {"": PartialState().device}
 
 
 def _nf4(preset: Preset) -> Any:
@@ -101,5 +101,5 @@ def _nf4(preset: Preset) -> Any:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=compute_dtype(),
+        bnb_4bit_compute_dtype=compute_dtype(preset),
     )

@@ -27,6 +27,7 @@ PAIRS = pl.Schema(
         "chosen_grade": pl.Float64(),
         "rejected_grade": pl.Float64(),
         "strategy": pl.String(),
+        "split": pl.String(),
     }
 )
 
@@ -74,16 +75,26 @@ def make_pairs(dialogs: Sequence[Dialog], config: PairsConfig) -> pl.DataFrame:
 
 
 def write_pairs(config: PairsConfig, preset: "Preset", dialogs: Path, pairs: Path) -> tuple[int, int]:
-    """Writes table `pairs` from the training students in table `dialogs`; returns the rows of each."""
-    rows = read_dialogs(dialogs, preset.dialog.format, preset.dialog.feedback, "train")
-    table = make_pairs(rows, config)
-    if table.is_empty():
+    """Writes table `pairs` from the students in table `dialogs` who learn; returns the rows of each.
+
+    The pairs of the validation students among them are for the validation loss.
+    """
+    format, feedback = preset.dialog.format, preset.dialog.feedback
+    read = {
+        "train": read_dialogs(dialogs, format, feedback, "train"),
+        "validation": read_dialogs(dialogs, format, feedback, "validation", required=False),
+    }
+    tables = [
+        make_pairs(rows, config).with_columns(split=pl.lit(split, pl.String)) for split, rows in read.items()
+    ]
+    if tables[0].is_empty():
         raise InputError(
             f"{dialogs}: not one pair by strategy {config.strategy}; choose another under pairs.strategy in "
             "params.yaml, or bring longer trajectories"
         )
+    table = pl.concat(tables)
     write_table(table, pairs)
-    return len(rows), table.height
+    return sum(map(len, read.values())), table.height
 
 
 def _rejected(chosen: Turn, later: list[Turn], strategy: str, chance: random.Random) -> Turn | None:

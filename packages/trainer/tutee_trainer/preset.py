@@ -43,10 +43,24 @@ class TinyModel(Section):
 
 
 class PretrainedModel(Section):
-    """A model of the Hugging Face hub, or a local folder of one. `nf4` is QLoRA's 4-bit, CUDA only."""
+    """A chat model that is trained already.
+
+    `pretrained` is its name on the Hugging Face hub, with `revision` (a commit, so that it stays the same
+    model), a local folder, or a GGUF file: a path, or PACKAGE/FILE for one in an installed package. `nf4` is
+    QLoRA's 4 bits, CUDA only. `dtype` is the type of the weights and products on a CPU; a GPU has bfloat16
+    or float16.
+    """
 
     pretrained: Annotated[str, Field(min_length=1)]
+    revision: str | None = None
     quantization: Literal["nf4", "none"] = "nf4"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @property
+    def needs_revision(self) -> bool:
+        """Whether this is a name on the hub without a revision."""
+        is_file = self.pretrained.endswith(".gguf") or Path(self.pretrained).is_dir()
+        return self.revision is None and not is_file
 
 
 class TokenizerConfig(Section):
@@ -127,6 +141,11 @@ class Preset(Section):
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:
         tiny = isinstance(self.model, TinyModel)
+        if isinstance(self.model, PretrainedModel) and self.model.needs_revision:
+            raise ValueError(
+                f"model.revision is missing: {self.model.pretrained} is no local folder, no GGUF file, and "
+                "a model of the hub may change; give the commit of the version you want"
+            )
         for name, section in (("tokenizer", self.tokenizer), ("base", self.methods.get("base"))):
             if tiny and section is None:
                 raise ValueError(f"section {name} is missing: a model with random weights needs it")

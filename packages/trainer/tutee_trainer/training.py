@@ -1,50 +1,54 @@
-"""What the methods share: the job, the arguments of TRL's trainers, running one, and its result."""
+"""What the methods share: the job, the arguments of TRL's trainers, the order of the rows, and the result."""
 
 from __future__ import annotations
 
 import math
 import os
 import random
-import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeVar
 
-from pydantic import model_validator
-from tqdm import tqdm
+from pydantic import Field, model_validator
 
 from tutee_grader.errors import InputError
-from tutee_trainer.adapters import save_adapter, student_card
-from tutee_trainer.chat import check_template
 from tutee_trainer.method import Settings, load_methods
 from tutee_trainer.model import compute_dtype
 from tutee_trainer.preset import Count, MethodConfig, Preset, PresetError, Rate, Share
 
 if TYPE_CHECKING:
     from tutee_grader.assignment import Assignment
-    from tutee_grader.feedback import Level
 
 Row = TypeVar("Row")
+# Of the validation students' examples, those that the validation loss is measured on: enough to choose the
+# best adapter by, and measured in seconds.
+VALIDATION_ROWS = 48
 
 
 class AdapterMethodConfig(MethodConfig):
     """What the sections of all methods that train an adapter have in common.
 
-    `batch` counts examples (dialogs, pairs, completions) per optimizer step, `micro_batch` those that are
-    on the device at once. `steps` caps the optimizer steps below what `epochs` asks for.
+    `batch` counts examples (dialogs, pairs, completions) per optimizer step, of all processes together,
+    `micro_batch` those that are on a device at once. `steps` caps the optimizer steps below what `epochs`
+    asks for. `optimizer` is a name of transformers; the 8-bit ones need bitsandbytes. The validation loss is
+    measured `evaluations` times, evenly spaced, and the adapter with the lowest is kept.
     """
 
     learning_rate: Rate
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
     warmup: Share = 0.1
     epochs: Rate = 1.0
     steps: Count | None = None
     batch: Count = 16
     micro_batch: Count = 1
     seed: int = 0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Rate = 1.0
+    optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch"
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    evaluations: Annotated[int, Field(ge=0)] = 4
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:
@@ -53,13 +57,20 @@ class AdapterMethodConfig(MethodConfig):
         return self
 
 
+class Tracker(Protocol):
+    """Is told a training's figures while it trains."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+
+
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a method trains on, and the folder it writes.
+    """What a method trains on, and the folders it writes.
 
     `base` is the folder of the base model, `start` that of the model to start from (the same for SFT), and
-    `data` the table that the method learns from. Only methods that use the grader need `assignments`, by
-    name, and `verdict_cache`, a file.
+    `data` the table that the method learns from. `checkpoints` keeps what a killed run goes on from, written
+    every `checkpoint_every_s` seconds. Only methods that use the grader need `assignments`, by name, and
+    `verdict_cache`, a file.
     """
 
     preset: Preset
@@ -68,8 +79,11 @@ class TrainingJob:
     base: Path
     start: Path
     data: Path
+    checkpoints: Path
     assignments: Mapping[str, Assignment] = field(default_factory=dict)
     verdict_cache: Path | None = None
+    tracker: Tracker | None = None
+    checkpoint_every_s: float = 180.0
 
 
 @dataclass(frozen=True)
@@ -85,20 +99,21 @@ class TrainingResult:
     note: str = ""
 
     @classmethod
-    def from_training(
-        cls, folder: Path, examples: int, figures: dict[str, Any], started: float, note: str = ""
-    ) -> Self:
-        """The result with the figures of training.json, `started` by time.perf_counter()."""
-        losses = [entry["loss"] for entry in figures["history"]]
-        last = losses[-max(1, len(losses) // 10) :]
+    def from_training(cls, folder: Path, examples: int, figures: dict[str, Any], seconds: float) -> Self:
+        """The result with the figures of training.json."""
+        history, best = figures["history"], figures["best"]
+        last = [entry["loss"] for entry in history[-max(1, len(history) // 10) :]]
+        notes = [f"validation loss {best['eval_loss']:.3f} at step {best['step']} kept"] if best else []
+        if "reward" in history[-1]:
+            notes.append(f"reward {history[0]['reward']:.2f} -> {history[-1]['reward']:.2f}")
         return cls(
             folder,
             examples,
             figures["steps"],
             figures["tokens"],
-            sum(last) / len(last) if last else float("nan"),  # DAPO takes no step where all rewards agree
-            time.perf_counter() - started,
-            note,
+            sum(last) / len(last),
+            seconds,
+            ", ".join(notes),
         )
 
     def __str__(self) -> str:
@@ -112,52 +127,87 @@ def check_start(job: TrainingJob, start: str) -> None:
         raise InputError(f"{job.start}: missing; run `tutee train {start}` first")
 
 
-def shared_arguments(config: AdapterMethodConfig, examples: int | None) -> Settings:
+def shared_arguments(preset: Preset, config: AdapterMethodConfig, examples: int | None) -> Settings:
     """The arguments that all of TRL's trainers take; the steps are known once the examples are."""
     import torch
 
-    cuda = torch.cuda.is_available()
+    cuda, dtype = torch.cuda.is_available(), compute_dtype(preset)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if config.batch % (config.micro_batch * processes):
+        raise PresetError(
+            f"preset {preset.name}: batch ({config.batch}) must be a multiple of micro_batch "
+            f"({config.micro_batch}) times the {processes} processes"
+        )
     steps = config.steps
     if examples is not None:
         wanted = max(1, math.ceil(config.epochs * examples / config.batch))
         steps = min(wanted, steps or wanted)
     return {
         "per_device_train_batch_size": config.micro_batch,
-        "gradient_accumulation_steps": config.batch // config.micro_batch,
+        "per_device_eval_batch_size": config.micro_batch,
+        "gradient_accumulation_steps": config.batch // (config.micro_batch * processes),
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": config.schedule,
         "warmup_steps": config.warmup,
-        "num_train_epochs": config.epochs,
         "max_steps": steps or -1,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "optim": config.optimizer,
+        "adam_beta2": config.beta2,
         "seed": config.seed,
-        "bf16": compute_dtype() == torch.bfloat16,
-        "fp16": compute_dtype() == torch.float16,
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
         "use_cpu": not cuda,
         "activation_checkpointing": cuda,
         "dataloader_pin_memory": cuda,
+        "train_sampling_strategy": "sequential",  # `rows_in_order` has put them in order
         "logging_steps": 1,
         "logging_first_step": True,
+        "logging_nan_inf_filter": False,
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
     }
 
 
-def rows_within_steps(rows: Sequence[Row], config: AdapterMethodConfig, settings: Settings) -> list[Row]:
-    """The rows, shuffled, that the steps reach: there is no need to tokenize the others."""
-    shuffled = list(rows)
-    random.Random(config.seed).shuffle(shuffled)
-    return shuffled[: settings["max_steps"] * config.batch]
+def rows_in_order(
+    rows: Sequence[Row], lengths: Sequence[int], config: AdapterMethodConfig, steps: int
+) -> list[Row]:
+    """The rows of all the steps, in the order in which they are trained on: shuffled anew each epoch.
+
+    Within a step, rows of similar length are neighbours, so that little of a micro-batch is padding.
+    """
+    chance = random.Random(config.seed)
+    order: list[int] = []
+    while len(order) < steps * config.batch:
+        order += chance.sample(range(len(rows)), len(rows))
+    batches = [order[at : at + config.batch] for at in range(0, steps * config.batch, config.batch)]
+    return [rows[at] for batch in batches for at in sorted(batch, key=lengths.__getitem__)]
+
+
+def validation_sample(rows: Sequence[Row], config: AdapterMethodConfig) -> list[Row]:
+    """The rows that the validation loss is measured on; none where the preset asks for no evaluation."""
+    if not config.evaluations:
+        return []
+    return random.Random(config.seed).sample(list(rows), min(VALIDATION_ROWS, len(rows)))
+
+
+def evaluation_arguments(
+    config: AdapterMethodConfig, settings: Settings, held_out: Sequence[Row]
+) -> Settings:
+    """TRL's arguments for measuring the loss on `held_out`; none where there is nothing to measure it on."""
+    if not held_out:
+        return {}
+    return {"eval_strategy": "steps", "eval_steps": math.ceil(settings["max_steps"] / config.evaluations)}
 
 
 def resolve(preset: Preset) -> dict[str, Settings]:
     """The training arguments on this machine, by section of the preset, as TRL accepts them.
 
-    Checks the chat template, too. Needs neither a GPU nor weights. Raises PresetError where TRL refuses them.
+    Needs neither a GPU nor weights. Raises PresetError where TRL refuses them.
     """
     import trl
 
-    check_template()
     resolved: dict[str, Settings] = {}
     for method in load_methods().values():
         is_off = method.section not in preset.methods
@@ -177,59 +227,13 @@ def resolve(preset: Preset) -> dict[str, Settings]:
 
 def silence_libraries() -> None:
     """Silences the libraries' own bars and advice; call it before `datasets` is imported."""
+    import warnings
+
     import transformers
 
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     # TRL still asks transformers by a name that its next major version drops.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-
-
-def run_and_save(
-    trainer: Any, job: TrainingJob, folder: Path, method: str, feedback: Level, figures: dict[str, Any]
-) -> dict[str, Any]:
-    """Trains, and writes the adapter into `folder`; returns training.json, which begins with `figures`."""
-    training = {**figures, **run_trainer(trainer, method)}
-    base = os.path.relpath(job.base, job.output)
-    card = student_card(job.preset, job.course, method, feedback, base)
-    save_adapter(folder, trainer.model, trainer.processing_class, card, training)
-    return training
-
-
-def run_trainer(trainer: Any, name: str) -> dict[str, Any]:
-    """Runs one of TRL's trainers with a progress bar; returns losses, steps, tokens and seconds."""
-    from transformers import PrinterCallback, TrainerCallback
-
-    class Bar(TrainerCallback):
-        """Steps done, time left, loss; nothing where there is no terminal."""
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.bar = tqdm(total=state.max_steps, desc=name, unit="step", disable=None)
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-            if "loss" in logs:
-                self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.bar.update()
-
-        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.bar.close()
-
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Bar)
-    started, cpu = time.perf_counter(), time.process_time()
-    trainer.train()
-    history = [entry for entry in trainer.state.log_history if "loss" in entry]
-    return {
-        "steps": trainer.state.global_step,
-        "seconds": round(time.perf_counter() - started, 1),
-        "cpu_seconds": round(time.process_time() - cpu, 1),
-        "tokens": int(getattr(trainer, "_total_train_tokens", 0) or trainer.state.num_input_tokens_seen),
-        "history": [{key: _round(value) for key, value in entry.items()} for entry in history],
-    }
-
-
-def _round(value: Any) -> Any:
-    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from tutee_evaluator.engines import Completion
 from tutee_grader.errors import InputError, UnavailableError
 from tutee_serializer.card import StudentCard
+from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import TurnError, read_turn
 from tutee_serializer.dialogs.tokens import TokenCounter
@@ -27,7 +28,7 @@ class Student:
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        chat: Chat,
         card: StudentCard,
         *,
         temperature: float = 0.0,
@@ -38,7 +39,7 @@ class Student:
         import torch
 
         self.model = model
-        self.tokenizer = tokenizer
+        self.chat = chat
         self.card = card
         self.format = card.format
         self.feedback = card.feedback
@@ -46,7 +47,7 @@ class Student:
         self.batch = batch
         self.progress = progress
         self._random = torch.Generator(device=model.device).manual_seed(seed)
-        self._count = TokenCounter(tokenizer, roles=("system", "user", "assistant", "user"))
+        self._count = TokenCounter(chat)
 
     @classmethod
     def load(cls, folder: Path | str, device: str | None = None, **settings: Any) -> "Student":
@@ -63,13 +64,17 @@ class Student:
         folder = Path(folder)
         card = StudentCard.load(folder)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        base = _base(folder, card)
+        base, revision = _base(folder, card)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder if (folder / "tokenizer_config.json").exists() else base
-            )
+            if (folder / "tokenizer_config.json").exists():
+                tokenizer = AutoTokenizer.from_pretrained(folder)
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
             model = AutoModelForCausalLM.from_pretrained(
-                base, dtype=torch.bfloat16 if device.startswith("cuda") else torch.float32, device_map=device
+                base,
+                revision=revision,
+                dtype=torch.bfloat16 if device.startswith("cuda") else "auto",
+                device_map=device,
             )
             if (folder / "adapter_config.json").exists():
                 from peft import PeftModel
@@ -83,19 +88,18 @@ class Student:
                 "that the base is there and the memory is large enough"
             ) from error
         model.eval()
-        return cls(model, tokenizer, card, **settings)
+        return cls(model, Chat(tokenizer), card, **settings)
 
-    def prompt(self, dialog: Dialog) -> str:
-        """The text after which the model writes the student's next turn.
+    def prompt(self, dialog: Dialog) -> list[int]:
+        """The tokens after which the model writes the student's next turn.
 
         The oldest turns are left out until the prompt and the longest possible turn fit `card.max_length`.
         """
-        budget = self.card.max_length - self.card.max_new_tokens - self._count.opening
-        kept = dialog.truncated(budget, self._count)
-        return self.tokenizer.apply_chat_template(kept, tokenize=False, add_generation_prompt=True)
+        room = self._count.room(self.card.max_length - self.card.max_new_tokens)
+        return self.chat.prompt(dialog.truncated(room, self._count))
 
     def complete(self, dialogs: Sequence[Dialog]) -> list[Completion]:
-        prompts = [self._encode(self.prompt(dialog)) for dialog in dialogs]
+        prompts = [self.prompt(dialog) for dialog in dialogs]
         return [
             self._read(dialog, text, len(prompt))
             for dialog, prompt, text in zip(dialogs, prompts, self._write(prompts), strict=True)
@@ -124,7 +128,7 @@ class Student:
                 rows = longest_first[start : start + self.batch]
                 for row, tokens in zip(rows, self._generate([prompts[row] for row in rows]), strict=True):
                     if tokens is not None:
-                        texts[row] = self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+                        texts[row] = self.chat.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
                 bar.update(len(rows))
         return texts
 
@@ -149,7 +153,7 @@ class Student:
                     use_cache=True, logits_to_keep=1,
                 ).logits[:, -1]  # fmt: skip
                 chosen = self._choose(logits)
-                stops = (chosen == self.tokenizer.eos_token_id).tolist()
+                stops = (chosen == self.chat.end).tolist()
                 for row, token, stop in zip(going, chosen.tolist(), stops, strict=True):
                     ended.add(row) if stop else written[row].append(token)
                 if all(stops):
@@ -167,7 +171,7 @@ class Student:
         import torch
 
         width = max(map(len, prompts))
-        padding = self.tokenizer.pad_token_id or 0
+        padding = self.chat.tokenizer.pad_token_id or 0
         ids = [[padding] * (width - len(prompt)) + prompt for prompt in prompts]
         mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
         return torch.tensor(ids, device=self.model.device), torch.tensor(mask, device=self.model.device)
@@ -180,17 +184,14 @@ class Student:
         chances = torch.softmax(logits.float() / self.temperature, dim=-1)
         return torch.multinomial(chances, 1, generator=self._random)[:, 0]
 
-    def _encode(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
-
-def _base(folder: Path, card: StudentCard) -> str:
-    """The base model's weights for `folder`: a folder, or a name on the hub."""
+def _base(folder: Path, card: StudentCard) -> tuple[str, str | None]:
+    """The base model's weights for `folder`: a folder, or a name on the hub with its revision."""
     if (folder / "config.json").exists():
-        return str(folder)
+        return str(folder), None
     base = card.base_of(folder)
     if not Path(base).is_dir() or (Path(base) / "config.json").exists():
-        return base
+        return base, card.revision
     if Path(base) == folder.resolve():
         raise InputError(f"{folder}: has neither a model (config.json) nor a base; train it again")
     return _base(Path(base), StudentCard.load(Path(base)))

@@ -141,14 +141,14 @@ def contents(dialogs: Iterable[Dialog]) -> Iterator[str]:
     return (message["content"] for dialog in dialogs for message in dialog.messages)
 
 
-def read_dialogs(path: Path, format: str, feedback: Level, split: str) -> list[Dialog]:
+def read_dialogs(path: Path, format: str, feedback: Level, split: str, required: bool = True) -> list[Dialog]:
     """The dialogs of a DIALOGS table that have this format, feedback level and split.
 
-    Raises InputError where the table is missing or holds none of them.
+    Raises InputError where the table is missing, holds another format, or none of them, if `required`.
     """
     table = read_table(path, "serialize").filter(split=split, feedback=feedback)
     formats = table["format"].unique().to_list()
-    if formats != [format]:
+    if formats != [format] and (formats or required):
         found = f"format {', '.join(formats)}" if formats else "none"
         raise InputError(
             f"{path}: expected {split} dialogs of format {format} and feedback {feedback}, found {found}; "

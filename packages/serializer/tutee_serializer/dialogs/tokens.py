@@ -1,12 +1,13 @@
 """How many tokens texts have, when most of their lines are the same."""
 
 import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 import polars as pl
+
+from tutee_serializer.dialogs.chat import Chat
 
 # The words of the tiny preset's tokenizer. A newline and the blanks after it make one, so that an indented
 # line costs no more than another.
@@ -17,32 +18,28 @@ _CUT = "\0"
 class TokenCounter:
     """Counts the tokens of a turn from its content, the chat template's markup included.
 
-    The markup of a turn is the mean over turns of `roles`, rounded up. `opening` counts what the template
-    puts before a turn that is still to be written. `contents` are counted now, all together; others when
-    they are asked for. `tokenizer` is one of transformers'.
+    Counts are never too low. `contents` are counted now, all together; others when they are asked for.
     """
 
-    def __init__(
-        self, tokenizer: Any, contents: Iterable[str] = (), roles: Sequence[str] = ("assistant",)
-    ) -> None:
-        self._tokenizer = tokenizer
-        turns = [{"role": role, "content": "x"} for role in roles]
-        rendered = tokenizer.apply_chat_template(turns, tokenize=False)
-        opened = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        self.markup = math.ceil((self.length(rendered) - len(roles) * self.length("x")) / len(roles))
-        self.opening = self.length(opened) - self.length(rendered)
+    def __init__(self, chat: Chat, contents: Iterable[str] = ()) -> None:
+        self._chat = chat
         texts = pl.Series(list(set(contents)), dtype=pl.String)
-        counts: Iterable[int] = count_tokens(tokenizer.backend_tokenizer, texts) if len(texts) else ()
+        backend = chat.tokenizer.backend_tokenizer
+        counts: Iterable[int] = count_tokens(backend, texts) if len(texts) else ()
         self._counted: dict[str, int] = dict(zip(texts, counts, strict=True))
         self._count = lru_cache(maxsize=1 << 16)(self.length)
 
     def __call__(self, content: str) -> int:
         known = self._counted.get(content)
-        return self.markup + (self._count(content) if known is None else known)
+        return self._chat.markup + (self._count(content) if known is None else known)
 
     def length(self, text: str) -> int:
         """The tokens of a text alone, without markup."""
-        return len(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return len(self._chat.tokens(text))
+
+    def room(self, length: int) -> int:
+        """What a dialog's turns may count together so that the dialog has at most `length` tokens."""
+        return length - self._chat.preamble
 
 
 def line_words() -> Any:

@@ -9,8 +9,8 @@ from pydantic import Field
 from tutee_grader.files import atomic_dir
 from tutee_trainer.adapters import student_card
 from tutee_trainer.method import Method
-from tutee_trainer.model import check_pretrained
 from tutee_trainer.preset import Count, MethodConfig, PretrainedModel, Rate, Share
+from tutee_trainer.pretrained import Source, check, convert_gguf, find_source, load_tokenizer
 from tutee_trainer.training import TrainingJob, TrainingResult, silence_libraries
 
 
@@ -40,17 +40,14 @@ class BaseConfig(MethodConfig):
 def train(job: TrainingJob) -> TrainingResult:
     """Trains a tiny model on the training students' dialogs; the validation students say when to stop.
 
-    For a pretrained preset the folder holds only the card that names the model, after a check that this
-    machine can train it.
+    For a pretrained preset nothing is trained: after a check that this machine can train the model, the
+    folder holds its tokenizer and a card that names it, and the weights of a GGUF file.
     """
     started = time.perf_counter()
     preset = job.preset
     if isinstance(preset.model, PretrainedModel):
-        name = preset.model.pretrained
-        check_pretrained(preset)
-        with atomic_dir(job.output) as folder:
-            student_card(preset, job.course, "base", preset.dialog.feedback, name).save(folder)
-        return TrainingResult(job.output, 0, 0, 0, 0.0, time.perf_counter() - started, f"the card of {name}")
+        check(preset)
+        return _write_pretrained(job, find_source(preset.model), started)
     config = preset.section("base", BaseConfig)
     silence_libraries()
 
@@ -71,6 +68,20 @@ def train(job: TrainingJob) -> TrainingResult:
         time.perf_counter() - started,
         f"{training['parameters']:,} parameters",
     )
+
+
+def _write_pretrained(job: TrainingJob, source: Source, started: float) -> TrainingResult:
+    """Writes the tokenizer and the card; for a GGUF file also the weights, as transformers loads them."""
+    preset = job.preset
+    with atomic_dir(job.output) as folder:
+        load_tokenizer(preset).save_pretrained(folder)
+        base = "." if source.is_gguf else source.name
+        revision = source.keywords.get("revision")
+        if source.is_gguf:
+            convert_gguf(preset, folder)
+        student_card(preset, job.course, "base", preset.dialog.feedback, base, revision).save(folder)
+    note = f"{source.name}, {'converted' if source.is_gguf else 'by name'}"
+    return TrainingResult(job.output, 0, 0, 0, 0.0, time.perf_counter() - started, note)
 
 
 METHOD = Method(

@@ -1,24 +1,30 @@
 """DPO: direct preference optimization, offline, from the SFT adapter."""
 
-import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from tutee_grader.errors import InputError
-from tutee_grader.files import atomic_dir, read_table
+from tutee_grader.files import read_table
+from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
-from tutee_trainer.model import load_base
+from tutee_trainer.model import load_base, load_chat
 from tutee_trainer.preset import Count, Preset, Rate
+from tutee_trainer.running import Run
 from tutee_trainer.training import (
     AdapterMethodConfig,
     TrainingJob,
     TrainingResult,
     check_start,
-    rows_within_steps,
-    run_and_save,
+    evaluation_arguments,
+    rows_in_order,
     shared_arguments,
     silence_libraries,
+    validation_sample,
 )
 
 
@@ -33,11 +39,24 @@ class DpoConfig(AdapterMethodConfig):
 def arguments(preset: Preset, examples: int | None = None) -> Settings:
     """TRL's arguments; `examples` counts pairs."""
     config = preset.section("dpo", DpoConfig)
-    return shared_arguments(config, examples) | {
+    return shared_arguments(preset, config, examples) | {
         "beta": config.beta,
         "loss_type": ["sigmoid"],
         "max_length": preset.dialog.max_length,
     }
+
+
+def tokenize(pairs: pl.DataFrame, chat: Chat, max_length: int) -> list[dict[str, list[int]]]:
+    """The pairs of PAIRS that fit `max_length` tokens; a prompt is cut from its oldest turns on."""
+    count = TokenCounter(chat)
+    rows = []
+    for pair in pairs.iter_rows(named=True):
+        answer = max(count(pair["chosen"]), count(pair["rejected"]))
+        prompt = fit(pair["prompt"], count.room(max_length) - answer, count)
+        if prompt is not None:
+            sides = {f"{side}_ids": chat.reply(pair[side]) for side in ("chosen", "rejected")}
+            rows.append({"prompt_ids": chat.prompt(prompt), **sides})
+    return rows
 
 
 def train(job: TrainingJob) -> TrainingResult:
@@ -45,38 +64,42 @@ def train(job: TrainingJob) -> TrainingResult:
 
     The frozen reference is a copy of the adapter that training starts from, so the first loss is ln 2.
     """
-    started = time.perf_counter()
     preset, config = job.preset, job.preset.section("dpo", DpoConfig)
     pairs = read_table(job.data, "pairs")
     check_start(job, "sft")
     silence_libraries()
-    model, tokenizer = load_base(preset, job.base)
-    count = TokenCounter(tokenizer)
-    rows = []
-    for pair in pairs.iter_rows(named=True):
-        answer = max(count(pair["chosen"]), count(pair["rejected"]))
-        prompt = fit(pair["prompt"], preset.dialog.max_length - answer, count)
-        if prompt is None:
-            continue
-        sides = {side: [{"role": "assistant", "content": pair[side]}] for side in ("chosen", "rejected")}
-        rows.append({"prompt": prompt, **sides})
+    chat = load_chat(preset, job.base)
+    length = preset.dialog.max_length
+    rows = tokenize(pairs.filter(split="train"), chat, length)
+    held_out = validation_sample(tokenize(pairs.filter(split="validation"), chat, length), config)
     if not rows:
         raise InputError(f"{job.data}: no pair fits dialog.max_length of preset {preset.name}")
     settings = arguments(preset, len(rows))
+    settings |= evaluation_arguments(config, settings, held_out)
+    lengths = [sum(map(len, row.values())) for row in rows]
+    ordered = rows_in_order(rows, lengths, config, settings["max_steps"])
 
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
+    def make_trainer(settings: Settings, folder: Path) -> Any:
+        from datasets import Dataset
+        from trl import DPOConfig, DPOTrainer
 
-    with atomic_dir(job.output) as folder:
-        trainer = DPOTrainer(
+        class Trainer(DPOTrainer):
+            """DPO on rows that are tokens already."""
+
+            def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+                return dataset
+
+        model, _ = load_base(preset, job.base)
+        return Trainer(
             model=load_adapter(model, job.start, config.rank, config.alpha, config.seed),
             args=DPOConfig(output_dir=str(folder), **settings),
-            train_dataset=Dataset.from_list(rows_within_steps(rows, config, settings)),
-            processing_class=tokenizer,
+            train_dataset=Dataset.from_list(ordered),
+            eval_dataset=Dataset.from_list(held_out) if held_out else None,
+            processing_class=chat.tokenizer,
         )
-        figures = {"pairs": pairs.height, "arguments": settings}
-        training = run_and_save(trainer, job, folder, "dpo", preset.dialog.feedback, figures)
-    return TrainingResult.from_training(job.output, pairs.height, training, started)
+
+    run = Run(job, "dpo", preset.dialog.feedback, chat, settings, ordered, len(rows), make_trainer)
+    return run.train({"pairs": pairs.height, "examples": len(rows)})
 
 
 METHOD = Method(

@@ -1,74 +1,108 @@
 """SFT: supervised fine-tuning of a LoRA adapter on students' dialogs with the grader's feedback."""
 
-import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from tutee_grader.errors import InputError
 from tutee_grader.feedback import Level
-from tutee_grader.files import atomic_dir
-from tutee_serializer.dialogs.dialog import contents, read_dialogs
+from tutee_serializer.dialogs.chat import Chat
+from tutee_serializer.dialogs.dialog import Dialog, contents, read_dialogs
 from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_trainer.adapters import new_adapter
 from tutee_trainer.method import Method, Settings
-from tutee_trainer.model import load_base
+from tutee_trainer.model import load_base, load_chat
 from tutee_trainer.preset import Preset
+from tutee_trainer.running import Run
 from tutee_trainer.training import (
     AdapterMethodConfig,
     TrainingJob,
     TrainingResult,
-    rows_within_steps,
-    run_and_save,
+    evaluation_arguments,
+    rows_in_order,
     shared_arguments,
     silence_libraries,
+    validation_sample,
 )
+
+IGNORED = -100  # the label of a token without a loss
 
 
 class SftConfig(AdapterMethodConfig):
-    """Section `sft`, of SFT and PARA: the loss is on the student's turns only."""
+    """Section `sft`, of SFT and PARA: the loss is on the student's turns only.
+
+    `packing` puts several dialogs into one row, which needs FlashAttention to keep them apart; without it,
+    a row is one dialog.
+    """
+
+    packing: bool = False
 
 
 def arguments(preset: Preset, examples: int | None = None) -> Settings:
     """TRL's arguments; `examples` counts pieces of dialogs."""
-    return shared_arguments(preset.section("sft", SftConfig), examples) | {
-        "assistant_only_loss": True,
+    config = preset.section("sft", SftConfig)
+    return shared_arguments(preset, config, examples) | {
         "max_length": preset.dialog.max_length,
-        "packing": False,
-        "train_sampling_strategy": "group_by_length",
+        "packing": config.packing and _has_flash_attention(),
     }
+
+
+def tokenize(dialogs: Sequence[Dialog], chat: Chat, preset: Preset) -> list[dict[str, list[int]]]:
+    """The rows to train on: pieces of dialogs, each of the student's turns in exactly one of them."""
+    count = TokenCounter(chat, contents(dialogs))
+    room = count.room(preset.dialog.max_length)
+    rows = []
+    for dialog in dialogs:
+        for piece in dialog.pieces(room, count):
+            ids, mask = chat.encode(piece)
+            labels = [token if is_student else IGNORED for token, is_student in zip(ids, mask, strict=True)]
+            rows.append({"input_ids": ids, "labels": labels})
+    return rows
 
 
 def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> TrainingResult:
     """Trains an adapter on the training students' dialogs with this much feedback."""
-    started = time.perf_counter()
     preset, config = job.preset, job.preset.section("sft", SftConfig)
-    dialogs = read_dialogs(job.data, preset.dialog.format, feedback, "train")
     silence_libraries()
-    model, tokenizer = load_base(preset, job.base)
-    count = TokenCounter(tokenizer, contents(dialogs))
-    rows = [
-        {"messages": piece} for dialog in dialogs for piece in dialog.pieces(preset.dialog.max_length, count)
-    ]
+    chat = load_chat(preset, job.base)
+    dialogs, validation = (
+        read_dialogs(job.data, preset.dialog.format, feedback, split) for split in ("train", "validation")
+    )
+    rows = tokenize(dialogs, chat, preset)
     if not rows:
         raise InputError(f"{job.data}: no dialog fits dialog.max_length of preset {preset.name}")
-
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
+    held_out = validation_sample(tokenize(validation, chat, preset), config)
     settings = arguments(preset, len(rows))
-    with atomic_dir(job.output) as folder:
-        trainer = SFTTrainer(
+    settings |= evaluation_arguments(config, settings, held_out)
+    lengths = [len(row["input_ids"]) for row in rows]
+    ordered = rows_in_order(rows, lengths, config, settings["max_steps"])
+
+    def make_trainer(settings: Settings, folder: Path) -> Any:
+        from datasets import Dataset
+        from trl import SFTConfig, SFTTrainer
+
+        model, _ = load_base(preset, job.base)
+        return SFTTrainer(
             model=new_adapter(model, preset.lora, config.seed),
             args=SFTConfig(output_dir=str(folder), **settings),
-            train_dataset=Dataset.from_list(rows_within_steps(rows, config, settings)),
-            processing_class=tokenizer,
+            train_dataset=Dataset.from_list(ordered),
+            eval_dataset=Dataset.from_list(held_out) if held_out else None,
+            processing_class=chat.tokenizer,
         )
-        figures = {"dialogs": len(dialogs), "pieces": len(rows), "arguments": settings}
-        training = run_and_save(trainer, job, folder, method, feedback, figures)
-    return TrainingResult.from_training(job.output, len(dialogs), training, started)
+
+    run = Run(job, method, feedback, chat, settings, ordered, len(dialogs), make_trainer)
+    return run.train({"dialogs": len(dialogs), "pieces": len(rows)})
 
 
 def train(job: TrainingJob) -> TrainingResult:
     """Trains on the dialogs with the feedback that the preset names."""
     return train_on_dialogs(job, "sft", job.preset.dialog.feedback)
+
+
+def _has_flash_attention() -> bool:
+    from transformers.utils import is_flash_attn_2_available
+
+    return bool(is_flash_attn_2_available())
 
 
 METHOD = Method(

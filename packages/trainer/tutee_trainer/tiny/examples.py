@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
-
 from tutee_grader.errors import InputError
+from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import Dialog, contents
 from tutee_serializer.dialogs.formats import Message
 from tutee_serializer.dialogs.tokens import TokenCounter
@@ -29,20 +28,19 @@ class Examples:
 
     def __init__(
         self,
-        tokenizer: PreTrainedTokenizerBase,
+        chat: Chat,
         config: BaseConfig,
         max_length: int,
         dialogs: Sequence[Dialog],
     ) -> None:
-        self._tokenizer, self._config, self._max_length = tokenizer, config, max_length
-        self._count = TokenCounter(tokenizer, contents(dialogs))
+        self._chat, self._config = chat, config
+        self._count = TokenCounter(chat, contents(dialogs))
+        self._max_length, self._room = max_length, self._count.room(max_length)
 
     def of(self, dialogs: Sequence[Dialog]) -> list[Example]:
         """The examples of the dialogs, in order."""
         return [
-            self._example(piece)
-            for dialog in dialogs
-            for piece in dialog.pieces(self._max_length, self._count)
+            self._example(piece) for dialog in dialogs for piece in dialog.pieces(self._room, self._count)
         ]
 
     def stream(self, dialogs: Sequence[Dialog], silent: Sequence[Dialog]) -> Iterator[Example]:
@@ -54,7 +52,7 @@ class Examples:
         chance = random.Random(self._config.seed)
         renaming = Renaming(dialogs, self._config.seed)
         pairs = list(zip(dialogs, silent, strict=True))
-        if not any(True for dialog in dialogs for _ in dialog.pieces(self._max_length, self._count)):
+        if not any(True for dialog in dialogs for _ in dialog.pieces(self._room, self._count)):
             raise InputError(f"not one dialog fits dialog.max_length ({self._max_length} tokens); raise it")
         while True:
             for pair in chance.sample(pairs, len(pairs)):
@@ -62,18 +60,15 @@ class Examples:
                 # drew it here to choose synthetic dialogs.
                 chance.random()
                 dialog = pair[chance.random() < self._config.no_feedback]
-                for piece in dialog.pieces(self._max_length, self._count):
+                for piece in dialog.pieces(self._room, self._count):
                     renamed = renaming(piece) if chance.random() < self._config.renamed else piece
                     example = self._example(renamed)
                     if len(example[0]) <= self._max_length:
                         yield example
 
     def _example(self, messages: Sequence[Message]) -> Example:
-        encoded = self._tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-        )
-        weights = [1.0 if mask else self._config.prompt_weight for mask in encoded["assistant_masks"]]
-        return encoded["input_ids"], weights
+        ids, mask = self._chat.encode(messages)
+        return ids, [1.0 if is_student else self._config.prompt_weight for is_student in mask]
 
 
 def batches(examples: Iterator[Example], tokens: int) -> Iterator[list[Example]]:

@@ -1,7 +1,8 @@
-"""The tokenizer of a tiny model."""
+"""The tokenizer of a tiny model, with its chat template."""
 
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -9,8 +10,10 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from tutee_grader.errors import InputError
 from tutee_serializer.dialogs.formats import markers
 from tutee_serializer.dialogs.tokens import line_words
-from tutee_trainer.chat import END, PAD, START, chat_template
 from tutee_trainer.preset import Preset
+
+START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 
 def train_tokenizer(preset: Preset, texts: Iterable[str]) -> PreTrainedTokenizerBase:
@@ -47,7 +50,7 @@ def train_tokenizer(preset: Preset, texts: Iterable[str]) -> PreTrainedTokenizer
         pad_token=PAD,
         eos_token=END,
         additional_special_tokens=[START],
-        chat_template=chat_template(),
+        chat_template=TEMPLATE.read_text(encoding="utf-8"),
         model_max_length=preset.dialog.max_length,
         clean_up_tokenization_spaces=False,
     )

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tutee_grader.errors import InputError
+from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import read_dialogs
 from tutee_trainer.preset import Preset, TinyModel
 from tutee_trainer.tiny.examples import Example, Examples, batches
@@ -43,7 +44,7 @@ def train_tiny(
     tokenizer = train_tokenizer(preset, (turn["content"] for dialog in training for turn in dialog.messages))
     model = new_model(preset.model, tokenizer, preset.dialog.max_length, config.seed)
     sample = random.Random(config.seed).sample(validation, min(VALIDATION_DIALOGS, len(validation)))
-    examples = Examples(tokenizer, config, preset.dialog.max_length, [*training, *silent, *sample])
+    examples = Examples(Chat(tokenizer), config, preset.dialog.max_length, [*training, *silent, *sample])
     stream = examples.stream(training, silent)
     figures = _train(model, stream, examples.of(sample), config, tokenizer.pad_token_id)
     return model, tokenizer, figures | {"dialogs": len(training)}
