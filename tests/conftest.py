@@ -1,7 +1,11 @@
 """What every test runs under."""
 
 import os
+import re
 from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,3 +26,34 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section(f"{reasons.total()} skipped; what they need in order to run")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count:>4}  {reason}")
+
+
+@pytest.fixture(scope="session")
+def tokenizer_of() -> Callable[..., Any]:
+    """Makes a small tokenizer with the chat template of a model family, as the models on the hub have it."""
+
+    def make(family: str, texts: Iterable[str] = ("def f(x):\n    return x",), **special: str) -> Any:
+        import trl
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        from transformers import PreTrainedTokenizerFast
+
+        template = (Path(trl.__file__).parent / "chat_templates" / f"{family}.jinja").read_text()
+        markup = re.findall(r"<\|\w+\|>|<(?:start|end)_of_turn>|<｜[^｜]+｜>", template)
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=500,
+            special_tokens=sorted({"<bos>", "<eos>", *markup, *special.values()}),
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        return PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            chat_template=template,
+            name_or_path=family,
+            **{"bos_token": "<bos>", "eos_token": "<eos>", **special},
+        )
+
+    return make

@@ -75,7 +75,13 @@ def make_dialog() -> Callable[..., Dialog]:
     return make
 
 
-def write_dialogs(path: Path, students: int = 6) -> None:
+@pytest.fixture(scope="session")
+def write_dialogs() -> Callable[..., None]:
+    """Writes a table of dialogs of a format."""
+    return _write_dialogs
+
+
+def _write_dialogs(path: Path, students: int = 6, format: str = "edits") -> None:
     """Writes a table of dialogs; the first student is for validation, the others for training."""
     rows = []
     for number in range(students):
@@ -89,10 +95,10 @@ def write_dialogs(path: Path, students: int = 6) -> None:
                         "student": f"student {number}",
                         "assignment": name,
                         "scope": "assignment",
-                        "format": "edits",
+                        "format": format,
                         "feedback": feedback,
                         "split": "validation" if number == 0 else "train",
-                        "messages": messages_of(programs, TASKS[name], feedback),
+                        "messages": messages_of(programs, TASKS[name], feedback, format),
                         "turns": [
                             {"submission_id": f"{number}-{name}-{turn}", "grade": grade}
                             for turn, (_, grade) in enumerate(programs)
@@ -152,7 +158,7 @@ def train(preset: Preset) -> Callable[..., TrainingResult]:
 def based(tmp_path_factory: pytest.TempPathFactory, train: Callable[..., TrainingResult]) -> Path:
     """A folder with dialogs and a trained base."""
     folder = tmp_path_factory.mktemp("course")
-    write_dialogs(folder / "dialogs.parquet")
+    _write_dialogs(folder / "dialogs.parquet")
     train(folder, "base")
     return folder
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +39,8 @@ def find_source(model: PretrainedModel) -> Source:
         return Source(name, {"revision": model.revision})
     path = Path(name)
     package, _, file = name.partition("/")
-    if not path.is_file() and package.isidentifier() and find_spec(package):
-        path = Path(str(files(package) / file))
+    if not path.is_file() and package.isidentifier() and (spec := find_spec(package)) and spec.origin:
+        path = Path(spec.origin).parent / file  # the package is not imported: it may need what is not here
     if not path.is_file():
         raise UnavailableError(
             f"model.pretrained: there is no file {name}, and no installed package {package!r} that holds it; "

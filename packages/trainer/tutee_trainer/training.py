@@ -117,6 +117,8 @@ class TrainingResult:
         )
 
     def __str__(self) -> str:
+        if not self.steps:
+            return f"{self.folder}: {self.note}, {self.seconds:.0f} s"
         line = f"{self.examples:,} examples -> {self.folder}, {self.steps} steps, {self.tokens:,} tokens"
         return f"{line}, loss {self.loss:.3f}{', ' + self.note if self.note else ''}, {self.seconds:.0f} s"
 

@@ -10,7 +10,7 @@ from tutee_grader.files import atomic_dir
 from tutee_trainer.adapters import student_card
 from tutee_trainer.method import Method
 from tutee_trainer.preset import Count, MethodConfig, PretrainedModel, Rate, Share
-from tutee_trainer.pretrained import Source, check, convert_gguf, find_source, load_tokenizer
+from tutee_trainer.pretrained import check, convert_gguf, find_source, load_tokenizer
 from tutee_trainer.training import TrainingJob, TrainingResult, silence_libraries
 
 
@@ -45,11 +45,11 @@ def train(job: TrainingJob) -> TrainingResult:
     """
     started = time.perf_counter()
     preset = job.preset
+    silence_libraries()
     if isinstance(preset.model, PretrainedModel):
         check(preset)
-        return _write_pretrained(job, find_source(preset.model), started)
+        return _write_pretrained(job, preset.model, started)
     config = preset.section("base", BaseConfig)
-    silence_libraries()
 
     from tutee_trainer.tiny.training import train_tiny
 
@@ -70,9 +70,9 @@ def train(job: TrainingJob) -> TrainingResult:
     )
 
 
-def _write_pretrained(job: TrainingJob, source: Source, started: float) -> TrainingResult:
+def _write_pretrained(job: TrainingJob, model: PretrainedModel, started: float) -> TrainingResult:
     """Writes the tokenizer and the card; for a GGUF file also the weights, as transformers loads them."""
-    preset = job.preset
+    preset, source = job.preset, find_source(model)
     with atomic_dir(job.output) as folder:
         load_tokenizer(preset).save_pretrained(folder)
         base = "." if source.is_gguf else source.name
@@ -80,7 +80,8 @@ def _write_pretrained(job: TrainingJob, source: Source, started: float) -> Train
         if source.is_gguf:
             convert_gguf(preset, folder)
         student_card(preset, job.course, "base", preset.dialog.feedback, base, revision).save(folder)
-    note = f"{source.name}, {'converted' if source.is_gguf else 'by name'}"
+    how = "its weights converted from GGUF" if source.is_gguf else "by name"
+    note = f"{model.pretrained}, {how}"
     return TrainingResult(job.output, 0, 0, 0, 0.0, time.perf_counter() - started, note)
 
 
