@@ -75,12 +75,24 @@ def save_adapter(
     card: StudentCard,
     training: dict[str, Any],
 ) -> None:
-    """Writes PEFT's files, the tokenizer, student.json and training.json into `folder`."""
+    """Writes PEFT's files, the tokenizer, student.json and training.json into `folder`.
+
+    The same adapter gives the same bytes, in whichever folder.
+    """
     model.save_pretrained(folder, selected_adapters=["default"])
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    file = folder / "adapter_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = card.base
+    config["target_modules"].sort()  # PEFT keeps a set, whose order differs from process to process
+    _write_json(file, config)
     tokenizer.save_pretrained(folder)
     card.save(folder)
-    (folder / "training.json").write_text(json.dumps(training, indent=2) + "\n", encoding="utf-8")
+    _write_json(folder / "training.json", training)
+
+
+def _write_json(file: Path, values: dict[str, Any]) -> None:
+    file.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def student_card(

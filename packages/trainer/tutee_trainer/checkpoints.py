@@ -30,7 +30,7 @@ class Checkpoints:
         file = self.folder / RUN
         if not file.exists() or json.loads(file.read_text(encoding="utf-8")) != self.run:
             self.remove()
-            self.folder.mkdir(parents=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(self.run), encoding="utf-8")
 
     def last(self) -> Path | None:

@@ -53,16 +53,17 @@ class Run:
         Raises UnavailableError where memory or disk do not suffice, DivergedError where the loss is no
         number.
         """
+        import torch
         from accelerate import PartialState
 
         started = time.perf_counter()
+        processes = PartialState(cpu=not torch.cuda.is_available())
         checkpoints = Checkpoints(self.job.checkpoints, self._fingerprint())
-        main = PartialState().is_main_process
-        if main:
+        if processes.is_main_process:
             checkpoints.prepare()
-        PartialState().wait_for_everyone()
+        processes.wait_for_everyone()
         trainer = self._fit(checkpoints)
-        PartialState().wait_for_everyone()
+        processes.wait_for_everyone()
         best = checkpoints.best()
         if best:
             checkpoints.load_best(trainer.accelerator.unwrap_model(trainer.model))
@@ -76,7 +77,7 @@ class Run:
             "history": [entry for entry in history if "loss" in entry],
             "evaluations": [entry for entry in history if "eval_loss" in entry],
         }
-        if main:
+        if processes.is_main_process:
             self._save(trainer, training)
             checkpoints.remove()
         seconds = time.perf_counter() - started

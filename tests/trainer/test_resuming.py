@@ -1,0 +1,131 @@
+"""A training that is killed goes on by the same command, and ends with the weights it would have had."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tutee_trainer.pairs import PairsConfig, write_pairs
+from tutee_trainer.preset import Preset
+from tutee_trainer.training import TrainingResult
+
+STEPS = 4
+METHODS = ("sft", "dpo", "kto", "dapo")
+# Trains in a process of its own, which kills itself with SIGKILL: there is no end to clean up at.
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+from tutee_grader import Assignment
+from tutee_trainer.checkpoints import Checkpoints
+from tutee_trainer.method import load_methods
+from tutee_trainer.preset import Preset
+from tutee_trainer.training import TrainingJob
+
+folder, name, moment, step = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Tracker:
+    def log(self, at, values):
+        if moment == "step" and at == step:
+            kill()
+
+if moment == "checkpoint":
+    complete = Checkpoints.complete
+    def complete_or_die(self, at):
+        if at == step:
+            (self.folder / f"checkpoint-{at}" / "trainer_state.json").unlink()  # as one cut off in the middle
+            kill()
+        complete(self, at)
+    Checkpoints.complete = complete_or_die
+
+method = load_methods()[name]
+assignments = {path.name: Assignment.load(path) for path in sorted((folder / "assignments").iterdir())}
+method.train(TrainingJob(
+    preset=Preset.load(folder / "micro.yaml"), course="synthetic", output=folder / name, base=folder / "base",
+    start=folder / (method.start or "base"), data=folder / f"{method.learns_from}.parquet",
+    checkpoints=folder / "training" / name, assignments=assignments if method.uses_grader else {},
+    tracker=Tracker(), checkpoint_every_s=0,
+))
+"""
+
+
+@pytest.fixture(scope="module")
+def course(
+    based: Path,
+    preset: Preset,
+    train: Callable[..., TrainingResult],
+    write_assignments: Callable[[Path], Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Preset]:
+    """A folder with a base, SFT and pairs, and its preset: dropout, and several micro-batches a step."""
+    sections = preset.model_dump()
+    sections["lora"]["dropout"] = 0.1
+    for name in METHODS:
+        sections[name] |= {"steps": STEPS, "batch": 4, "micro_batch": 2}
+    sections["dapo"] |= {"samples": 2, "rounds": 2}
+    changed = Preset.parse(sections)
+    folder = tmp_path_factory.mktemp("resuming")
+    for name in ("base", "dialogs.parquet"):
+        copy = shutil.copytree if (based / name).is_dir() else shutil.copyfile
+        copy(based / name, folder / name)
+    sections.pop("name")
+    (folder / "micro.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(sections))))
+    write_assignments(folder / "assignments")
+    write_pairs(PairsConfig(), changed, folder / "dialogs.parquet", folder / "pairs.parquet")
+    run(folder, "sft")
+    return folder, changed
+
+
+def run(folder: Path, method: str, moment: str = "never", step: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", SCRIPT, str(folder), method, moment, str(step)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=240)
+    expected = 0 if moment == "never" else -signal.SIGKILL
+    assert done.returncode == expected, done.stderr[-3000:]
+    return done
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    course: tuple[Path, Preset], tmp_path: Path, method: str
+) -> None:
+    original, _ = course
+    whole, killed = (shutil.copytree(original, tmp_path / name) for name in ("whole", "killed"))
+    shutil.rmtree(whole / method, ignore_errors=True)
+    shutil.rmtree(killed / method, ignore_errors=True)
+    run(whole, method)
+    run(killed, method, "step", 3)
+    run(killed, method, "checkpoint", 3)  # while it is written
+    done = run(killed, method)
+    assert "goes on from" in done.stdout and "checkpoint-2" in done.stdout
+    assert contents(killed / method) == contents(whole / method)
+    assert not (killed / "training" / method).exists()
+
+
+@pytest.mark.slow
+def test_a_run_with_another_preset_begins_anew(course: tuple[Path, Preset], tmp_path: Path) -> None:
+    folder = shutil.copytree(course[0], tmp_path / "course")
+    run(folder, "sft", "step", 3)
+    preset = yaml.safe_load((folder / "micro.yaml").read_text())
+    preset["sft"]["learning_rate"] = 2e-2
+    (folder / "micro.yaml").write_text(yaml.safe_dump(preset))
+    assert "goes on from" not in run(folder, "sft").stdout
+    figures = json.loads((folder / "sft" / "training.json").read_text())
+    assert figures["arguments"]["learning_rate"] == 2e-2
+    assert [entry["step"] for entry in figures["history"]] == [1, 2, 3]
