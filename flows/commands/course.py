@@ -9,14 +9,34 @@ from flows.commands.stages import CourseArgument
 from flows.commands.summary import count, summary_line
 
 
-def validate(course: CourseArgument) -> None:
-    """Checks course, parameters, preset, and grades the reference solutions; ends with 1 where one fails."""
+def validate(
+    course: CourseArgument,
+    preset: Annotated[
+        str | None, typer.Option(help="A file of presets/, without .yaml, in place of that in params.yaml.")
+    ] = None,
+) -> None:
+    """Checks course, parameters, preset and machine, and says what a retrain will need.
+
+    Grades the reference solutions; ends with 1 where one fails, with 3 where this machine lacks something.
+    """
+    from flows.environment import disable_hub
     from flows.errors import CheckError
+    from flows.needs import needs
     from flows.parameters import load
     from tutee_grader.grader import Grader
-    from tutee_trainer.training import resolve
+    from tutee_trainer.pretrained import check
+    from tutee_trainer.training import resolve, silence_libraries
 
-    setup = load(course)
+    setup = load(course, preset)
+    disable_hub(setup.preset)
+    print(
+        f"course      {setup.course.file}: {setup.course.name}"
+        + (" (synthetic)" if setup.course.synthetic else "")
+    )
+    print(f"parameters  {', '.join(sorted(setup.parameters.model_dump()))}: fine")
+    print(f"preset      {setup.preset.name}: fine")
+    check(setup.preset)
+    silence_libraries()
     good, broken = setup.course.load_assignments()
     solved = [assignment for assignment in good.values() if assignment.solution is not None]
     with Grader() as grader:
@@ -28,12 +48,6 @@ def validate(course: CourseArgument) -> None:
         if verdict.grade != 100
     ]
     print(
-        f"course      {setup.course.file}: {setup.course.name}"
-        + (" (synthetic)" if setup.course.synthetic else "")
-    )
-    print(f"parameters  {', '.join(sorted(setup.parameters.model_dump()))}: fine")
-    print(f"preset      {setup.preset.name}: fine")
-    print(
         f"assignments {len(good)} can be graded; {len(solved)} with a reference solution, of which "
         f"{len(solved) - len(failed)} get full marks"
     )
@@ -44,6 +58,8 @@ def validate(course: CourseArgument) -> None:
     for stage, settings in resolve(setup.preset).items():
         shown = ", ".join(f"{name}={value}" for name, value in settings.items())
         print(f"{stage:<11} {shown}")
+    for line in needs(setup):
+        print(line, flush=True)
 
 
 def preview(course: CourseArgument) -> None:

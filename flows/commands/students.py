@@ -18,8 +18,11 @@ def retrain(
     from flows.parameters import choose_preset, load
     from flows.places import Places
     from flows.server import prefect
+    from tutee_trainer.pretrained import check
 
-    places = Places(load(course, preset).course.name)
+    setup = load(course, preset)
+    check(setup.preset)
+    places = Places(setup.course.name)
     check_disk()
     if preset:
         choose_preset(preset)

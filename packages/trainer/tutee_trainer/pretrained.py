@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from tutee_grader.errors import UnavailableError
 from tutee_serializer.dialogs.chat import Chat
@@ -36,7 +39,7 @@ def find_source(model: PretrainedModel) -> Source:
     if not name.endswith(".gguf"):
         if Path(name).is_dir():
             return Source(str(Path(name).resolve()), {})
-        return Source(name, {"revision": model.revision})
+        return Source(name, {"revision": model.revision, "local_files_only": not _reach_hub()})
     path = Path(name)
     package, _, file = name.partition("/")
     if not path.is_file() and package.isidentifier() and (spec := find_spec(package)) and spec.origin:
@@ -143,6 +146,21 @@ def not_loaded(source: str, error: Exception) -> UnavailableError:
         f"model.pretrained: {source} cannot be loaded ({reason}); give a local folder or a GGUF file, or let "
         "this machine reach the hub (unset HF_HUB_OFFLINE)"
     )
+
+
+@cache
+def _reach_hub() -> bool:
+    """Whether the hub answers; without asking, its library tries again for half a minute."""
+    from huggingface_hub import constants
+
+    host = urlsplit(constants.ENDPOINT).hostname or ""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        socket.create_connection((host, 443), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _model_of(preset: Preset) -> PretrainedModel:

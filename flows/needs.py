@@ -1,0 +1,123 @@
+"""What a retrain will need on this machine, in lines for `tutee validate`."""
+
+from collections.abc import Callable, Iterator
+from statistics import mean
+from typing import Any
+
+import polars as pl
+
+from flows.parameters import Setup
+from flows.places import Places
+from tutee_grader.files import read_table
+from tutee_grader.table import VERDICTS
+from tutee_grader.verdict import Status
+from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.serialize import serialize
+from tutee_serializer.ingest.ingest import parse_log
+from tutee_serializer.ingest.privacy import load_key, read_forgotten
+from tutee_serializer.ingest.source import collect
+from tutee_trainer.needs import MEASURED_S, WRITING_SHARE, Size, measure, measure_rate, stages
+from tutee_trainer.preset import Preset, PretrainedModel
+from tutee_trainer.pretrained import load_tokenizer
+
+CHARACTERS_PER_TOKEN = 3.0  # of a tiny model, whose tokenizer does not exist yet
+GUESSED_FEEDBACK = "Passed 1 of 3 tests. The first failed: f(1) returned 2, expected 3."
+
+
+def needs(setup: Setup) -> Iterator[str]:
+    """The lines: the model, the dialogs, and for each stage tokens, time, memory and the adapter's size.
+
+    Raises UnavailableError where the model cannot be reached.
+    """
+    preset = setup.preset
+    size = measure(preset)
+    yield (
+        f"model       {_name(preset)}: {size.parameters / 1e6:,.1f} million parameters, "
+        f"{size.weights / 1e9:.2f} GB of weights"
+    )
+    dialogs, is_estimate = _dialogs(setup)
+    count = _counter(preset)
+    tokens = [sum(count(message["content"]) for message in dialog.messages) for dialog in dialogs]
+    turns = sum(len(list(dialog.turns())) for dialog in dialogs)
+    how = "as the log has them, their feedback guessed" if is_estimate else "as serialized"
+    yield (f"dialogs     {len(dialogs):,} of {turns:,} turns and {sum(tokens):,} tokens to train on, {how}")
+    rate = measure_rate(preset)
+    yield f"speed       {rate / 1e9:,.0f} GFLOP/s of matrix products, measured for {MEASURED_S:.0f} s"
+    whole = mean(tokens)
+    # A prompt is on average the first half of its dialog; a pair has it twice, with two turns.
+    per_example = {"dialogs": whole, "pairs": 1.2 * whole, "prompts": 0.6 * whole}
+    examples = {"dialogs": len(dialogs), "pairs": turns - len(dialogs), "prompts": turns}
+    total = 0.0
+    for stage in stages(preset, size, examples, per_example):
+        if stage.name in setup.parameters.methods:
+            seconds = stage.seconds(rate)
+            total += seconds
+            yield (
+                f"{stage.name:<11} {stage.tokens:,.0f} tokens, {_minutes(seconds)}, at the most "
+                f"{stage.memory / 1e9:.1f} GB of memory, an adapter of {stage.adapter / 1e6:.1f} MB"
+            )
+    rollouts = len(setup.parameters.methods) * _rollout_flop(setup, size, 0.6 * whole) / rate
+    yield f"rollouts    of {len(setup.parameters.methods)} methods, {_minutes(rollouts)}"
+    yield f"in all      {_minutes(total + rollouts)}, estimated from the measured speed"
+
+
+def _name(preset: Preset) -> str:
+    model = preset.model
+    return model.pretrained if isinstance(model, PretrainedModel) else "random weights"
+
+
+def _dialogs(setup: Setup) -> tuple[list[Dialog], bool]:
+    """The training students' dialogs, and whether they are an estimate: the log is not graded yet."""
+    places = Places(setup.course.name)
+    preset = setup.preset
+    if places.dialogs.exists():
+        table = read_table(places.dialogs, "serialize")
+        mine = table.filter(split="train", feedback=preset.dialog.feedback, format=preset.dialog.format)
+        if mine.height:
+            return [Dialog.from_row(row) for row in mine.iter_rows(named=True)], False
+    if setup.course.simulator:
+        collect(setup.course, places.inputs, places.simulated)
+    log = parse_log(
+        setup.course,
+        setup.parameters.ingest,
+        load_key(places.key),
+        read_forgotten(places.forgotten),
+        places.simulated,
+    )
+    guessed = log.submissions.select(
+        "submission_id",
+        grade=pl.lit(0.0),
+        status=pl.lit(str(Status.COMPILES)),
+        tests=pl.lit([], VERDICTS["tests"]),
+        feedback=pl.lit(GUESSED_FEEDBACK),
+    )
+    verdicts = pl.concat([pl.DataFrame(schema=VERDICTS), guessed], how="diagonal")
+    dialogs, _ = serialize(
+        log.submissions,
+        verdicts,
+        setup.course,
+        setup.parameters.serialize,
+        preset.dialog.format,
+        preset.dialog.feedback,
+    )
+    mine = dialogs.filter(split="train", feedback=preset.dialog.feedback)
+    return [Dialog.from_row(row) for row in mine.iter_rows(named=True)], True
+
+
+def _counter(preset: Preset) -> Callable[[str], int]:
+    if not isinstance(preset.model, PretrainedModel):
+        return lambda text: round(len(text) / CHARACTERS_PER_TOKEN)
+    tokenizer: Any = load_tokenizer(preset)
+    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _rollout_flop(setup: Setup, size: Size, prompt: float) -> float:
+    """The work of one method's rollouts: every step reads a prompt and writes a turn."""
+    config, dialog = setup.parameters.rollout, setup.preset.dialog
+    steps = config.max_starts * config.samples * config.steps * 0.6  # many starts are near the end
+    reading = steps * prompt * 2 * size.parameters / 0.5
+    return reading + steps * dialog.max_new_tokens / 4 * 2 * size.parameters / WRITING_SHARE
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
