@@ -43,9 +43,13 @@ class TinyModel(Section):
 
 
 class PretrainedModel(Section):
-    """A model of the Hugging Face hub, or a local folder of one. `nf4` is QLoRA's 4-bit, CUDA only."""
+    """A model of the Hugging Face hub, or a local folder of one. `nf4` is QLoRA's 4-bit, CUDA only.
+
+    `revision` is a commit, branch or tag of the hub's repository.
+    """
 
     pretrained: Annotated[str, Field(min_length=1)]
+    revision: str | None = None
     quantization: Literal["nf4", "none"] = "nf4"
 
 
@@ -65,10 +69,15 @@ class AdapterConfig(Section):
 
 
 class DialogConfig(Section):
-    """The dialogs that a student trains on. `max_length` and `max_new_tokens` count tokens."""
+    """The dialogs that a student trains on. `max_length` and `max_new_tokens` count tokens.
+
+    `first_is_target`: whether a student also learns to write the first submission on a task, without which
+    they cannot begin one. In the published work it is never a target.
+    """
 
     format: Literal["code", "dual", "edits"]
     feedback: Literal["summary", "full"] = "summary"
+    first_is_target: bool = True
     max_length: Count
     max_new_tokens: Count
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from tutee_grader.errors import InputError
@@ -34,17 +34,25 @@ class AdapterMethodConfig(MethodConfig):
     """What the sections of all methods that train an adapter have in common.
 
     `batch` counts examples (dialogs, pairs, completions) per optimizer step, `micro_batch` those that are
-    on the device at once. `steps` caps the optimizer steps below what `epochs` asks for.
+    on the device at once. `steps` caps the optimizer steps below what `epochs` asks for. `warmup` is a share
+    of the steps. `optimizer` is a name of Hugging Face's `optim` (`adamw_8bit` keeps AdamW's state in 8 bits)
+    and `beta2` its second decay. `evaluations`: how often in a run the validation loss is measured; the best
+    adapter is kept.
     """
 
     learning_rate: Rate
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
     warmup: Share = 0.1
     epochs: Rate = 1.0
     steps: Count | None = None
     batch: Count = 16
     micro_batch: Count = 1
     seed: int = 0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Rate = 1.0
+    optimizer: str = "adamw_torch"
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    evaluations: Count = 4
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:

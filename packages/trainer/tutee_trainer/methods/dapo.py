@@ -20,7 +20,7 @@ from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_base
 from tutee_trainer.preset import Count, DialogConfig, Preset, Rate
-from tutee_trainer.reward import Target, rewards
+from tutee_trainer.reward import RewardConfig, Target, rewards
 from tutee_trainer.training import (
     AdapterMethodConfig,
     TrainingJob,
@@ -39,7 +39,8 @@ class DapoConfig(AdapterMethodConfig):
     """Section `dapo`: `samples` completions a prompt, rewarded by the grader.
 
     `max_prompt` caps a prompt's tokens; the oldest turns go first. `candidates` prompts are tried ahead, and
-    those kept whose samples earn different rewards (None: all prompts, untried).
+    those kept whose samples earn different rewards (None: all prompts, untried). `prompts_per_trajectory`
+    and `max_prompts` cap how many prompts one trajectory gives, and all of them together (None: no cap).
     """
 
     samples: Annotated[int, Field(ge=2)] = 4
@@ -48,6 +49,9 @@ class DapoConfig(AdapterMethodConfig):
     epsilon_high: Rate = 0.28
     max_prompt: Count
     candidates: Count | None = None
+    prompts_per_trajectory: Count | None = None
+    max_prompts: Count | None = None
+    reward: RewardConfig = RewardConfig()
 
     @model_validator(mode="after")
     def _samples_divide(self) -> Self:
@@ -101,6 +105,8 @@ def train(job: TrainingJob) -> TrainingResult:
                 turns,
                 lengths,
                 targets,
+                config.samples,
+                config.reward,
                 job.assignments,
                 grader,
                 preset.dialog.format,

@@ -9,7 +9,7 @@ from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_base
-from tutee_trainer.preset import Count, Preset, Rate
+from tutee_trainer.preset import Count, Preset, Rate, Share
 from tutee_trainer.training import (
     AdapterMethodConfig,
     TrainingJob,
@@ -23,11 +23,15 @@ from tutee_trainer.training import (
 
 
 class DpoConfig(AdapterMethodConfig):
-    """Section `dpo`: `rank` and `alpha` widen the SFT adapter where they are larger than its own."""
+    """Section `dpo`: `rank` and `alpha` widen the SFT adapter where they are larger than its own.
+
+    `dropout` takes the place of the SFT adapter's (None: the same).
+    """
 
     beta: Rate = 0.5
     rank: Count | None = None
     alpha: Count | None = None
+    dropout: Share | None = None
 
 
 def arguments(preset: Preset, examples: int | None = None) -> Settings:

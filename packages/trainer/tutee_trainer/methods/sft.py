@@ -23,7 +23,12 @@ from tutee_trainer.training import (
 
 
 class SftConfig(AdapterMethodConfig):
-    """Section `sft`, of SFT and PARA: the loss is on the student's turns only."""
+    """Section `sft`, of SFT and PARA: the loss is on the student's turns only.
+
+    `packing`: whether several dialogs share a row of `max_length` tokens.
+    """
+
+    packing: bool = False
 
 
 def arguments(preset: Preset, examples: int | None = None) -> Settings:
