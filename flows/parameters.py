@@ -141,7 +141,7 @@ def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
 
 def _serialize(course: Course, parameters: Parameters | None) -> SerializeConfig:
     """Section `serialize` of params.yaml, with the course file's own keys in place of those there."""
-    general = parameters.serialize.model_dump(exclude_unset=True) if parameters else {}
+    general = parameters.serialize.model_dump() if parameters else {}
     try:
         return SerializeConfig.model_validate({**general, **course.serialize})
     except ValidationError as error:

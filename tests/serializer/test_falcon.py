@@ -1,7 +1,7 @@
 """FalconCode's tables, and the course file that reproduces the published filters on them."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,17 +151,17 @@ CLASS = [row for n in range(5) for row in work(f"typical {n}", TYPICAL[n % 3 :])
 
 
 @pytest.fixture
-def published(tmp_path: Path) -> Callable[[list[dict[str, Any]]], Course]:
+def published(tmp_path: Path) -> Callable[..., Course]:
     """The course file of the repository, beside a synthetic export of `CLASS` and these rows."""
 
-    def write(rows: list[dict[str, Any]]) -> Course:
+    def write(rows: list[dict[str, Any]], test: Sequence[dict[str, Any]] = ()) -> Course:
         file = tmp_path / "repository/courses/falcon/course.yaml"
         data = tmp_path / "shared/data/falcon"
         file.parent.mkdir(parents=True)
         data.mkdir(parents=True)
         shutil.copyfile(REPOSITORY / "courses/falcon/course.yaml", file)
         pl.DataFrame([*CLASS, *rows]).write_parquet(data / "train-00000-of-00001.parquet")
-        pl.DataFrame(work("tested", TYPICAL)).write_parquet(data / "test-00000-of-00001.parquet")
+        pl.DataFrame([*work("tested", TYPICAL), *test]).write_parquet(data / "test-00000-of-00001.parquet")
         course = Course.load(file)
         collect(course, tmp_path / "inputs.json", tmp_path / "none.csv")
         return course
@@ -279,10 +279,9 @@ def test_rows_that_the_paper_leaves_out_are_left_out(
 def test_the_commonest_problem_is_found_in_each_split(
     published: Callable[..., Course], tmp_path: Path
 ) -> None:
-    """The test split, with one problem, keeps it, however many work on another one in the train split."""
-    course = published([row for n in range(9) for row in work(f"other {n}", TYPICAL, "lab01_task2")])
-    staged = read_falcon(course.log(), tmp_path).rows.collect()
-    assert set(staged.select("semester", "assignment").unique().rows()) == {
+    others = [row for n in range(9) for row in work(f"other {n}", TYPICAL, "lab01_task2")]
+    staged = read_falcon(published(others, work("one more", [0], "lab01_task2")).log(), tmp_path)
+    assert set(staged.rows.collect().select("semester", "assignment").rows()) == {
         ("train", "lab01_task2"),
         ("test", "lab01_task1"),
     }
