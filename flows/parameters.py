@@ -91,7 +91,10 @@ class Parameters(Section):
 
 @dataclass(frozen=True)
 class Setup:
-    """What a command works with: a course, the parameters, and the preset they name."""
+    """What a command works with: a course, the parameters, and the preset they name.
+
+    Section `serialize` of the parameters is the course's, where the course file has keys of its own.
+    """
 
     course: Course
     parameters: Parameters
@@ -120,6 +123,10 @@ def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
         problems.append(f"{error}{hint}")
     else:
         problems += _unlisted(found, courses)
+        try:
+            serialize = _serialize(found, parameters)
+        except CourseError as error:
+            problems.append(str(error))
     name = preset or (parameters.preset if parameters else None)
     if name:
         try:
@@ -129,7 +136,17 @@ def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
             problems.append(str(error))
     if problems or not (parameters and found and chosen):
         raise InputError("\n".join(problems))
-    return Setup(found, parameters, chosen)
+    return Setup(found, parameters.model_copy(update={"serialize": serialize}), chosen)
+
+
+def _serialize(course: Course, parameters: Parameters | None) -> SerializeConfig:
+    """Section `serialize` of params.yaml, with the course file's own keys in place of those there."""
+    general = parameters.serialize.model_dump() if parameters else {}
+    try:
+        return SerializeConfig.model_validate({**general, **course.serialize})
+    except ValidationError as error:
+        problems = describe_errors(error)
+        raise CourseError("\n".join(f"{course.file}: serialize: {problem}" for problem in problems)) from None
 
 
 def choose_preset(preset: str, file: Path = FILE) -> None:

@@ -38,6 +38,38 @@ def test_two_courses_of_one_name_are_refused(project) -> None:
         load("courses/other/course.yaml")
 
 
+def test_a_course_goes_before_the_parameters_in_how_its_dialogs_are_selected(project) -> None:
+    project.edit("params.yaml", "serialize: {}", "serialize: {min_turns: 4, seed: 7}")
+    project.edit(
+        "courses/small/course.yaml", "name: small", "name: small\nserialize: {min_turns: 3, min_logged: 6}"
+    )
+    other = project.add_course("other")
+    with contextlib.chdir(project.folder):
+        small, unchanged = load("small").parameters.serialize, load(str(other)).parameters.serialize
+    assert (small.min_turns, small.min_logged, small.seed) == (3, 6, 7)
+    assert (unchanged.min_turns, unchanged.min_logged, unchanged.seed) == (4, 1, 7)
+
+
+def test_what_is_wrong_with_a_courses_selection_is_said_with_all_else(project) -> None:
+    project.edit("params.yaml", "rollout: {}", "rollout: {stepz: 3}")
+    project.edit(
+        "courses/small/course.yaml", "name: small", "name: small\nserialize: {min_turnz: 3, seed: x}"
+    )
+    with contextlib.chdir(project.folder), pytest.raises(InputError) as caught:
+        load("small")
+    lines = str(caught.value).splitlines()
+    for part in ("rollout.stepz", "serialize: `min_turnz`: unknown key", "serialize: `seed`"):
+        assert any(part in line for line in lines)
+    assert sum(line.startswith("courses/small/course.yaml: ") for line in lines) == 2
+
+
+def test_a_course_and_parameters_that_contradict_each_other_are_refused(project) -> None:
+    project.edit("params.yaml", "serialize: {}", "serialize: {scope: course}")
+    project.edit("courses/small/course.yaml", "name: small", "name: small\nserialize: {split: assignment}")
+    with contextlib.chdir(project.folder), pytest.raises(InputError, match="needs scope: assignment"):
+        load("small")
+
+
 def test_an_empty_section_has_its_defaults(project) -> None:
     file = project.folder / "params.yaml"
     before = Parameters.load(file)

@@ -64,11 +64,13 @@ def test_all_problems_are_reported_at_once(tmp_path: Path, tiny: dict[str, Any])
         ("dapo", "max_prompt", 100_000, "max_prompt"),
         ("kto", "micro_batch", 1, "greater than or equal to 2"),
         ("model", "kv_heads", 4, "multiple of kv_heads"),
+        ("dapo", "reward", {"kind": "praise"}, r"dapo\.reward\.kind"),
+        ("dapo", "reward", {"overlong_share": 0}, r"dapo\.reward\.overlong_share"),
         ("dialog", "max_new_tokens", 4096, "no tokens"),
     ],
 )
 def test_numbers_that_do_not_fit_each_other(
-    tmp_path: Path, tiny: dict[str, Any], section: str, key: str, value: int, problem: str
+    tmp_path: Path, tiny: dict[str, Any], section: str, key: str, value: Any, problem: str
 ) -> None:
     tiny[section][key] = value
     with pytest.raises(PresetError, match=problem):
@@ -129,7 +131,7 @@ def test_the_large_presets_resolve_to_the_published_values(repository: Path, nam
     assert set(preset.lora.targets) == {f"{part}_proj" for part in ("q", "k", "v", "o", "gate", "up", "down")}
     assert sft["learning_rate"] == 1e-4
     assert (sft["lr_scheduler_type"], sft["warmup_steps"]) == ("cosine", 0.1)
-    assert sft["per_device_train_batch_size"] * sft["gradient_accumulation_steps"] == 16
+    assert batches(sft) == (1, 16)
     assert (sft["max_length"], preset.methods["sft"].epochs) == (4096, 1)
     assert (dpo["beta"], dpo["loss_type"], dpo["learning_rate"]) == (0.5, ["sigmoid"], 1e-5)
     assert (preset.methods["dpo"].rank, preset.methods["dpo"].alpha, preset.methods["dpo"].epochs) == (
@@ -137,11 +139,57 @@ def test_the_large_presets_resolve_to_the_published_values(repository: Path, nam
         32,
         1,
     )
+    assert batches(dpo) == (1, 8)
     assert (dapo["num_generations"], dapo["temperature"], dapo["learning_rate"]) == (4, 1.0, 1e-5)
+    assert (dapo["lr_scheduler_type"], dapo["warmup_steps"]) == ("constant_with_warmup", 0.1)
+    assert batches(dapo) == (8, 1)
     assert (dapo["epsilon"], dapo["epsilon_high"], dapo["beta"]) == (0.2, 0.28, 0)
     assert (dapo["loss_type"], dapo["scale_rewards"]) == ("dapo", "none")
     assert dapo["mask_truncated_completions"] is True
     assert (preset.methods["dapo"].max_prompt, dapo["max_completion_length"]) == (3072, 1024)
+
+
+def batches(settings: dict[str, Any]) -> tuple[int, int]:
+    """Examples at once, and how many such batches make a step."""
+    return settings["per_device_train_batch_size"], settings["gradient_accumulation_steps"]
+
+
+@pytest.mark.parametrize("name", QWEN)
+def test_the_large_presets_say_what_the_published_configuration_files_say(
+    repository: Path, name: str
+) -> None:
+    """Koutcheme et al., arXiv 2604.10720: the keys that no argument of TRL shows."""
+    preset = Preset.load(repository / f"presets/{name}.yaml")
+    sft, dpo, dapo = (preset.methods[method] for method in ("sft", "dpo", "dapo"))
+    assert (sft.packing, sft.weight_decay, sft.evaluations) == (True, 0.1, 4)
+    assert {section.seed for section in (sft, dpo, dapo)} == {42}
+    assert (dpo.dropout, dpo.optimizer) == (0.0, "adamw_8bit")
+    assert (dapo.optimizer, dapo.beta2, dapo.max_grad_norm) == ("adamw_8bit", 0.99, 0.3)
+    assert (dapo.prompts_per_trajectory, dapo.max_prompts, dapo.rounds) == (1, 5000, 1)
+    assert (dapo.reward.kind, dapo.reward.overlong_share) == ("published", 0.1)
+    assert (preset.dialog.format, preset.dialog.feedback) == ("code", "summary")
+    assert preset.dialog.first_is_target is False
+    assert len(preset.model.revision) == 40
+
+
+@pytest.mark.parametrize("name", QWEN)
+def test_the_large_presets_name_optimizers_that_hugging_face_has(repository: Path, name: str) -> None:
+    from transformers.training_args import OptimizerNames
+
+    preset = Preset.load(repository / f"presets/{name}.yaml")
+    names = {section.optimizer for section in preset.methods.values()}
+    assert names <= {optimizer.value for optimizer in OptimizerNames}
+
+
+def test_the_two_large_presets_differ_in_nothing_but_the_model(repository: Path) -> None:
+    one, other = (Preset.load(repository / f"presets/{name}.yaml").model_dump() for name in QWEN)
+    assert {key for key in one if one[key] != other[key]} == {"name", "model"}
+
+
+def test_a_first_submission_is_a_target_unless_a_preset_says_otherwise(
+    tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    assert Preset.load(written(tmp_path, tiny)).dialog.first_is_target
 
 
 def test_a_step_cap_is_below_what_the_epochs_ask_for(preset: Preset) -> None:

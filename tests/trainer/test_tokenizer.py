@@ -47,7 +47,7 @@ def test_the_templates_own_marks_and_the_chat_agree_on_what_the_student_writes(
     )
     ids, mask = Chat(tokenizer).encode(messages)
     closing = tokenizer.encode("\n", add_special_tokens=False)  # the template ends with a newline
-    assert (ids + closing, [*mask, False]) == (
+    assert (ids + closing, [*map(bool, mask), False]) == (
         marked["input_ids"],
         [bool(mask) for mask in marked["assistant_masks"]],
     )

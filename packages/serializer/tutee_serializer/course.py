@@ -1,7 +1,7 @@
 """A course file: all that is particular about one course, as data."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
@@ -71,7 +71,10 @@ class Semesters(CourseSection):
 
 
 class Course(CourseSection):
-    """One course. `Course.load` reads it; `file` is where it was read from."""
+    """One course. `Course.load` reads it; `file` is where it was read from.
+
+    `serialize` holds keys of SerializeConfig that replace those of params.yaml for this course.
+    """
 
     file: Path
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -81,6 +84,7 @@ class Course(CourseSection):
     columns: ColumnsConfig = Field(ColumnsConfig(), validate_default=True)
     assignments: Assignments
     semesters: Semesters
+    serialize: dict[str, Any] = Field(default={})
 
     @field_validator("logs")
     @classmethod
@@ -163,6 +167,11 @@ class Course(CourseSection):
 
         Raises CourseError where not one can.
         """
+        if not self.assignments_folder.is_dir():  # its log brings them
+            raise CourseError(
+                f"{self.assignments_folder}: missing; run `tutee source {self.name}`, which writes the "
+                "assignments there from the log"
+            )
         good: dict[str, Assignment] = {}
         broken: dict[str, str] = {}
         for folder in sorted(entry for entry in self.assignments_folder.iterdir() if entry.is_dir()):

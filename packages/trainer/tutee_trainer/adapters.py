@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,16 @@ def new_adapter(model: PreTrainedModel, lora: AdapterConfig, seed: int) -> PeftM
 
 
 def load_adapter(
-    model: PreTrainedModel, folder: Path, rank: int | None = None, alpha: int | None = None, seed: int = 0
+    model: PreTrainedModel,
+    folder: Path,
+    rank: int | None = None,
+    alpha: int | None = None,
+    dropout: float | None = None,
+    seed: int = 0,
 ) -> Any:
     """`model` with the adapter in `folder`, trainable; widened to `rank` and `alpha` where they are larger.
+
+    `dropout` takes the place of the adapter's own.
 
     A wider adapter computes the same function: the new rows of A are random, the new columns of B zero, and
     B is scaled by the ratio of alpha / rank.
@@ -50,9 +58,10 @@ def load_adapter(
     if getattr(model, "is_loaded_in_4bit", False):
         model = prepare_model_for_kbit_training(model)
     narrow = LoraConfig.from_pretrained(folder)
+    narrow.lora_dropout = narrow.lora_dropout if dropout is None else dropout
     if (rank or narrow.r, alpha or narrow.lora_alpha) == (narrow.r, narrow.lora_alpha):
-        return PeftModel.from_pretrained(model, folder, is_trainable=True)
-    wide = LoraConfig.from_pretrained(folder)
+        return PeftModel.from_pretrained(model, folder, is_trainable=True, config=narrow)
+    wide = replace(narrow)
     wide.inference_mode, wide.r, wide.lora_alpha = False, rank or narrow.r, alpha or narrow.lora_alpha
     widened = get_peft_model(model, wide)
     ratio = (narrow.lora_alpha / narrow.r) / (wide.lora_alpha / wide.r)

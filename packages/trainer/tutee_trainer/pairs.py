@@ -1,4 +1,4 @@
-"""Preference pairs: the student's next submission against one that came only later."""
+"""Preference pairs: the student's real submission against one that came only later."""
 
 import random
 from collections.abc import Sequence
@@ -33,32 +33,39 @@ PAIRS = pl.Schema(
 
 
 class PairsConfig(Section):
-    """Section `pairs` of params.yaml.
+    """Section `pairs` of params.yaml: which later submission of the trajectory is rejected.
 
-    The rejected submission comes later in the same student's work on the task: `grade` takes the nearest
-    whose grade differs from the chosen one's, `next` the one after the chosen, `random` any from the second
-    after the chosen on.
+    `next` rejects the second after the chosen one, `random` one at least three after it, `grade` the nearest
+    whose grade differs.
     """
 
     strategy: Literal["grade", "next", "random"] = "grade"
     seed: int = 0
 
 
-def make_pairs(dialogs: Sequence[Dialog], config: PairsConfig) -> pl.DataFrame:
-    """PAIRS of the dialogs: chosen is the real next submission (Koutcheme et al., arXiv 2604.10720).
+def make_pairs(dialogs: Sequence[Dialog], config: PairsConfig, first_is_target: bool = True) -> pl.DataFrame:
+    """PAIRS of the dialogs: chosen is what the student really handed in (Koutcheme et al., arXiv 2604.10720).
 
-    Steps are counted from the last submission of the prompt: the chosen is one step later, `next` two, and
-    `random` at least three. A pair whose programs normalise to the same tree is skipped.
+    Within a trajectory, one student's work on one task, each submission is rejected at most once, so `grade`
+    and `random` pass over those that another pair has rejected. The chosen take their turns in random order,
+    or the first ones would always find the nearest. Programs of one normalised tree make no pair.
+    `first_is_target`: whether the first submission of a trajectory may be the chosen one.
     """
     chance = random.Random(config.seed)
     rows = []
     for dialog in dialogs:
-        turns = list(dialog.turns())
-        for number, chosen in enumerate(turns):
-            later = [turn for turn in turns[number + 1 :] if turn.task == chosen.task]
-            rejected = _rejected(chosen, later, config.strategy, chance)
-            if rejected is None or _same(chosen.program, rejected.program):
+        turns = list(enumerate(dialog.turns()))
+        taken: set[int] = set()
+        pairs = []
+        for number, chosen in chance.sample(turns, len(turns)):
+            if chosen.previous is None and not first_is_target:
                 continue
+            later = [turn for _, turn in turns[number + 1 :] if turn.task == chosen.task]
+            rejected = _rejected(chosen, later, taken, config.strategy, chance)
+            if rejected is not None:
+                taken.add(rejected.index)
+                pairs.append((number, chosen, rejected))
+        for number, chosen, rejected in sorted(pairs, key=lambda pair: pair[0]):
             rows.append(
                 {
                     "dialog_id": dialog.dialog_id,
@@ -85,7 +92,8 @@ def write_pairs(config: PairsConfig, preset: "Preset", dialogs: Path, pairs: Pat
         "validation": read_dialogs(dialogs, format, feedback, "validation", required=False),
     }
     tables = [
-        make_pairs(rows, config).with_columns(split=pl.lit(split, pl.String)) for split, rows in read.items()
+        make_pairs(rows, config, preset.dialog.first_is_target).with_columns(split=pl.lit(split, pl.String))
+        for split, rows in read.items()
     ]
     if tables[0].is_empty():
         raise InputError(
@@ -97,14 +105,20 @@ def write_pairs(config: PairsConfig, preset: "Preset", dialogs: Path, pairs: Pat
     return sum(map(len, read.values())), table.height
 
 
-def _rejected(chosen: Turn, later: list[Turn], strategy: str, chance: random.Random) -> Turn | None:
+def _rejected(
+    chosen: Turn, later: list[Turn], taken: set[int], strategy: str, chance: random.Random
+) -> Turn | None:
+    """The later submission that `strategy` names; None where it names none, or one of the same tree."""
     match strategy:
         case "grade":
-            return next((turn for turn in later if turn.grade != chosen.grade), None)
+            free = [turn for turn in later if turn.index not in taken and turn.grade != chosen.grade]
+            candidates = free[:1]
         case "next":
-            return later[0] if later else None
+            candidates = later[1:2]
         case _:
-            return chance.choice(later[1:]) if later[1:] else None
+            candidates = [turn for turn in later[2:] if turn.index not in taken]
+    different = [turn for turn in candidates if not _same(chosen.program, turn.program)]
+    return chance.choice(different) if different else None
 
 
 def _same(one: str, other: str) -> bool:

@@ -79,10 +79,15 @@ class AdapterConfig(Section):
 
 
 class DialogConfig(Section):
-    """The dialogs that a student trains on. `max_length` and `max_new_tokens` count tokens."""
+    """The dialogs that a student trains on. `max_length` and `max_new_tokens` count tokens.
+
+    `first_is_target`: whether a student also learns to write the first submission on a task, without which
+    they cannot begin one. In the published work it is never a target.
+    """
 
     format: Literal["code", "dual", "edits"]
     feedback: Literal["summary", "full"] = "summary"
+    first_is_target: bool = True
     max_length: Count
     max_new_tokens: Count
 

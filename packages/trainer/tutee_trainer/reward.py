@@ -1,17 +1,48 @@
-"""The reward of DAPO: how close a written turn comes to what the real student did next."""
+"""The rewards of DAPO: how close written turns come to what the real students did next."""
 
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from tutee_grader.assignment import Assignment
+from tutee_grader.config import Section
+from tutee_grader.errors import SandboxError
 from tutee_grader.grader import Grader
+from tutee_grader.verdict import Outcome, Status, Verdict
 from tutee_serializer.dialogs.formats import TurnError, read_turn
 from tutee_serializer.dialogs.trees import normalise
 
 SAME_TREE, SAME_GRADE, OTHER, NOT_COMPILING, UNREADABLE = 2.0, 1.0, 0.0, -0.5, -1.0
 FLOOR = -0.75
 OVERLONG = 0.5  # weight of the penalty of an overlong turn
-OVERLONG_SHARE = 0.25  # the last part of max_new_tokens, over which that penalty grows from 0 to 1
+
+
+class RewardConfig(Section):
+    """Key `reward` of section `dapo`: what a written turn earns.
+
+    `published` (Koutcheme et al., arXiv 2604.10720): 2 for the real submission's normalised tree, 1 for its
+    grade, 0 for neither.
+
+    `tests`: `overlap` times the overlap of the failing tests with the real submission's (intersection over
+    union; 1 where both pass all), plus `diversity` times 1 - the largest similarity to another sample of the
+    group. It follows KASER (arXiv 2601.06633), which adds both, with CodeBLEU as the similarity, to the
+    CodeBLEU with the real program, each with weight 1. Here nothing else holds diversity in check, so it
+    weighs less than the overlap: to be unlike the others never earns more than to fail as the student did.
+
+    Both: -0.5 where the program does not compile, unless it is the real one to the letter, -1 for a turn
+    without a program; less half of the soft overlong penalty (DAPO, arXiv 2503.14476), which grows from 0
+    to 1 over the last `overlong_share` of `max_new_tokens`; never below -0.75.
+    """
+
+    kind: Literal["published", "tests"] = "published"
+    overlong_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    overlap: Annotated[float, Field(ge=0)] = 1.0
+    diversity: Annotated[float, Field(ge=0)] = 0.5
 
 
 @dataclass(frozen=True)
@@ -28,43 +59,125 @@ def rewards(
     contents: Sequence[str],
     lengths: Sequence[int],
     targets: Sequence[Target],
+    group_size: int,
+    config: RewardConfig,
     assignments: Mapping[str, Assignment],
     grader: Grader,
     format: str,
     max_new_tokens: int,
 ) -> list[float]:
-    """One reward per written turn, graded in one batch (Koutcheme et al., arXiv 2604.10720).
+    """One reward per written turn, as `config` says; all programs are graded in one batch.
 
-    2 for the real submission's normalised tree, 1 for its grade, 0 for neither, -0.5 where the program does
-    not compile, -1 for a turn without a program; less half of the soft overlong penalty (DAPO, arXiv
-    2503.14476: 0 up to three quarters of `max_new_tokens`, 1 at all of them); never below -0.75.
+    Each `group_size` turns in a row are samples of one prompt. `lengths` and `max_new_tokens` count tokens.
+    Raises SandboxError where the sandbox fails on every program.
     """
-    programs: list[str | None] = []
-    for content, target in zip(contents, targets, strict=True):
-        try:
-            programs.append(read_turn(format, target.previous, content))
-        except TurnError:
-            programs.append(None)
-    readable = [row for row, program in enumerate(programs) if program is not None]
-    verdicts = grader.grade([(assignments[targets[row].assignment], programs[row]) for row in readable])
-    values = [UNREADABLE] * len(contents)
-    for row, verdict in zip(readable, verdicts, strict=True):
-        values[row] = _compare(programs[row] or "", verdict.grade, targets[row])
+    if len(contents) % group_size:
+        raise ValueError(f"{len(contents)} turns are not whole groups of {group_size}")
+    programs = [_read(format, target, content) for content, target in zip(contents, targets, strict=True)]
+    jobs = {
+        (target.assignment, program): None
+        for written, target in zip(programs, targets, strict=True)
+        for program in (written, target.program if config.kind == "tests" else None)
+        if program is not None
+    }
+    verdicts = dict(
+        zip(jobs, _grade(grader, [(assignments[name], text) for name, text in jobs]), strict=True)
+    )
+    diversity = _diversity(programs, group_size) if config.kind == "tests" else [0.0] * len(programs)
+    values = []
+    for program, target, unlike in zip(programs, targets, diversity, strict=True):
+        if program is None:
+            values.append(UNREADABLE)
+            continue
+        verdict = verdicts[target.assignment, program]
+        if verdict is None:
+            values.append(OTHER)
+        elif verdict.status is not Status.COMPILES and program != target.program:
+            values.append(NOT_COMPILING)
+        elif config.kind == "published":
+            values.append(_published(program, verdict, target))
+        else:
+            overlap = _overlap(verdict, verdicts[target.assignment, target.program])
+            values.append(config.overlap * overlap + config.diversity * unlike)
     return [
-        max(FLOOR, value - OVERLONG * _overlong(length, max_new_tokens))
+        max(FLOOR, value - OVERLONG * _overlong(length, max_new_tokens, config.overlong_share))
         for value, length in zip(values, lengths, strict=True)
     ]
 
 
-def _compare(program: str, grade: float, target: Target) -> float:
+def _read(format: str, target: Target, content: str) -> str | None:
+    try:
+        return read_turn(format, target.previous, content)
+    except TurnError:
+        return None
+
+
+def _grade(grader: Grader, programs: Sequence[tuple[Assignment, str]]) -> list[Verdict | None]:
+    """The verdicts; None for a program on which the sandbox fails even where others can be graded."""
+    try:
+        return list(grader.grade(programs))
+    except SandboxError:
+        verdicts: list[Verdict | None] = []
+        for program in programs:
+            try:
+                verdicts += grader.grade([program])
+            except SandboxError:
+                verdicts.append(None)
+        failed = verdicts.count(None)
+        if failed == len(programs):
+            raise
+    if failed:
+        warnings.warn(f"the sandbox fails on {failed} of {len(programs)} programs: they earn 0", stacklevel=2)
+    return verdicts
+
+
+def _published(program: str, verdict: Verdict, target: Target) -> float:
     tree = normalise(program)
     if program == target.program or (tree is not None and tree == normalise(target.program)):
         return SAME_TREE
-    if tree is None:
-        return NOT_COMPILING
-    return SAME_GRADE if abs(grade - target.grade) < 1e-6 else OTHER
+    return SAME_GRADE if abs(verdict.grade - target.grade) < 1e-6 else OTHER
 
 
-def _overlong(length: int, max_new_tokens: int) -> float:
-    free = max_new_tokens * (1 - OVERLONG_SHARE)
+def _overlap(written: Verdict, real: Verdict | None) -> float:
+    """Intersection over union of the failing tests, by their place in the assignment."""
+    if real is None:
+        return 0.0
+    ours, theirs = _failing(written), _failing(real)
+    return len(ours & theirs) / len(ours | theirs) if ours | theirs else 1.0
+
+
+def _failing(verdict: Verdict) -> set[int]:
+    return {place for place, test in enumerate(verdict.tests) if test.outcome != Outcome.PASSED}
+
+
+def _diversity(programs: Sequence[str | None], group_size: int) -> list[float]:
+    """1 - the largest similarity of each program to another of its group; 1 where there is no other."""
+    shapes = [None if program is None else _shape(program) for program in programs]
+    largest = [0.0] * len(shapes)
+    for start in range(0, len(shapes), group_size):
+        for one, other in combinations(range(start, start + group_size), 2):
+            alike = _similarity(shapes[one], shapes[other])
+            largest[one] = max(largest[one], alike)
+            largest[other] = max(largest[other], alike)
+    return [1 - alike for alike in largest]
+
+
+def _shape(program: str) -> Counter[tuple[str, str]]:
+    """The pairs of neighbours in the normalised tree (the text, where there is none), counted.
+
+    Comments, layout and the names of variables are not in it, so they make no program diverse. Counts take
+    time in proportion to a program's length, which an alignment of repetitive programs does not.
+    """
+    return Counter(pairwise(["", *(normalise(program) or program).split(), ""]))
+
+
+def _similarity(one: Counter[tuple[str, str]] | None, other: Counter[tuple[str, str]] | None) -> float:
+    """The coefficient of Sørensen and Dice, 0 to 1; 0 with a turn that holds no program."""
+    if one is None or other is None:
+        return 0.0
+    return 2 * (one & other).total() / (one.total() + other.total())
+
+
+def _overlong(length: int, max_new_tokens: int, share: float) -> float:
+    free = max_new_tokens * (1 - share)
     return min(1.0, max(0.0, (length - free) / (max_new_tokens - free)))

@@ -52,15 +52,20 @@ class Chat:
         self._encode = lru_cache(maxsize=1 << 14)(self.tokens)
         self._check()
 
-    def encode(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """The tokens of a dialog, and which of them the student writes: each turn with its end."""
+    def encode(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """The tokens of a dialog, and for each the number of the student's turn that it is part of.
+
+        Turns are counted from 1, each with its end; 0 are the tokens that the student does not write.
+        """
         ids: list[int] = []
-        mask: list[bool] = []
+        turns: list[int] = []
+        written = 0
         for text, is_student in self._parts(messages):
             part = self._encode(text)
+            written += is_student
             ids += part
-            mask += [is_student] * len(part)
-        return ids, mask
+            turns += [written if is_student else 0] * len(part)
+        return ids, turns
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """The tokens after which the student's next turn comes; `messages` end with a user's turn."""

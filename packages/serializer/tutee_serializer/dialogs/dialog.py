@@ -80,7 +80,7 @@ class Dialog:
         """The student's last program on the present task, which the next turn edits; None: there is none."""
         last = None
         for message in self.messages:
-            if _opens_task(message):
+            if opens_task(message):
                 last = None
             elif message["role"] == "assistant":
                 last = read_turn(self.format, last, message["content"])
@@ -91,7 +91,7 @@ class Dialog:
         previous: str | None = None
         task = number = 0
         for index, message in enumerate(self.messages):
-            if _opens_task(message):
+            if opens_task(message):
                 previous, task = None, index
             elif message["role"] == "assistant":
                 program = read_turn(self.format, previous, message["content"])
@@ -132,7 +132,8 @@ class Dialog:
             messages = messages[: places[-written - 1] + 1]
 
 
-def _opens_task(message: Message) -> bool:
+def opens_task(message: Message) -> bool:
+    """Whether a turn is a task, which opens work on an assignment."""
     return message["role"] == "user" and message["content"].startswith(TASK)
 
 

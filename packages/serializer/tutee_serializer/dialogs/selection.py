@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
 
 class SerializeConfig(Section):
-    """Section `serialize` of params.yaml.
+    """Section `serialize` of params.yaml, and of a course file, whose keys go before those of params.yaml.
 
-    The defaults suit short trajectories. The published work used `min_logged: 6, min_turns: 3,
-    min_final_grade: 50, max_length_z: 3.5`; among dialogs of two or three turns that z-score would call
-    a dialog of nine an outlier.
+    The defaults suit short trajectories; courses/falcon/course.yaml has the published work's. Among dialogs
+    of two or three turns its z-score would call a dialog of nine an outlier.
     """
 
     scope: Literal["assignment", "course"] = "assignment"

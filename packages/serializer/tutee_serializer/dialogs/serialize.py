@@ -46,7 +46,7 @@ def serialize(
         left_out = ", ".join(f"{step}: {count}" for step, count in account.dropped.items() if count)
         raise InputError(
             f"{course.file}: not one dialog is left of {account.rows_in} submissions ({left_out}); "
-            "loosen the rules in section `serialize` of params.yaml, or bring a longer log"
+            "loosen the rules in section `serialize` of params.yaml or the course file, or bring a longer log"
         )
     rows = _write(rows, format)
     dialogs = _describe(rows, course, config.scope, format)

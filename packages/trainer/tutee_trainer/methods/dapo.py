@@ -19,7 +19,7 @@ from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_base, load_chat
 from tutee_trainer.preset import Count, DialogConfig, Preset, Rate
-from tutee_trainer.reward import Target, rewards
+from tutee_trainer.reward import RewardConfig, Target, rewards
 from tutee_trainer.running import Run
 from tutee_trainer.sampling import Prompt, Sampler, Sampling
 from tutee_trainer.training import (
@@ -49,6 +49,7 @@ class DapoConfig(AdapterMethodConfig):
     prompts_per_trajectory: Count | None = None
     max_prompts: Count | None = None
     rounds: Count = 4
+    reward: RewardConfig = RewardConfig()
     evaluations: Annotated[int, Field(ge=0, le=0)] = 0
 
     @model_validator(mode="after")
@@ -101,6 +102,8 @@ def train(job: TrainingJob) -> TrainingResult:
                 turns,
                 lengths,
                 targets,
+                config.samples,
+                config.reward,
                 job.assignments,
                 grader,
                 preset.dialog.format,
@@ -140,7 +143,7 @@ def _prompts(job: TrainingJob, config: DapoConfig, chat: Chat) -> list[Prompt]:
         found = []
         for turn in dialog.turns():
             name = tasks.get(dialog.messages[turn.task]["content"])
-            if name is None:
+            if name is None or (turn.previous is None and not job.preset.dialog.first_is_target):
                 continue
             messages = fit(dialog.messages[: turn.index], count.room(config.max_prompt), count)
             if messages is not None:

@@ -13,7 +13,7 @@ from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_base, load_chat
-from tutee_trainer.preset import Count, Preset, Rate
+from tutee_trainer.preset import Count, Preset, Rate, Share
 from tutee_trainer.running import Run
 from tutee_trainer.training import (
     AdapterMethodConfig,
@@ -29,11 +29,15 @@ from tutee_trainer.training import (
 
 
 class DpoConfig(AdapterMethodConfig):
-    """Section `dpo`: `rank` and `alpha` widen the SFT adapter where they are larger than its own."""
+    """Section `dpo`: `rank` and `alpha` widen the SFT adapter where they are larger than its own.
+
+    `dropout` takes the place of the SFT adapter's (None: the same).
+    """
 
     beta: Rate = 0.5
     rank: Count | None = None
     alpha: Count | None = None
+    dropout: Share | None = None
 
 
 def arguments(preset: Preset, examples: int | None = None) -> Settings:
@@ -91,7 +95,7 @@ def train(job: TrainingJob) -> TrainingResult:
 
         model, _ = load_base(preset, job.base)
         return Trainer(
-            model=load_adapter(model, job.start, config.rank, config.alpha, config.seed),
+            model=load_adapter(model, job.start, config.rank, config.alpha, config.dropout, config.seed),
             args=DPOConfig(output_dir=str(folder), **settings),
             train_dataset=Dataset.from_list(ordered),
             eval_dataset=Dataset.from_list(held_out) if held_out else None,

@@ -1,13 +1,15 @@
 """SFT: supervised fine-tuning of a LoRA adapter on students' dialogs with the grader's feedback."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from tutee_grader.errors import InputError
 from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.chat import Chat
-from tutee_serializer.dialogs.dialog import Dialog, contents, read_dialogs
+from tutee_serializer.dialogs.dialog import Dialog, contents, opens_task, read_dialogs
+from tutee_serializer.dialogs.formats import Message
 from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_trainer.adapters import new_adapter
 from tutee_trainer.method import Method, Settings
@@ -53,11 +55,27 @@ def tokenize(dialogs: Sequence[Dialog], chat: Chat, preset: Preset) -> list[dict
     room = count.room(preset.dialog.max_length)
     rows = []
     for dialog in dialogs:
+        tasks = {message["content"] for message in dialog.messages if opens_task(message)}
         for piece in dialog.pieces(room, count):
-            ids, mask = chat.encode(piece)
-            labels = [token if is_student else IGNORED for token, is_student in zip(ids, mask, strict=True)]
-            rows.append({"input_ids": ids, "labels": labels})
+            ids, turns = chat.encode(piece)
+            ignored = {0} if preset.dialog.first_is_target else {0, *_first_turns(piece, tasks)}
+            labels = [IGNORED if turn in ignored else token for token, turn in zip(ids, turns, strict=True)]
+            if any(label != IGNORED for label in labels):
+                rows.append({"input_ids": ids, "labels": labels})
     return rows
+
+
+def _first_turns(piece: Sequence[Message], tasks: set[str]) -> Iterator[int]:
+    """The numbers, from 1, of the student's turns that follow a task alone: the first ones on it.
+
+    Where turns have been cut, the feedback on the last of them stands behind the task.
+    """
+    number = 0
+    for before, message in pairwise(piece):
+        if message["role"] == "assistant":
+            number += 1
+            if before["content"] in tasks:
+                yield number
 
 
 def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> TrainingResult:
