@@ -75,6 +75,9 @@ def save_adapter(
     training: dict[str, Any],
 ) -> None:
     """Writes PEFT's files, the tokenizer, student.json and training.json into `folder`."""
+    # PEFT keeps them in a set, whose order differs from process to process.
+    config = model.peft_config["default"]
+    config.target_modules = sorted(config.target_modules)
     model.save_pretrained(folder, selected_adapters=["default"])
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     tokenizer.save_pretrained(folder)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 from pydantic import model_validator
 from tqdm import tqdm
@@ -53,13 +53,21 @@ class AdapterMethodConfig(MethodConfig):
         return self
 
 
+class Tracker(Protocol):
+    """Hears of a training's figures while it trains."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes the figures of a step, by name. Must return at once and must not raise."""
+
+
 @dataclass(frozen=True)
 class TrainingJob:
     """What a method trains on, and the folder it writes.
 
     `base` is the folder of the base model, `start` that of the model to start from (the same for SFT), and
     `data` the table that the method learns from. Only methods that use the grader need `assignments`, by
-    name, and `verdict_cache`, a file.
+    name, and `verdict_cache`, a file. `tracker` is told the figures of each step; what varies between equal
+    trainings (times, speeds) goes there and never into the folder.
     """
 
     preset: Preset
@@ -70,6 +78,7 @@ class TrainingJob:
     data: Path
     assignments: Mapping[str, Assignment] = field(default_factory=dict)
     verdict_cache: Path | None = None
+    tracker: Tracker | None = None
 
 
 @dataclass(frozen=True)
@@ -190,19 +199,19 @@ def run_and_save(
     trainer: Any, job: TrainingJob, folder: Path, method: str, feedback: Level, figures: dict[str, Any]
 ) -> dict[str, Any]:
     """Trains, and writes the adapter into `folder`; returns training.json, which begins with `figures`."""
-    training = {**figures, **run_trainer(trainer, method)}
+    training = {**figures, **run_trainer(trainer, method, job.tracker)}
     base = os.path.relpath(job.base, job.output)
     card = student_card(job.preset, job.course, method, feedback, base)
     save_adapter(folder, trainer.model, trainer.processing_class, card, training)
     return training
 
 
-def run_trainer(trainer: Any, name: str) -> dict[str, Any]:
-    """Runs one of TRL's trainers with a progress bar; returns losses, steps, tokens and seconds."""
+def run_trainer(trainer: Any, name: str, tracker: Tracker | None = None) -> dict[str, Any]:
+    """Runs one of TRL's trainers with a progress bar; returns losses, steps and tokens."""
     from transformers import PrinterCallback, TrainerCallback
 
-    class Bar(TrainerCallback):
-        """Steps done, time left, loss; nothing where there is no terminal."""
+    class Progress(TrainerCallback):
+        """A bar with steps done, time left and loss, where there is a terminal; figures for the tracker."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.bar = tqdm(total=state.max_steps, desc=name, unit="step", disable=None)
@@ -210,6 +219,9 @@ def run_trainer(trainer: Any, name: str) -> dict[str, Any]:
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
             if "loss" in logs:
                 self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
+            if tracker is not None and state.is_world_process_zero:
+                numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
+                tracker.log(state.global_step, numbers)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.bar.update()
@@ -218,14 +230,11 @@ def run_trainer(trainer: Any, name: str) -> dict[str, Any]:
             self.bar.close()
 
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Bar)
-    started, cpu = time.perf_counter(), time.process_time()
+    trainer.add_callback(Progress)
     trainer.train()
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     return {
         "steps": trainer.state.global_step,
-        "seconds": round(time.perf_counter() - started, 1),
-        "cpu_seconds": round(time.process_time() - cpu, 1),
         "tokens": int(getattr(trainer, "_total_train_tokens", 0) or trainer.state.num_input_tokens_seen),
         "history": [{key: _round(value) for key, value in entry.items()} for entry in history],
     }
