@@ -1,4 +1,4 @@
-"""A training as a run of MLflow while it trains; MLflow is mlflow.db here, or MLFLOW_TRACKING_URI names it."""
+"""A training as a run of MLflow while it trains, in mlflow.db or on the server of MLFLOW_TRACKING_URI."""
 
 import logging
 import os
@@ -38,7 +38,10 @@ TAG_LENGTH = 5000
 
 
 def connect(places: Places) -> "MlflowClient":
-    """MLflow's client for the server that MLFLOW_TRACKING_URI names, or for mlflow.db below `places.root`."""
+    """MLflow's client for the server that MLFLOW_TRACKING_URI names, or for mlflow.db below `places.root`.
+
+    Raises UnavailableError where the server cannot be reached.
+    """
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -47,7 +50,10 @@ def connect(places: Places) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     address = os.environ.get(ADDRESS) or f"sqlite:///{places.mlflow_database.resolve()}"
     with reachable():
-        return MlflowClient(tracking_uri=address)
+        client = MlflowClient(tracking_uri=address)
+        if os.environ.get(ADDRESS):
+            client.search_experiments(max_results=1)
+    return client
 
 
 def has_memory(places: Places) -> bool:
@@ -65,8 +71,8 @@ def reachable() -> Iterator[None]:
         if not address:
             raise
         raise UnavailableError(
-            f"{ADDRESS}: MLflow at {_public(address)} cannot be used ({_public(str(error))}); start it, correct the "
-            "address, or unset the variable: then mlflow.db in this folder is used"
+            f"{ADDRESS}: MLflow at {_public(address)} cannot be used ({_public(str(error))}); start it, "
+            "correct the address, or unset the variable: then mlflow.db in this folder is used"
         ) from error
 
 
@@ -100,8 +106,8 @@ def fail_dead_runs(client: "MlflowClient", experiment: str) -> None:
         tags = run.data.tags
         if tags.get(HOST) == socket.gethostname() and not _lives(int(tags[PROCESS]), float(tags[STARTED])):
             message = (
-                f"process {tags[PROCESS]} on {tags[HOST]} ended without a word: it was killed, or MLflow could "
-                "not be reached when it ended"
+                f"process {tags[PROCESS]} on {tags[HOST]} ended without a word: it was killed, or MLflow "
+                "could not be reached when it ended"
             )
             _fail(client, run.info.run_id, message)
 
