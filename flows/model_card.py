@@ -62,8 +62,11 @@ def model_card(setup: Setup, places: Places, name: str, metrics: pl.DataFrame) -
 
 
 def _sections(setup: Setup, method: Method) -> dict[str, dict[str, object]]:
-    """The sections of the preset that the adapter and its base were trained by."""
-    names = {"model", "lora", "dialog", "base", method.section}
+    """The sections of the preset that the adapter and all it started from were trained by."""
+    names, methods = {"model", "lora", "dialog", method.section}, load_methods()
+    while method.start is not None:
+        method = methods[method.start]
+        names.add(method.section)
     return setup.preset.model_dump(mode="json", include=names, exclude_none=True)
 
 

@@ -29,6 +29,8 @@ TEST_STUDENTS = "test_students"
 FORGOTTEN = "trained_on_forgotten_students"
 # The tag of a version that names the run of its training.
 TRAINED_IN = "training_run"
+# MLflow's page has two faces; this one is for those who train models.
+PAGE = "workflowType=machine_learning"
 NO_TRAINING = "none: MLflow has no finished training of this model; its database may have been removed since"
 
 
@@ -148,7 +150,7 @@ class Registry:
                 f"runs:/{run_id}/{method}",
                 run_id,
                 tags={**tags, **of_version},
-                description=_links("Training, with its loss curve", experiment, training),
+                description=_links("Training and its loss curve", experiment, training),
             )
         return self.find(fingerprint, methods)
 
@@ -290,7 +292,7 @@ class Registry:
 def _links(title: str, experiment: str, trainings: Mapping[str, str | None]) -> str:
     """The runs of trainings as MLflow's page shows them: links in Markdown."""
     links = [
-        f"[{method}](#/experiments/{experiment}/runs/{run_id})" if run_id else f"{method} ({NO_TRAINING})"
+        f"[{method}](#/experiments/{experiment}/runs/{run_id}/model-metrics?{PAGE})" if run_id else f"{method} ({NO_TRAINING})"
         for method, run_id in trainings.items()
     ]
     return f"{title}: {', '.join(links)}"

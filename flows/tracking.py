@@ -31,6 +31,8 @@ MODEL = "model"
 ERROR = "error"
 CONTINUES = "continues"
 NOTE = "mlflow.note.content"  # MLflow's page shows this tag as the run's description, as Markdown
+# MLflow's page has another face for experiments that call language models.
+TRAINS_MODELS = {"mlflow.experimentKind": "custom_model_development"}
 HOST, PROCESS, STARTED = "process.host", "process.id", "process.started"
 SEND_S, SYSTEM_S = 2, 10
 BATCH = 1000  # the most metrics that MLflow takes at once
@@ -84,7 +86,7 @@ def experiment_id(client: "MlflowClient", places: Places) -> str:
             return str(experiment.experiment_id)
         # A server has an artifact store of its own.
         where = None if os.environ.get(ADDRESS) else places.mlflow_artifacts.resolve().as_uri()
-        return str(client.create_experiment(name, where))
+        return str(client.create_experiment(name, where, TRAINS_MODELS))
 
 
 def process_tags() -> dict[str, str]:
@@ -193,12 +195,12 @@ class TrainingRun:
         self.log(
             result.steps,
             {
-                "total/examples": result.examples,
-                "total/steps": result.steps,
-                "total/tokens": result.tokens,
-                "total/loss": result.loss,
-                "total/seconds": time.perf_counter() - self._started,
-                "total/cpu_seconds": time.process_time() - self._cpu,
+                "total_examples": result.examples,
+                "total_steps": result.steps,
+                "total_tokens": result.tokens,
+                "total_loss": result.loss,
+                "total_seconds": time.perf_counter() - self._started,
+                "total_cpu_seconds": time.process_time() - self._cpu,
             },
         )
         self._stop()
