@@ -291,8 +291,9 @@ class Registry:
 
 def _links(title: str, experiment: str, trainings: Mapping[str, str | None]) -> str:
     """The runs of trainings as MLflow's page shows them: links in Markdown."""
+    page = f"#/experiments/{experiment}/runs/{{}}/model-metrics?{PAGE}"
     links = [
-        f"[{method}](#/experiments/{experiment}/runs/{run_id}/model-metrics?{PAGE})" if run_id else f"{method} ({NO_TRAINING})"
+        f"[{method}]({page.format(run_id)})" if run_id else f"{method} ({NO_TRAINING})"
         for method, run_id in trainings.items()
     ]
     return f"{title}: {', '.join(links)}"

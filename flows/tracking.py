@@ -50,6 +50,7 @@ def connect(places: Places) -> "MlflowClient":
     # By default a server that is away holds every call up for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     address = os.environ.get(ADDRESS) or f"sqlite:///{places.mlflow_database.resolve()}"
     with reachable():
         client = MlflowClient(tracking_uri=address)

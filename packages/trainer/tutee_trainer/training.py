@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row")
 
+TIMES = {"step_time"}  # what TRL logs of a step that differs between equal trainings
+
 
 class AdapterMethodConfig(MethodConfig):
     """What the sections of all methods that train an adapter have in common.
@@ -236,7 +238,9 @@ def run_trainer(trainer: Any, name: str, tracker: Tracker | None = None) -> dict
     return {
         "steps": trainer.state.global_step,
         "tokens": int(getattr(trainer, "_total_train_tokens", 0) or trainer.state.num_input_tokens_seen),
-        "history": [{key: _round(value) for key, value in entry.items()} for entry in history],
+        "history": [
+            {key: _round(value) for key, value in entry.items() if key not in TIMES} for entry in history
+        ],
     }
 
 
