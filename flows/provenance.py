@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from flows.places import Places
+from tutee_grader.errors import InputError
 
 PACKAGES = (
     *("tutee", "tutee-grader", "tutee-serializer", "tutee-trainer", "tutee-evaluator"),
@@ -37,20 +38,20 @@ def _data(places: Places, method: str) -> dict[str, str]:
     """DVC's hashes of the tables and models that the stage reads, as they lie there now.
 
     The tag JOB is one hash over all that the stage depends on, code and parameters included: two runs that
-    have the same one are the same training.
+    have the same one are the same training. Raises InputError where dvc.yaml cannot be read.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
-    with Repo(str(places.root)) as repo:
-        dependencies = repo.stage.load_one(name=f"{method}@{places.course}").deps
-        hashes = {}
-        for dependency in dependencies:
-            try:
-                hashes[dependency.def_path] = dependency.get_hash().value
-            except (DvcException, FileNotFoundError):
-                hashes[dependency.def_path] = "missing"
+    hashes = {}
+    try:
+        with Repo(str(places.root)) as repo:
+            for dependency in repo.stage.load_one(name=f"{method}@{places.course}").deps:
+                there = dependency.exists
+                hashes[dependency.def_path] = dependency.get_hash().value if there else "missing"
+    except DvcException as error:
+        raise InputError(f"dvc.yaml, params.yaml or the preset: {error}") from error
     job = hashlib.sha256(json.dumps([method, hashes], sort_keys=True).encode()).hexdigest()[:16]
     # Parameters have no hash but their values, which are the run's parameters.
     data = {path: hash for path, hash in hashes.items() if isinstance(hash, str)}

@@ -1,5 +1,6 @@
 """A training as a run of MLflow while it trains, in mlflow.db or on the server of MLFLOW_TRACKING_URI."""
 
+import itertools
 import logging
 import os
 import re
@@ -210,7 +211,7 @@ class TrainingRun:
             self.client.set_tag(self.id, MODEL, folder_hash(result.folder))
             self.client.set_terminated(self.id)
         except Exception as error:  # noqa: BLE001 - whatever a server's client raises, the model is trained
-            self._warn(error, f"the run keeps no model; it is in {result.folder}")
+            self._say(error, f"run {self.id} keeps no model; it is in {result.folder}")
 
     def fail(self, message: str) -> None:
         """Marks the run FAILED, with a message."""
@@ -218,19 +219,26 @@ class TrainingRun:
         try:
             _fail(self.client, self.id, message)
         except Exception as error:  # noqa: BLE001 - the error that ended the training is the one to report
-            self._warn(error, "the run is not marked FAILED")
+            self._say(error, f"run {self.id} is not marked FAILED")
 
     def _work(self) -> None:
-        beats = 0
-        while not self._ended.wait(SEND_S):
-            if beats % (SYSTEM_S // SEND_S) == 0:
-                self._system.collect_metrics()
-                values = self._system.aggregate_metrics()
-                self.log(beats * SEND_S, {f"system/{name}": value for name, value in values.items()})
-                for monitor in self._system.monitors:
-                    monitor.clear_metrics()
-            beats += 1
+        for beat in itertools.count():
+            if self._ended.wait(SEND_S):
+                return
+            if beat % (SYSTEM_S // SEND_S) == 0:
+                self._measure_system(beat * SEND_S)
             self._send()
+
+    def _measure_system(self, second: int) -> None:
+        try:
+            self._system.collect_metrics()
+            values = self._system.aggregate_metrics()
+        except Exception as error:  # noqa: BLE001 - a driver that fails is no reason to stop sending
+            self._warn(error, "some system metrics are missing")
+        else:
+            self.log(second, {f"system/{name}": value for name, value in values.items()})
+        for monitor in self._system.monitors:
+            monitor.clear_metrics()
 
     def _send(self) -> bool:
         """Sends what waits; what cannot be sent waits on. Says whether all was sent."""
@@ -268,12 +276,14 @@ class TrainingRun:
             print(f"{self._name}: {len(self._waiting)} figures of run {self.id} are lost", file=sys.stderr)
 
     def _warn(self, error: Exception, consequence: str) -> None:
-        """Says once that MLflow is away, and what follows from it."""
+        """Says while the training goes on that something fails, once."""
         if not self._warned:
             self._warned = True
-            address = _public(self.client.tracking_uri)
-            words = _public(str(error))
-            print(f"{self._name}: MLflow at {address} fails ({words}); {consequence}", file=sys.stderr)
+            self._say(error, consequence)
+
+    def _say(self, error: Exception, consequence: str) -> None:
+        address, words = _public(self.client.tracking_uri), _public(str(error))
+        print(f"{self._name}: MLflow at {address} fails ({words}); {consequence}", file=sys.stderr)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -378,6 +378,21 @@ def test_a_training_outlives_its_server(served: Places, server: Server, capsys) 
     assert capsys.readouterr().err.count("training goes on") == 1
 
 
+@pytest.mark.slow
+def test_a_training_ends_well_though_its_server_is_gone(served: Places, server: Server, capsys) -> None:
+    def lesson(training: TrainingJob) -> TrainingResult:
+        server.stop()
+        return Lesson()(training)
+
+    work = job(served)
+    result = tracking.train(method(lesson), work, served)
+    server.start()
+    assert (result.folder / "adapter_model.safetensors").read_text() == "weights"
+    said = capsys.readouterr().err
+    assert "figures of run" in said
+    assert f"keeps no model; it is in {work.output}" in said
+
+
 def test_without_its_server_no_training_begins(settled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(settled.folder)
     with socket.create_server(("127.0.0.1", 0)) as free:
