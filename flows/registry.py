@@ -31,7 +31,7 @@ FORGOTTEN = "trained_on_forgotten_students"
 TRAINED_IN = "training_run"
 # MLflow's page has two faces; this one is for those who train models.
 PAGE = "workflowType=machine_learning"
-NO_TRAINING = "none: MLflow has no finished training of this model; its database may have been removed since"
+NO_TRAINING = "none: MLflow has no training of this model; its database may have been removed since"
 
 
 @dataclass(frozen=True)
@@ -251,13 +251,13 @@ class Registry:
         tracking.fail_dead_runs(self.client, tracking.experiment_id(self.client, self.places))
 
     def _trainings(self, experiment: str, methods: Sequence[str]) -> dict[str, str | None]:
-        """The last finished training that made the present model, by method; None where there is none."""
+        """The last training that made the present model, by method; None where there is none."""
         found: dict[str, str | None] = {}
         for method in methods:
             content = folder_hash(self.places.model(method))
             runs = self.client.search_runs(
                 [experiment],
-                f"tags.{tracking.MODEL} = '{content}' and attributes.status = 'FINISHED'",
+                f"tags.{tracking.MODEL} = '{content}'",
                 max_results=1,
                 order_by=["start_time DESC"],
             )

@@ -112,6 +112,8 @@ def test_the_parameters_are_the_sections_that_the_stage_depends_on(places: Place
     assert run.data.params["lora.rank"] == str(preset.lora.rank)
     assert run.data.params["sft.batch"] == str(preset.methods["sft"].batch)
     assert {name.split(".")[0] for name in run.data.params} == {"preset", "model", "lora", "sft", "dialog"}
+    base = tracking._parameters(load_methods()["base"], job(places))
+    assert {name.split(".")[0] for name in base} == {"preset", "model", "tokenizer", "base", "dialog"}
 
 
 def test_figures_can_be_read_while_the_training_goes_on(places: Places) -> None:
