@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flows.places import Places
 from flows.registry import Registry
+from flows.tracking import has_memory
 from tutee_serializer.ingest.privacy import (
     load_key,
     pseudonym,
@@ -55,7 +56,7 @@ def forget(student: str, root: Path = Path()) -> ForgetResult:
         file.unlink()
     _remove_from_dvc({*rows, *reports}, root)
     models = []
-    if shared.mlflow_database.exists():
+    if has_memory(shared):
         for folder in folders:
             registry = Registry(Places(folder.name, root))
             models += [registry.describe(version) for version in registry.forget(name)]

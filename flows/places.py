@@ -114,6 +114,11 @@ class Places:
         return self.root / "mlruns" / self.course
 
     @property
+    def mlflow_downloads(self) -> Path:
+        """What was fetched from a server's artifacts, by run."""
+        return self.root / "mlruns" / "downloads"
+
+    @property
     def bentos(self) -> Path:
         return self.root / "bentos"
 

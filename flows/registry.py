@@ -1,14 +1,20 @@
-"""What MLflow remembers of a course: a run per distinct result, its adapters as versions, two aliases."""
+"""What MLflow remembers of a course: a run per distinct result, its adapters as versions, two aliases.
+
+Each version names the run of the training that made it (flows/tracking.py), found by the model's content.
+"""
 
 import json
-import logging
+import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows import tracking
+from flows.model_card import FILE as CARD
 from flows.places import Places
+from flows.provenance import folder_hash
 from tutee_grader.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,11 +27,16 @@ STUDENTS = "students.json"
 TRAIN_STUDENTS = "train_students"
 TEST_STUDENTS = "test_students"
 FORGOTTEN = "trained_on_forgotten_students"
+# The tag of a version that names the run of its training.
+TRAINED_IN = "training_run"
+# MLflow's page has two faces; this one is for those who train models.
+PAGE = "workflowType=machine_learning"
+NO_TRAINING = "none: MLflow has no training of this model; its database may have been removed since"
 
 
 @dataclass(frozen=True)
 class Version:
-    """A registered adapter.
+    """A registered adapter; `run_id` is the run of the results it came with.
 
     `fingerprint` names the results of its run, `test_set` what it was evaluated on and how.
     """
@@ -47,13 +58,9 @@ class Registry:
     """The versions of the registered model `tutee-COURSE`."""
 
     def __init__(self, places: Places) -> None:
-        from mlflow import MlflowClient
-
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.places = places
         self.model = f"tutee-{places.course}"
-        address = f"sqlite:///{places.mlflow_database.resolve()}"
-        self.client = MlflowClient(tracking_uri=address, registry_uri=address)
+        self.client = tracking.connect(places)
 
     def find(self, fingerprint: str, methods: Collection[str]) -> dict[str, Version]:
         """The versions of the run with these results, by method; empty where none has all `methods`."""
@@ -88,26 +95,30 @@ class Registry:
         metrics: Mapping[str, float],
         hashes: Mapping[str, str],
         files: Sequence[Path],
+        cards: Mapping[str, str],
         students: Mapping[str, Sequence[str]],
         synthetic: bool,
     ) -> dict[str, Version]:
         """Logs one run with the base and the adapters of `methods` and registers each adapter, by method.
 
+        `cards` are the adapters' model cards, by method; each goes to the run of its training, too.
         `students` are the pseudonyms by TRAIN_STUDENTS and TEST_STUDENTS, so that one can be forgotten.
         The versions are made last, after every file is there, so `find` ignores what a killed run left.
         """
         from mlflow.entities import Metric, Param
 
         client = self.client
-        experiment = client.get_experiment_by_name(self.model)
-        where = self.places.mlflow_artifacts.resolve().as_uri()
-        experiment_id = (
-            experiment.experiment_id if experiment else client.create_experiment(self.model, where)
-        )
+        experiment = tracking.experiment_id(client, self.places)
+        tracking.fail_dead_runs(client, experiment)
+        trainings = self._trainings(experiment, ("base", *methods))
         tags = {"course": self.places.course, "synthetic": str(synthetic).lower()}
-        run = client.create_run(
-            experiment_id, tags={**tags, **{f"dvc.{path}": hash for path, hash in hashes.items()}}
-        )
+        of_run = {
+            tracking.KIND: tracking.RESULTS,
+            tracking.NOTE: _links("Trainings", experiment, trainings),
+            **{f"dvc.{path}": hash for path, hash in hashes.items()},
+            **tracking.process_tags(),
+        }
+        run = client.create_run(experiment, tags={**tags, **of_run}, run_name=tracking.RESULTS)
         run_id = run.info.run_id
         now = int(time.time() * 1000)
         client.log_batch(
@@ -121,14 +132,25 @@ class Registry:
         # An adapter's card names its base relative to its own folder, so the base travels beside it.
         for method in ("base", *methods):
             client.log_artifacts(run_id, str(self.places.model(method)), method)
+        for method, card in cards.items():
+            for run_with_it in filter(None, (run_id, trainings[method])):
+                client.log_text(run_with_it, card, f"{method}/{CARD}")
         client.set_terminated(run_id)
         self._create_model()
         for method in methods:
+            training = {method: trainings[method]}
+            of_version = {
+                "method": method,
+                "fingerprint": fingerprint,
+                "test_set": test_set,
+                TRAINED_IN: trainings[method] or NO_TRAINING,
+            }
             client.create_model_version(
                 self.model,
                 f"runs:/{run_id}/{method}",
                 run_id,
-                tags={**tags, "method": method, "fingerprint": fingerprint, "test_set": test_set},
+                tags={**tags, **of_version},
+                description=_links("Training and its loss curve", experiment, training),
             )
         return self.find(fingerprint, methods)
 
@@ -144,11 +166,24 @@ class Registry:
         return {name.removeprefix(mine): value for name, value in found.items() if name.startswith(mine)}
 
     def folder(self, version: Version) -> Path:
-        """The folder of the adapter; its base is beside it, unless it is on the hub."""
+        """The folder of the adapter on this disk; its base is beside it, unless it is on the hub."""
+        self.fetch(version, "base")
+        return self.fetch(version, version.method)
+
+    def fetch(self, version: Version, name: str) -> Path:
+        """A file or folder of the version's run on this disk; from a server it is downloaded, once."""
         from mlflow.utils.file_utils import local_file_uri_to_path
+        from mlflow.utils.uri import is_local_uri
 
         artifacts = self.client.get_run(version.run_id).info.artifact_uri
-        return Path(local_file_uri_to_path(artifacts)) / version.method
+        if is_local_uri(artifacts):
+            return Path(local_file_uri_to_path(artifacts)) / name
+        path = self.places.mlflow_downloads / version.run_id / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.places.mlflow_downloads) as part:
+                Path(self.client.download_artifacts(version.run_id, name, part)).rename(path)
+        return path
 
     def set_alias(self, alias: str, version: Version) -> None:
         """Gives `alias` to `version`; a new champion remembers the one before it."""
@@ -167,22 +202,21 @@ class Registry:
         runs: dict[str, list[Version]] = {}
         for version in self.versions():
             runs.setdefault(version.run_id, []).append(version)
-        for versions in runs.values():
-            folder = self.folder(versions[0]).parent
-            students = json.loads((folder / STUDENTS).read_text(encoding="utf-8"))
+        for run_id, versions in runs.items():
+            students = self._students(run_id)
             if TRAIN_STUDENTS not in students:
                 raise InputError(
-                    f"{folder / STUDENTS}: written by tutee 0.1, which used other field names; remove "
+                    f"run {run_id}: its {STUDENTS} was written by tutee 0.1, which used other names; remove "
                     f"{self.places.mlflow_database} and {self.places.mlflow_artifacts.parent}, then retrain"
                 )
             if student in students[TEST_STUDENTS]:
-                (folder / self.places.report.name).unlink(missing_ok=True)
+                self._delete(run_id, self.places.report.name)
             if student in students[TRAIN_STUDENTS]:
                 for version in versions:
                     self.tag(version, FORGOTTEN, str(version.forgotten + 1))
                     marked.append(version.number)
             kept = {use: [name for name in names if name != student] for use, names in students.items()}
-            (folder / STUDENTS).write_text(json.dumps(kept), encoding="utf-8")
+            self.client.log_dict(run_id, kept, STUDENTS)
         return [version for version in self.versions() if version.number in marked]
 
     def tag(self, version: Version, name: str, value: str) -> None:
@@ -212,6 +246,39 @@ class Registry:
             )
         return champion
 
+    def fail_dead_runs(self) -> None:
+        """Marks the runs of the course FAILED whose processes were killed."""
+        tracking.fail_dead_runs(self.client, tracking.experiment_id(self.client, self.places))
+
+    def _trainings(self, experiment: str, methods: Sequence[str]) -> dict[str, str | None]:
+        """The last training that made the present model, by method; None where there is none."""
+        found: dict[str, str | None] = {}
+        for method in methods:
+            content = folder_hash(self.places.model(method))
+            runs = self.client.search_runs(
+                [experiment],
+                f"tags.{tracking.MODEL} = '{content}'",
+                max_results=1,
+                order_by=["start_time DESC"],
+            )
+            found[method] = str(runs[0].info.run_id) if runs else None
+        return found
+
+    def _students(self, run_id: str) -> dict[str, list[str]]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(self.client.download_artifacts(run_id, STUDENTS, folder))
+            students: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+            return students
+
+    def _delete(self, run_id: str, name: str) -> None:
+        """Deletes a file of a run, where it is still there."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        if name in [file.path for file in self.client.list_artifacts(run_id)]:
+            artifacts = self.client.get_run(run_id).info.artifact_uri
+            repository = get_artifact_repository(artifacts, tracking_uri=self.client.tracking_uri)
+            repository.delete_artifacts(name)
+
     def _create_model(self) -> None:
         from mlflow.exceptions import MlflowException
 
@@ -220,6 +287,16 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+
+
+def _links(title: str, experiment: str, trainings: Mapping[str, str | None]) -> str:
+    """The runs of trainings as MLflow's page shows them: links in Markdown."""
+    page = f"#/experiments/{experiment}/runs/{{}}/model-metrics?{PAGE}"
+    links = [
+        f"[{method}]({page.format(run_id)})" if run_id else f"{method} ({NO_TRAINING})"
+        for method, run_id in trainings.items()
+    ]
+    return f"{title}: {', '.join(links)}"
 
 
 def _version(found: "ModelVersion") -> Version:

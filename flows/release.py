@@ -3,19 +3,19 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from flows.environment import disable_hub
 from flows.errors import RefusedError
 from flows.gate import Score, decide, score
+from flows.model_card import model_card
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.registry import CHALLENGER, CHAMPION, TEST_STUDENTS, TRAIN_STUDENTS, Registry, Version
+from flows.tracking import flat
 from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.evaluate import evaluate
 from tutee_evaluator.rollout import roll_out
@@ -43,13 +43,14 @@ def register(
         fingerprint,
         test_set_id(setup, pipeline),
         parameters.adapters,
-        params=dict(_flat({**sections, "preset": setup.preset.model_dump(mode="json")})),
+        params=flat({**sections, "preset": setup.preset.model_dump(mode="json")}),
         metrics={
             f"{row['method']}.{row['metric']}": row["value"]
             for row in overall.drop_nulls("value").iter_rows(named=True)
         },
         hashes=pipeline.hashes(parameters.methods),
         files=[pipeline.places.metrics, pipeline.places.report],
+        cards={name: model_card(setup, pipeline.places, name, metrics) for name in parameters.adapters},
         students=_students(pipeline.places),
         synthetic=setup.course.synthetic,
     )
@@ -117,11 +118,10 @@ def _score(champion: Version | None, setup: Setup, pipeline: Pipeline, registry:
     """
     if champion is None or champion.forgotten:
         return None
-    folder = registry.folder(champion)
     if champion.test_set == test_set_id(setup, pipeline):
-        metrics = read_table(folder.parent / pipeline.places.metrics.name, "retrain")
+        metrics = read_table(registry.fetch(champion, pipeline.places.metrics.name), "retrain")
     else:
-        metrics = evaluate_model(folder, setup, pipeline.places)
+        metrics = evaluate_model(registry.folder(champion), setup, pipeline.places)
     return score(metrics, champion.method, setup.parameters.gate)
 
 
@@ -191,11 +191,3 @@ def pack(setup: Setup, registry: Registry) -> str:
     return (
         f"{registry.describe(champion)} -> {bundle.folder} and Bento {bento.tag}, {bento.size / 1e6:.0f} MB"
     )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -133,6 +133,7 @@ def train(
     from flows.environment import disable_hub
     from flows.parameters import load, method_named
     from flows.places import Places
+    from flows.tracking import train
     from tutee_trainer.training import TrainingJob
 
     row = method_named(method)
@@ -151,7 +152,7 @@ def train(
         assignments=setup.course.load_assignments()[0] if row.uses_grader else {},
         verdict_cache=places.verdict_cache,
     )
-    print(f"{method}: {row.train(job)}", flush=True)
+    print(f"{method}: {train(row, job, places)}", flush=True)
 
 
 def pairs(course: CourseArgument) -> None:

@@ -45,6 +45,7 @@ def status(course: CourseArgument) -> None:
     for stage in pipeline.stages:
         print(f"{stage}: {outdated.get(stage, 'up to date')}")
     registry = Registry(places)
+    registry.fail_dead_runs()
     for alias in (CHAMPION, CHALLENGER):
         version = registry.get_by_alias(alias)
         print(f"{alias}: {registry.describe(version) if version else 'none yet'}")

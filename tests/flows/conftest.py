@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,14 @@ ATTEMPTS = (
     "def double(n):\n    return n + 2\n",
     "def double(n):\n    return n * 2\n",
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_mlflow() -> Iterator[None]:
+    """Keeps the tests away from the MLflow that the user of this machine may have named."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield
 
 
 @dataclass(frozen=True)

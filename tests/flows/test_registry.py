@@ -41,6 +41,7 @@ def register(registry: Registry, fingerprint: str) -> dict[str, Version]:
         metrics={"sft.codebleu": 0.5, "dpo.codebleu": 0.6},
         hashes={"models/small/sft": "abc.dir"},
         files=[registry.places.root / "metrics"],
+        cards={method: f"# {method}" for method in ADAPTERS},
         students={TRAIN_STUDENTS: ["ann", "ben"], TEST_STUDENTS: ["cem"]},
         synthetic=True,
     )

@@ -13,6 +13,9 @@ import psutil
 import pytest
 import yaml
 
+from flows.places import Places
+from flows.registry import TRAINED_IN, Registry
+
 pytestmark = pytest.mark.slow
 
 NAME, ADDRESS, PHONE = "Tuulikki Merivaara", "tuulikki.m@kurssi.example", "+358 40 123 4567"
@@ -38,7 +41,7 @@ FEW = {
     "base": {"tokens": 8000},
     "sft": {"steps": 1},
     "dpo": {"steps": 1},
-    "dapo": {"steps": 1, "candidates": 4},
+    "dapo": {"steps": 1},
 }
 
 
@@ -154,6 +157,28 @@ def test_what_was_masked_stays_in_its_place(first) -> None:
 def test_the_account_of_the_rows_adds_up(first) -> None:
     _, said = first
     assert "60 rows -> 48 kept + 12 quarantined + 0 left out by named filters" in said
+
+
+@pytest.mark.parametrize("method", ["base", "sft", "dapo"])
+def test_equal_trainings_write_equal_folders(first, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, _ = first
+    model = Places("small", project.folder).model(method)
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    monkeypatch.setenv("PYTHONHASHSEED", "7")  # sets have another order
+    trained = project.tutee("train", method, "small")
+    assert trained.returncode == 0, trained.stderr
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+
+
+def test_every_training_is_a_run_that_its_version_names(first) -> None:
+    project, _ = first
+    registry = Registry(Places("small", project.folder))
+    for version in registry.versions():
+        training = registry.client.get_run(version.tags[TRAINED_IN])
+        assert (training.info.status, training.info.run_name) == ("FINISHED", version.method)
+        assert training.data.metrics["total_seconds"] > 0
+    sft = next(version for version in registry.versions() if version.method == "sft")
+    assert registry.client.get_metric_history(sft.tags[TRAINED_IN], "loss")[0].step == 1
 
 
 def test_the_second_run_has_nothing_to_do(first) -> None:

@@ -60,7 +60,8 @@ class AdapterMethodConfig(MethodConfig):
 class Tracker(Protocol):
     """Is told a training's figures while it trains."""
 
-    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes the figures of a step, by name. Must return at once and must not raise."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class TrainingJob:
     `base` is the folder of the base model, `start` that of the model to start from (the same for SFT), and
     `data` the table that the method learns from. `checkpoints` keeps what a killed run goes on from, written
     every `checkpoint_every_s` seconds. Only methods that use the grader need `assignments`, by name, and
-    `verdict_cache`, a file.
+    `verdict_cache`, a file. `tracker` is told the figures of each step; what
+    varies between equal trainings (times, speeds) goes there and never into the folder.
     """
 
     preset: Preset

@@ -53,7 +53,7 @@ def train(job: TrainingJob) -> TrainingResult:
 
     from tutee_trainer.tiny.training import train_tiny
 
-    model, tokenizer, training = train_tiny(preset, config, job.data)
+    model, tokenizer, training = train_tiny(preset, config, job.data, job.tracker)
     with atomic_dir(job.output) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +22,13 @@ from tutee_trainer.tiny.tokenizer import train_tokenizer
 
 if TYPE_CHECKING:
     from tutee_trainer.methods.base import BaseConfig
+    from tutee_trainer.training import Tracker
 
 VALIDATION_DIALOGS = 24  # enough to decide when to stop; more would take longer than they are worth
 
 
 def train_tiny(
-    preset: Preset, config: BaseConfig, dialogs: Path
+    preset: Preset, config: BaseConfig, dialogs: Path, tracker: Tracker | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
     """The trained model, its tokenizer, and the figures of training.json.
 
@@ -46,7 +46,7 @@ def train_tiny(
     sample = random.Random(config.seed).sample(validation, min(VALIDATION_DIALOGS, len(validation)))
     examples = Examples(Chat(tokenizer), config, preset.dialog.max_length, [*training, *silent, *sample])
     stream = examples.stream(training, silent)
-    figures = _train(model, stream, examples.of(sample), config, tokenizer.pad_token_id)
+    figures = _train(model, stream, examples.of(sample), config, tokenizer.pad_token_id, tracker)
     return model, tokenizer, figures | {"dialogs": len(training)}
 
 
@@ -56,6 +56,7 @@ def _train(
     validation: list[Example],
     config: BaseConfig,
     pad: int,
+    tracker: Tracker | None,
 ) -> dict[str, Any]:
     """Trains until `config.tokens`, or until the validation loss no longer falls; keeps the best weights."""
     optimizers = _optimizers(model, config)
@@ -82,6 +83,8 @@ def _train(
             bar.update(size)
             if tokens >= config.tokens * (len(stopping.history) + 1) / config.evaluations:
                 bar.set_postfix(stopping.evaluate(tokens, steps, losses))
+                if tracker is not None:
+                    tracker.log(steps, stopping.history[-1])
                 losses = []
                 if tokens >= config.tokens or stopping.should_stop:
                     break
@@ -113,7 +116,6 @@ class EarlyStopping:
         self, model: PreTrainedModel, validation: list[Example], config: BaseConfig, pad: int
     ) -> None:
         self._model, self._validation, self._config, self._pad = model, validation, config, pad
-        self._started, self._cpu = time.perf_counter(), time.process_time()
         self._weights: dict[str, torch.Tensor] | None = None
         self._worse = 0
         self.best = float("inf")
@@ -134,8 +136,6 @@ class EarlyStopping:
                 "steps": steps,
                 "loss": round(loss, 4),
                 "validation_loss": round(value, 4),
-                "seconds": round(time.perf_counter() - self._started, 1),
-                "cpu_seconds": round(time.process_time() - self._cpu, 1),
             }
         )
         self._worse = 0 if value < self.best else self._worse + 1

@@ -1,0 +1,92 @@
+"""What a training is made of, as tags of its MLflow run: data, code, packages, machine."""
+
+import hashlib
+import json
+import logging
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from flows.places import Places
+from tutee_grader.errors import InputError
+
+PACKAGES = (
+    *("tutee", "tutee-grader", "tutee-serializer", "tutee-trainer", "tutee-evaluator"),
+    *("torch", "transformers", "trl", "peft"),
+)
+JOB = "job"
+CODE = "packages/"
+
+
+def provenance(places: Places, method: str) -> dict[str, str]:
+    """The tags of a training by `method` that starts now in `places`."""
+    return {**_data(places, method), **_code(places.root), **_machine()}
+
+
+def folder_hash(folder: Path) -> str:
+    """A hash over the names and contents of all files in a folder: the same models have the same one."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    hashes = {}
+    for file in files:
+        with file.open("rb") as opened:
+            hashes[file.relative_to(folder).as_posix()] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+
+def _data(places: Places, method: str) -> dict[str, str]:
+    """DVC's hashes of the tables and models that the stage reads, as they lie there now.
+
+    The tag JOB is one hash over all that the stage depends on, code and parameters included: two runs that
+    have the same one are the same training. Raises InputError where dvc.yaml cannot be read.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    hashes = {}
+    try:
+        with Repo(str(places.root)) as repo:
+            for dependency in repo.stage.load_one(name=f"{method}@{places.course}").deps:
+                there = dependency.exists
+                hashes[dependency.def_path] = dependency.get_hash().value if there else "missing"
+    except DvcException as error:
+        raise InputError(f"dvc.yaml, params.yaml or the preset: {error}") from error
+    job = hashlib.sha256(json.dumps([method, hashes], sort_keys=True).encode()).hexdigest()[:16]
+    # Parameters have no hash but their values, which are the run's parameters.
+    data = {path: hash for path, hash in hashes.items() if isinstance(hash, str)}
+    return {JOB: job} | {f"dvc.{path}": hash for path, hash in data.items() if not path.startswith(CODE)}
+
+
+def _code(root: Path) -> dict[str, str]:
+    """The commit, under MLflow's own name for it too, and how many files differ from it."""
+
+    def git(*arguments: str) -> str:
+        asked = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+        return asked.stdout
+
+    try:
+        commit, changed = git("rev-parse", "HEAD").strip(), git("status", "--porcelain").splitlines()
+    except FileNotFoundError:
+        return {"git": "unknown: git is not installed"}
+    except subprocess.CalledProcessError:
+        return {"git": "not a git repository, or one without a commit"}
+    state = f"{len(changed)} files differ from the commit" if changed else "clean"
+    return {"mlflow.source.git.commit": commit, "git": f"{commit}, {state}"}
+
+
+def _machine() -> dict[str, str]:
+    import torch
+
+    from tutee_grader.version import VERSION
+
+    cuda = torch.cuda.is_available()
+    device = torch.cuda.get_device_name(0) if cuda else f"CPU, {torch.get_num_threads()} threads"
+    count = f"{torch.cuda.device_count()} x " if cuda else ""
+    return {
+        "version.python": platform.python_version(),
+        **{f"version.{name}": version(name) for name in PACKAGES},
+        "version.verdicts": VERSION,
+        "platform": platform.platform(),
+        "device": f"{count}{device}",
+    }
