@@ -75,7 +75,7 @@ def make_pairs(dialogs: Sequence[Dialog], config: PairsConfig) -> pl.DataFrame:
 
 def write_pairs(config: PairsConfig, preset: "Preset", dialogs: Path, pairs: Path) -> tuple[int, int]:
     """Writes table `pairs` from the training students in table `dialogs`; returns the rows of each."""
-    rows = read_dialogs(dialogs, preset.dialog.format, preset.dialog.feedback, "train")
+    rows = read_dialogs(dialogs, preset.format, preset.dialog.feedback, "train")
     table = make_pairs(rows, config)
     if table.is_empty():
         raise InputError(

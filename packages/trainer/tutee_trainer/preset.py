@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, create_model, m
 
 from tutee_grader.config import Section, describe_errors
 from tutee_grader.errors import InputError
+from tutee_serializer.dialogs.formats import Format
 from tutee_trainer.method import load_methods
 
 
@@ -65,7 +66,10 @@ class AdapterConfig(Section):
 
 
 class DialogConfig(Section):
-    """The dialogs that a student trains on. `max_length` and `max_new_tokens` count tokens."""
+    """The dialogs that a student trains on. `max_length` and `max_new_tokens` count tokens.
+
+    `Preset.format` says how turns are written where `format` is `edits`.
+    """
 
     format: Literal["code", "dual", "edits"]
     feedback: Literal["summary", "full"] = "summary"
@@ -111,6 +115,13 @@ class Preset(Section):
     tokenizer: TokenizerConfig | None = None
     lora: AdapterConfig
     dialog: DialogConfig
+
+    @property
+    def format(self) -> Format:
+        """How turns are written: a pretrained model's tokenizer holds no markers, so its edits are plain."""
+        format = Format(self.dialog.format)
+        pretrained = isinstance(self.model, PretrainedModel)
+        return Format.PLAIN_EDITS if pretrained and format is Format.EDITS else format
 
     @property
     def methods(self) -> Mapping[str, MethodConfig]:
