@@ -132,11 +132,8 @@ def _open_block(tag: str, body: list[str], fence: str, start: int, end: int, for
     if body and not body[-1]:
         body = body[:-1]
     last = body[-1].rstrip() if body else ""
-    without = last.rstrip("`")
-    if last.endswith(fence):  # the fence stands behind the last line; a longer one would surround such a line
+    if last.endswith(fence):  # a program with such a line would have a longer fence
         forgiven.append("a fence behind the last line")
-        return _Block(tag, "\n".join([*body[:-1], without]), start, end, True, forgiven)
-    if last and not without:  # a part of the fence
-        body = body[:-1]
+        return _Block(tag, "\n".join([*body[:-1], last.rstrip("`")]), start, end, True, forgiven)
     forgiven.append("no closing fence")
     return _Block(tag, "\n".join(body), start, end, False, forgiven)

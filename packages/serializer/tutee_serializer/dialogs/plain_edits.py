@@ -30,6 +30,8 @@ from tutee_serializer.errors import TurnError
 SAME = "same"
 _EDITS = "edits"  # the kind of an untagged block that holds edits
 _EDIT = re.compile(r"(\s*)([0-9]{1,6})(?:a\|(.*)|(?:,([0-9]{1,6}))?(?:d(\s*)|\|(.*)))")
+_LINE = re.compile(rf"{_EDIT.pattern}|\|.*|{SAME}")
+_LIKE_EDIT = re.compile(rf"\s*(?:[0-9]+\s*(?:[,-]\s*[0-9]+\s*)?(?:[a-z]?\s*\|.*|d\s*)|{SAME}\s*)")
 
 
 def write_numbered(program: str) -> str:
@@ -61,7 +63,7 @@ def read_plain_edits(previous: str | None, content: str, forgiven: list[str]) ->
     Raises TurnError where the turn holds no program.
     """
     bare = content.strip()
-    if "```" not in bare and all(map(_is_edit, bare.split("\n"))):
+    if "```" not in bare and all(map(_LINE.fullmatch, bare.split("\n"))):
         forgiven.append("no fence")
         kind, body = _EDITS, bare
     else:
@@ -82,12 +84,11 @@ def read_plain_edits(previous: str | None, content: str, forgiven: list[str]) ->
 
 
 def _kind(body: str) -> str:
-    """Of an untagged block: edits, or a program whose tag is missing."""
-    return _EDITS if any(map(_is_edit, body.split("\n"))) else UNTAGGED
+    """Of an untagged block: edits, or a program whose tag is missing.
 
-
-def _is_edit(line: str) -> bool:
-    return _EDIT.fullmatch(line) is not None or line.strip() == SAME
+    Whatever looks like edits is none of the other, even where it is wrong in a detail.
+    """
+    return _EDITS if body.startswith("|") or any(map(_LIKE_EDIT.fullmatch, body.split("\n"))) else UNTAGGED
 
 
 def _parse(lines: list[str], forgiven: list[str]) -> list[Edit]:
