@@ -71,7 +71,7 @@ def read_edits(previous: str | None, content: str, forgiven: list[str]) -> str:
         return unescape(body)
     if "\n" in content:  # where lines are marks, newlines between them say nothing
         forgiven.append("newlines")
-        content = re.sub(r"\n+(?=<\||\Z)", "", content.replace("\r\n", "\n"))
+        content = re.sub(r"(?<!\n)\n++(?=<\||\Z)", "", content.replace("\r\n", "\n"))
     whole = _WHOLE.fullmatch(content)
     if whole is not None:
         return "\n".join(map(unescape, whole[1].split("<|+|>")))

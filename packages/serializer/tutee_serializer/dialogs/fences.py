@@ -13,7 +13,7 @@ _KINDS = {
     **dict.fromkeys(("diff", "patch"), DIFF),
     UNTAGGED: UNTAGGED,
 }
-_OPENING = re.compile(r"(`{3,})([ \t]*)([^\s`]*)([^`]*)")
+_OPENING = re.compile(r"(`{3,}+)([ \t]*+)([^\s`]*+)([^`]*+)")
 _NESTED = re.compile(r"\w[\w+#-]*\s*")
 
 
@@ -73,29 +73,22 @@ def read_block(text: str, kind_of: Callable[[str], str], forgiven: list[str]) ->
 def _blocks(lines: list[str]) -> list[_Block]:
     """The blocks that may hold a turn, in order; only the last one may be open."""
     found: list[_Block] = []
+    closings: set[int] = set()  # of other blocks, which may hold such blocks in shorter fences
     at = 0
     while at < len(lines):
         opening = _OPENING.fullmatch(lines[at])
-        if opening is None:
+        if opening is None or at in closings:
             at += 1
             continue
         block = _block(lines, at, opening)
         if block.tag.lower() in _KINDS:
             found.append(block)
             at = block.end
-        else:  # what stands in it may hold blocks in shorter fences
+        else:
             at += 1
             if block.closed:
-                inner = _blocks(lines[at : block.end - 1])
-                found += [_moved(one, at) for one in inner]
-                at = block.end
+                closings.add(block.end - 1)
     return found
-
-
-def _moved(block: _Block, lines: int) -> _Block:
-    block.start += lines
-    block.end += lines
-    return block
 
 
 def _block(lines: list[str], start: int, opening: re.Match[str]) -> _Block:

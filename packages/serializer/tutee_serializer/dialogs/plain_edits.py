@@ -31,7 +31,8 @@ SAME = "same"
 _EDITS = "edits"  # the kind of an untagged block that holds edits
 _EDIT = re.compile(r"(\s*)([0-9]{1,6})(?:a\|(.*)|(?:,([0-9]{1,6}))?(?:d(\s*)|\|(.*)))")
 _LINE = re.compile(rf"{_EDIT.pattern}|\|.*|{SAME}")
-_LIKE_EDIT = re.compile(rf"\s*(?:[0-9]+\s*(?:[,-]\s*[0-9]+\s*)?(?:[a-z]?\s*\|.*|d\s*)|{SAME}\s*)")
+# Possessive, so that a long run of blanks takes no longer than it is.
+_LIKE_EDIT = re.compile(rf"\s*+(?:[0-9]++\s*+(?:[,-]\s*+[0-9]++\s*+)?(?:d\s*+|[a-z]?\s*+\|.*)|{SAME}\s*+)")
 
 
 def write_numbered(program: str) -> str:
