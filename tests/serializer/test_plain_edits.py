@@ -111,6 +111,8 @@ def test_edits_in_any_order_are_the_same_program(before: str, after: str, chance
         ("2d  ", "a", "blanks around a mark"),
         ("\n2|B\n", "a\nB", "blank lines around the edits"),
         ("1|A\n2|B", "A\nB", None),
+        ("1a|c\n2|B", "a\nc\nB", None),
+        ("2|B\n1a|c", "a\nc\nB", "lines out of order"),
         ("2a|c\n2a|d", "a\nb\nc\nd", None),
     ],
 )

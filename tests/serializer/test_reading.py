@@ -46,6 +46,7 @@ def small_changes(draw) -> tuple[str, str]:
         ("Sure!\n```python\nx\n```\nDone.", "x", "text around the block"),
         ("```python\nx\n```\n```python\ny\n```", "y", "several blocks"),
         ("```python\nx\n```\nBetter:\n```python\ny", "x", "several blocks"),
+        ("```\nx\n```\nBetter:\n```python\ny", "x", "several blocks, no language tag"),
         ("```python\nx\n```\nOutput:\n```\n3\n```", "x", "several blocks"),
         ("```text\n3\n```\n```python\nx\n```", "x", "text around the block"),
         ("````markdown\n```python\nx\n```\n````", "x", "text around the block"),
@@ -157,6 +158,12 @@ def test_a_diff_is_applied_where_its_content_fits(body: str, program: str, repai
 def test_trailing_blanks_in_context_stay_those_of_the_program() -> None:
     old = "a \n\nb\n    \nc"
     assert read_turn("dual", old, diff(" a\n\n-b\n+X\n \n c")) == "a \n\nX\n    \nc"
+
+
+def test_a_place_with_the_same_blanks_comes_before_one_with_others() -> None:
+    assert read_reply("dual", "x \na\nx", diff("@@\n-x\n+y")) == Reading(
+        "x \na\ny", "a hunk header without numbers"
+    )
 
 
 def test_a_diff_in_a_block_without_a_tag_is_one() -> None:
