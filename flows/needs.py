@@ -12,7 +12,9 @@ from tutee_grader.files import read_table
 from tutee_grader.table import VERDICTS
 from tutee_grader.verdict import Status
 from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.formats import Format
 from tutee_serializer.dialogs.serialize import serialize
+from tutee_serializer.dialogs.turn_sizes import tokens_per_turn
 from tutee_serializer.ingest.ingest import parse_log
 from tutee_serializer.ingest.privacy import load_key, read_forgotten
 from tutee_serializer.ingest.source import collect
@@ -41,6 +43,11 @@ def needs(setup: Setup) -> Iterator[str]:
     turns = sum(len(list(dialog.turns())) for dialog in dialogs)
     how = "as the log has them, their feedback guessed" if is_estimate else "as serialized"
     yield (f"dialogs     {len(dialogs):,} of {turns:,} turns and {sum(tokens):,} tokens to train on, {how}")
+    edits = Format.PLAIN_EDITS if isinstance(preset.model, PretrainedModel) else Format.EDITS
+    sizes = tokens_per_turn(dialogs, count, edits)
+    yield "turns       tokens of the student's turn by format: " + ", ".join(
+        f"{format} {size:.1f}" for format, size in sizes.items()
+    )
     rate = measure_rate(preset)
     yield f"speed       {rate / 1e9:,.0f} GFLOP/s of matrix products, measured for {MEASURED_S:.0f} s"
     whole = mean(tokens)
@@ -72,7 +79,7 @@ def _dialogs(setup: Setup) -> tuple[list[Dialog], bool]:
     preset = setup.preset
     if places.dialogs.exists():
         table = read_table(places.dialogs, "serialize")
-        mine = table.filter(split="train", feedback=preset.dialog.feedback, format=preset.dialog.format)
+        mine = table.filter(split="train", feedback=preset.dialog.feedback, format=preset.format)
         if mine.height:
             return [Dialog.from_row(row) for row in mine.iter_rows(named=True)], False
     if setup.course.simulator:
@@ -97,7 +104,7 @@ def _dialogs(setup: Setup) -> tuple[list[Dialog], bool]:
         verdicts,
         setup.course,
         setup.parameters.serialize,
-        preset.dialog.format,
+        preset.format,
         preset.dialog.feedback,
     )
     mine = dialogs.filter(split="train", feedback=preset.dialog.feedback)

@@ -108,7 +108,7 @@ def serialize(course: CourseArgument) -> None:
             read_table(places.verdicts, "grade"),
             setup.course,
             setup.parameters.serialize,
-            setup.preset.dialog.format,
+            setup.preset.format,
             setup.preset.dialog.feedback,
         )
         write_table(dialogs, places.dialogs)

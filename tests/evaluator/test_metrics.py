@@ -49,6 +49,24 @@ def value(metrics: pl.DataFrame, metric: str, method: str = "sft", stratum: str 
     )["value"]
 
 
+def test_unreadable_and_repaired_turns_are_counted_out_of_all_that_were_written() -> None:
+    metrics = measure(
+        steps_of(
+            [
+                {"step": 1, "grade": 0.0, "repair": "no fence"},
+                {"step": 2, "grade": 50.0, "real_grade": 50.0},
+                {"step": 3, "grade": 50.0, "repair": "no fence, a thought before the turn"},
+                {"student": "ben", "kind": "unreadable", "real_grade": 0.0},
+                {"student": "ben", "step": 2, "real_grade": 0.0},  # the rollout was over
+            ]
+        ),
+        FEW,
+    )
+
+    assert value(metrics, "unreadable") == 1 / 4
+    assert value(metrics, "repaired") == 2 / 4
+
+
 def test_coverage_counts_steps_with_both_out_of_steps_with_a_real_one() -> None:
     metrics = measure(
         steps_of(

@@ -37,11 +37,14 @@ def evaluated(
     """STEPS and METRICS of two methods, one of which writes hostile programs."""
     dialogs = dialogs_of()
     engines = {"copy": Copy("edits", "summary"), "sft": scripted(lambda dialog, step: HOSTILE)}
-    rollouts = [
+    rollouts = pl.concat(
         roll_out(method, engine, dialogs, submissions, assignments, grader, RolloutConfig())
         for method, engine in engines.items()
-    ]
-    return evaluate(pl.concat(rollouts), dialogs, submissions, verdicts, CONFIG)
+    )
+    # Every first step was read after two repairs.
+    repair = pl.when(method="sft", step=1).then(pl.lit("no closing fence, <b>odd</b> blanks"))
+    rollouts = rollouts.with_columns(repair=repair)
+    return evaluate(rollouts, dialogs, submissions, verdicts, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +148,21 @@ def test_the_page_shows_the_figures_of_the_table(
     for metric in ("coverage", "grade_proximity", "codebleu", "codebleu_corrected"):
         shown = metrics.filter(metric=metric, method="sft", stratum="overall").row(0, named=True)
         assert f"{shown['value']:.3f}" in text and f"{shown['low']:.3f} – {shown['high']:.3f}" in text
+
+
+def test_the_page_shows_how_many_turns_needed_a_repair_and_which(
+    evaluated: tuple[pl.DataFrame, pl.DataFrame], page: str
+) -> None:
+    steps, metrics = evaluated
+    written = steps.filter(pl.col("method") == "sft", pl.col("kind").is_not_null())
+    table = page[page.index("Turns as written") : page.index('id="assignments"')]
+
+    shown = metrics.filter(metric="repaired", method="sft", stratum="overall").row(0, named=True)
+    assert shown["value"] == (written["step"] == 1).mean()
+    assert f"{shown['value']:.3f}" in table and f">{written.height}</td>" in table
+    starts = (written["step"] == 1).sum()
+    assert f"&lt;b&gt;odd&lt;/b&gt; blanks ({starts}), no closing fence ({starts})" in table
+    assert re.findall(r'<th scope="row">(\w+)</th>', table) == ["SFT"]
 
 
 def test_methods_come_in_the_order_given_without_those_that_have_no_figures(page: str) -> None:

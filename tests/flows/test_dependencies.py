@@ -209,13 +209,15 @@ def parameters_of(function: ast.FunctionDef, arguments: list[str]) -> set[str]:
                     found.add("methods")
                 case "setup.parameters", name if name != "model_dump":
                     found.add(name)
+                case "setup.preset", "format":  # in which a pretrained model's edits are plain text
+                    found |= {"preset.model", "preset.dialog"}
                 case "setup.preset", name:
                     found.add(f"preset.{name}")
         elif isinstance(node, ast.keyword) and node.arg == "include":
             found |= set(ast.literal_eval(node.value))
         elif isinstance(node, ast.Call) and "setup.preset" in [ast.unparse(one) for one in node.args]:
             # `disable_hub` asks for the kind of model, which changes no result.
-            found |= set() if ast.unparse(node.func) == "disable_hub" else {"preset.dialog"}
+            found |= set() if ast.unparse(node.func) == "disable_hub" else {"preset.model", "preset.dialog"}
     return found - SPEED_ONLY
 
 

@@ -111,7 +111,7 @@ def test_a_change_reruns_nothing_that_it_cannot_change(
 
 
 def test_an_edit_of_how_turns_are_written_makes_every_model_out_of_date(changed) -> None:
-    changed.edit("packages/serializer/tutee_serializer/dialogs/formats.py", "import re", "import  re")
+    changed.edit("packages/serializer/tutee_serializer/dialogs/formats.py", "from enum", "from  enum")
     with contextlib.chdir(changed.folder):
         outdated = set(Pipeline.of(Places("small")).out_of_date())
     assert {f"{name}@small" for name in ("serialize", "pairs", "copy", *TRAINED)} <= outdated

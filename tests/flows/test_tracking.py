@@ -70,7 +70,15 @@ def method(lesson: Lesson) -> Method:
 def job(places: Places, setup: Setup | None = None) -> TrainingJob:
     setup = setup or load("small")
     output = Path(places.root, "out", "sft")
-    return TrainingJob(setup.preset, "small", output, places.model("base"), places.model("base"), output, output.with_name("checkpoints"))
+    return TrainingJob(
+        setup.preset,
+        "small",
+        output,
+        places.model("base"),
+        places.model("base"),
+        output,
+        output.with_name("checkpoints"),
+    )
 
 
 def train(places: Places, lesson: Lesson) -> TrainingResult:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tutee_serializer.dialogs.formats import COMPARED, Format, read_turn, write_turn
+from tutee_serializer.dialogs.changes import COMPARED
+from tutee_serializer.dialogs.formats import Format, read_turn, write_turn
 from tutee_serializer.dialogs.trees import same_tree
 
 # What is repeated between the lines that differ and behind them.
@@ -47,7 +48,7 @@ def test_telling_programs_apart(kind: str, place: str) -> None:
     assert compared(16 * n) < 3 * 16 * compared(n)
 
 
-@pytest.mark.parametrize("format", [Format.EDITS, Format.DUAL])
+@pytest.mark.parametrize("format", [Format.EDITS, Format.PLAIN_EDITS, Format.DUAL])
 def test_writing_a_turn(format: Format) -> None:
     def written(lines: int) -> float:
         blank = "\n" * lines
@@ -58,7 +59,7 @@ def test_writing_a_turn(format: Format) -> None:
     assert written(16 * n) < 3 * 16 * written(n)
 
 
-@pytest.mark.parametrize("format", [Format.EDITS, Format.DUAL])
+@pytest.mark.parametrize("format", [Format.EDITS, Format.PLAIN_EDITS, Format.DUAL])
 def test_a_turn_of_very_many_lines_reads_back(format: Format) -> None:
     old, new = (name + "\n" * 1_000 + name for name in "xy")
     assert read_turn(format, old, write_turn(format, old, new)) == new

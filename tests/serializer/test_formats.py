@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 from tutee_serializer.course import Course
 from tutee_serializer.dialogs.formats import (
     Format,
+    Reading,
     TurnError,
-    escape,
     feedback_turn,
     markers,
+    read_reply,
     read_turn,
     system_turn,
     task_turn,
     write_turn,
 )
+from tutee_serializer.dialogs.markup import escape
 from tutee_serializer.ingest.ingest import IngestConfig, parse_log
 from tutee_serializer.ingest.source import collect
 
@@ -48,6 +50,12 @@ FENCES = [
     "--- a",
     "+++ b",
     "-x",
+    "2|",
+    "|",
+    "1,2|x",
+    "0a|",
+    "1d",
+    "same",
     "+x",
     " x",
     "\\ No newline at end of file",
@@ -80,8 +88,9 @@ def pairs(draw):
 @example(("a\nb\n\n\nc\td\r\n\f", "a\n\nb\n\nc\td\n\f"))
 def test_a_written_turn_reads_back_as_the_same_program(format, pair):
     before, after = pair
-    assert read_turn(format, before, write_turn(format, before, after)) == after
-    assert read_turn(format, None, write_turn(format, None, after)) == after
+    # Without a repair: what the format says is never forgiven.
+    assert read_reply(format, before, write_turn(format, before, after)) == Reading(after)
+    assert read_reply(format, None, write_turn(format, None, after)) == Reading(after)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -99,15 +108,20 @@ def test_no_turn_holds_a_chat_templates_markup_or_begins_with_a_blank(format, pa
     for turn in turns:
         assert not re.search(r"<\|im_(start|end)\||</?think>", turn)
         assert turn[0] == turn.lstrip()[0]
+    if format is not Format.EDITS:  # which no template sees that strips a turn's ends
+        assert all(turn == turn.strip() for turn in turns[1:])
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=150, deadline=None)
 @given(st.one_of(st.none(), PROGRAMS), st.data())
 def test_any_text_is_a_program_or_a_turn_error(format, before, data):
+    edit = st.sampled_from(["1|", "\n2|", "\n1,2d", "\n3a|x", "\n|", "0a|", "```\n", "\nsame"])
     mark = st.sampled_from(["<|1|>", "<|2|>", "<|0|>", "<|99999|>", "<|to|>", "<|-|>", "<|after|>", "<|+|>"])
-    fence = st.sampled_from(["```python\n", "```diff\n", "\n```", "@@ -1 +1 @@\n", "@@ -0,0 +1 @@\n", "-a\n"])
-    text = "".join(data.draw(st.lists(st.one_of(mark, fence, PIECES), max_size=12)))
+    fence = st.sampled_from(
+        ["```python\n", "```diff\n", "\n```", "@@ -1 +1 @@\n", "@@ -0,0 +1 @@\n", "@@\n", "-a\n"]
+    )
+    text = "".join(data.draw(st.lists(st.one_of(mark, edit, fence, PIECES), max_size=12)))
     try:
         program = read_turn(format, before, text)
     except TurnError as error:
@@ -152,7 +166,7 @@ def test_every_marker_that_edits_write_is_a_listed_token():
     ]
     written = {mark for turn in turns for mark in re.findall(r"<\|[^|]*\|>", turn)}
     assert written <= set(markers("edits"))
-    assert markers("code") == markers("dual") == ()
+    assert markers("code") == markers("dual") == markers("plain_edits") == ()
 
 
 def test_markers_cannot_stand_in_ordinary_python():
@@ -168,8 +182,7 @@ def test_markers_cannot_stand_in_ordinary_python():
         ("x = 1", "no edit at character 0"),
         ("<|9|>x", "line 9"),
         ("<|0|>x", "line 0"),
-        ("<|2|>x<|1|>y", "out of order"),
-        ("<|2|>x<|2|>y", "out of order"),
+        ("<|2|>x<|2|>y", "edited twice"),
         ("<|2|><|to|><|1|>x", "out of order"),
         ("<|1|><|same|>", "no edit"),
     ],
@@ -199,10 +212,8 @@ def test_a_diff_that_does_not_fit_is_refused():
         read_turn("dual", "a\nb\nnot c\nd\ne", turn)
 
 
-def test_a_block_among_prose_is_found_and_an_open_one_refused():
+def test_a_block_among_prose_is_found():
     assert read_turn("code", None, "Sure!\n```python\nx = 1\n```\nDone.") == "x = 1"
-    with pytest.raises(TurnError, match="not closed"):
-        read_turn("code", None, "```python\nx = 1\n")
     with pytest.raises(TurnError, match="no code block"):
         read_turn("code", None, "x = 1")
 
@@ -220,7 +231,7 @@ def test_only_a_task_turn_begins_like_a_task():
 
 def test_each_format_has_a_system_turn_and_edits_the_shortest():
     turns = {format: system_turn(format) for format in FORMATS}
-    assert len(set(turns.values())) == 3
+    assert len(set(turns.values())) == len(FORMATS)
     assert min(turns.values(), key=len) == turns[Format.EDITS]
 
 
@@ -246,4 +257,4 @@ def test_every_pair_of_both_courses_reads_back(name, tmp_path):
     assert len(pairs) > 500
     for format in FORMATS:
         for before, after in pairs:
-            assert read_turn(format, before, write_turn(format, before, after)) == after
+            assert read_reply(format, before, write_turn(format, before, after)) == Reading(after)

@@ -55,6 +55,9 @@ def replay(format, messages):
             if format == "edits" and "<|1|>" in message["content"]:
                 numbered = message["content"][message["content"].index("<|1|>") :]
                 previous = "\n".join(re.split(r"<\|[0-9]+\|>", numbered)[1:])
+            if format == "plain_edits" and "```\n1|" in message["content"]:
+                numbered = message["content"].rpartition("```\n1|")[2].removesuffix("\n```")
+                previous = re.sub(r"\n[0-9]+\|", "\n", numbered)
         else:
             previous = read_turn(format, previous, message["content"])
             programs.append(previous)
@@ -120,7 +123,7 @@ def test_a_diff_does_not_come_first():
     assert truncate(messages, 0, count)[-1]["content"] == f"```python\n{programs[1]}\n```"
 
 
-@pytest.mark.parametrize("format", ["code", "edits"])
+@pytest.mark.parametrize("format", ["code", "edits", "plain_edits"])
 def test_each_turn_is_counted_once(format):
     messages = dialog(format, [[f"x = {n}" for n in range(20)]])
     counted = []

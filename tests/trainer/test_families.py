@@ -97,14 +97,14 @@ def trained(
     texts = pl.read_parquet(dialogs)["messages"].explode().struct.field("content").to_list()
     save_model(family, tokenizer_of(family, texts), model)
     preset = preset_of(model, request.param)
-    write_dialogs(dialogs, format=preset.dialog.format)
+    write_dialogs(dialogs, format=preset.format)
     for name in ("base", "sft", "para"):
         train(folder, name, preset=preset)
     write_pairs(PairsConfig(), preset, dialogs, folder / "pairs.parquet")
     for name in ("dpo", "kto"):
         train(folder, name, preset=preset)
     train(folder, "dapo", preset=preset, assignments=write_assignments(folder / "assignments"))
-    return preset, folder, read_dialogs(dialogs, preset.dialog.format, "summary", "validation")
+    return preset, folder, read_dialogs(dialogs, preset.format, "summary", "validation")
 
 
 def test_generation_stops_at_the_token_that_training_ends_a_turn_with(

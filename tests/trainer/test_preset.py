@@ -121,6 +121,18 @@ def test_a_pretrained_model_brings_its_own(repository: Path, tmp_path: Path, tin
         Preset.load(written(tmp_path, mixed))
 
 
+@pytest.mark.parametrize("format", ["code", "dual", "edits"])
+def test_a_pretrained_models_edits_are_plain_text(
+    repository: Path, tmp_path: Path, tiny: dict[str, Any], format: str
+) -> None:
+    large = yaml.safe_load((repository / "presets/qwen3-4b.yaml").read_text())
+    for values in (large, tiny):
+        values["dialog"]["format"] = format
+
+    assert Preset.load(written(tmp_path, tiny)).format == format
+    assert Preset.load(written(tmp_path, large)).format == ("plain_edits" if format == "edits" else format)
+
+
 @pytest.mark.parametrize("name", QWEN)
 def test_the_large_presets_resolve_to_the_published_values(repository: Path, name: str) -> None:
     """Koutcheme et al., arXiv 2604.10720; on this machine, without weights or a GPU."""

@@ -9,7 +9,8 @@ from tutee_grader.errors import InputError
 # The kinds of outcome of a submission. One that compiles and passes no test, for another reason than a wrong
 # result, has the outcome of its first test (error, timeout, ...) as its kind; one that does not compile has
 # its status.
-SOLVED, SOME, NONE, UNREADABLE = "solved", "some tests pass", "no test passes", "unreadable"
+SOLVED, SOME, NONE = "solved", "some tests pass", "no test passes"
+UNREADABLE = Outcome.UNREADABLE.value
 _RAN = "compiles"
 
 # One row per rollout and step 1..steps, with or without a submission. Columns with `real_` are the real
@@ -17,7 +18,7 @@ _RAN = "compiles"
 # `codebleu_corrected` are null unless both submitted a program. `solved` and `real_solved`: grade 100 was
 # reached at this step or before; `changed`: the real grade differs from the one before; `familiar`: some
 # real submission failed the same tests of the assignment (null for grade 100). `before` is the real program
-# before the rollout's start.
+# before the rollout's start. `repair` is that of ROLLOUTS.
 STEPS = pl.Schema(
     {
         "method": pl.String,
@@ -30,6 +31,7 @@ STEPS = pl.Schema(
         "code": pl.String,
         "grade": pl.Float64,
         "kind": pl.String,
+        "repair": pl.String,
         "feedback": pl.String,
         "solved": pl.Boolean,
         "familiar": pl.Boolean,

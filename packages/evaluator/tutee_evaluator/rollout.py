@@ -137,10 +137,10 @@ class Rollout:
         self._add(Outcome.UNREADABLE, status=reason)
         self.stop = StopReason.UNREADABLE
 
-    def add_program(self, program: str, verdict: Verdict, last: bool) -> None:
+    def add_program(self, program: str, repair: str | None, verdict: Verdict, last: bool) -> None:
         """Adds a step with a graded program; `last`: no step may follow."""
         text = feedback(verdict, self.dialog.feedback)
-        self._add(Outcome.PROGRAM, code=program, feedback=text, **verdict.to_row())
+        self._add(Outcome.PROGRAM, code=program, repair=repair, feedback=text, **verdict.to_row())
         if verdict.grade == 100:
             self.stop = StopReason.SOLVED
         elif last:
@@ -213,15 +213,15 @@ def _advance(
 ) -> None:
     """Adds one step, the last one or not, to each of `rollouts`, and the new verdicts to `verdicts`."""
     completions = engine.complete([rollout.dialog for rollout in rollouts])
-    programs: list[tuple[Rollout, str]] = []
+    programs: list[tuple[Rollout, str, str | None]] = []
     for rollout, completion in zip(rollouts, completions, strict=True):
         if completion.program is None:
             rollout.add_unreadable(completion.reason)
         else:
-            programs.append((rollout, completion.program))
-    new = {(rollout.assignment.name, program): rollout.assignment for rollout, program in programs}
+            programs.append((rollout, completion.program, completion.repair))
+    new = {(rollout.assignment.name, program): rollout.assignment for rollout, program, _ in programs}
     new = {key: assignment for key, assignment in new.items() if key not in verdicts}
     graded = grader.grade([(assignment, program) for (_, program), assignment in new.items()])
     verdicts.update(zip(new, graded, strict=True))
-    for rollout, program in programs:
-        rollout.add_program(program, verdicts[rollout.assignment.name, program], last)
+    for rollout, program, repair in programs:
+        rollout.add_program(program, repair, verdicts[rollout.assignment.name, program], last)

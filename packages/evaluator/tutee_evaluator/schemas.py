@@ -27,7 +27,8 @@ class StopReason(StrEnum):
 
 
 # One row per step at which the rollout or the real student submitted something. `submission_id` is the
-# real submission of that step. `status` is the grader's, or the reason why a turn could not be read.
+# real submission of that step. `repair` says what had to be forgiven to read the program, separated by
+# commas; null: nothing. `status` is the grader's, or the reason why a turn could not be read.
 _COLUMNS: dict[str, Any] = {
     "method": pl.String,
     "dialog_id": pl.String,
@@ -36,6 +37,7 @@ _COLUMNS: dict[str, Any] = {
     "sample": pl.Int64,
     "code": pl.String,
     "outcome": pl.String,
+    "repair": pl.String,
     **VERDICT_COLUMNS,
     "feedback": pl.String,
     "submission_id": pl.String,

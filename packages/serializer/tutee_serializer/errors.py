@@ -1,6 +1,6 @@
 """What can go wrong between a course's logs and its dialogs, beyond the errors that all packages share."""
 
-from tutee_grader.errors import InputError
+from tutee_grader.errors import InputError, TuteeError
 
 
 class CourseError(InputError):
@@ -13,3 +13,7 @@ class LogError(InputError):
 
 class ValidationError(InputError):
     """Submissions that fail an expectation of level error; the message shows sample rows."""
+
+
+class TurnError(TuteeError):
+    """A student's turn that holds no program; the message is the reason."""

@@ -113,7 +113,7 @@ def student_card(
         method=method,
         course=course,
         base=base,
-        format=dialog.format,
+        format=preset.format,
         feedback=feedback,
         max_length=dialog.max_length,
         max_new_tokens=dialog.max_new_tokens,

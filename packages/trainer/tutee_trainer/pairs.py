@@ -86,7 +86,7 @@ def write_pairs(config: PairsConfig, preset: "Preset", dialogs: Path, pairs: Pat
 
     The pairs of the validation students among them are for the validation loss.
     """
-    format, feedback = preset.dialog.format, preset.dialog.feedback
+    format, feedback = preset.format, preset.dialog.feedback
     read = {
         "train": read_dialogs(dialogs, format, feedback, "train"),
         "validation": read_dialogs(dialogs, format, feedback, "validation", required=False),

@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, create_model, m
 
 from tutee_grader.config import Section, describe_errors
 from tutee_grader.errors import InputError
+from tutee_serializer.dialogs.formats import Format
 from tutee_trainer.method import load_methods
 
 
@@ -83,6 +84,7 @@ class DialogConfig(Section):
 
     `first_is_target`: whether a student also learns to write the first submission on a task, without which
     they cannot begin one. In the published work it is never a target.
+    `Preset.format` says how turns are written where `format` is `edits`.
     """
 
     format: Literal["code", "dual", "edits"]
@@ -130,6 +132,13 @@ class Preset(Section):
     tokenizer: TokenizerConfig | None = None
     lora: AdapterConfig
     dialog: DialogConfig
+
+    @property
+    def format(self) -> Format:
+        """How turns are written: a pretrained model's tokenizer holds no markers, so its edits are plain."""
+        format = Format(self.dialog.format)
+        pretrained = isinstance(self.model, PretrainedModel)
+        return Format.PLAIN_EDITS if pretrained and format is Format.EDITS else format
 
     @property
     def methods(self) -> Mapping[str, MethodConfig]:

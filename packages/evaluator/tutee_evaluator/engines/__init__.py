@@ -24,6 +24,7 @@ class EngineConfig(Section):
 class Completion:
     """A student's turn as written, and the program in it; `program` None: there is none, for `reason`.
 
+    `repair` says what had to be forgiven to read the program; None: nothing.
     `prompt_tokens` and `completion_tokens` are the lengths of the prompt and of `content`; 0 where no
     model is involved.
     """
@@ -33,6 +34,7 @@ class Completion:
     reason: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    repair: str | None = None
 
 
 class Engine(Protocol):

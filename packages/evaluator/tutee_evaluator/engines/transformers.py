@@ -11,7 +11,7 @@ from tutee_grader.errors import InputError, UnavailableError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import Dialog
-from tutee_serializer.dialogs.formats import TurnError, read_turn
+from tutee_serializer.dialogs.formats import TurnError, read_reply
 from tutee_serializer.dialogs.tokens import TokenCounter
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ class Student:
             return Completion("", None, reason, prompt_tokens)
         completion_tokens = self._count.length(text)
         try:
-            program = read_turn(self.format, dialog.previous, text)
+            reading = read_reply(self.format, dialog.previous, text)
         except TurnError as error:
             return Completion(text, None, str(error), prompt_tokens, completion_tokens)
-        return Completion(text, program, None, prompt_tokens, completion_tokens)
+        return Completion(text, reading.program, None, prompt_tokens, completion_tokens, reading.repair)
 
     def _write(self, prompts: list[list[int]]) -> list[str | None]:
         """The turn after each prompt, in the same order; None where it does not end in time."""

@@ -1,4 +1,7 @@
-"""How submissions end, beside those of the real students: grades, solved starts, shares of outcomes."""
+"""How submissions end, beside those of the real students: grades, solved starts, shares of outcomes.
+
+And how many turns could be read, of all that a method wrote.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,6 +10,7 @@ import polars as pl
 
 from tutee_evaluator.metrics.bootstrap import Estimate, Sums
 from tutee_evaluator.metrics.strata import BOTH, REAL_STEP
+from tutee_evaluator.schemas import Outcome
 
 REAL = "real"  # the method of the rows that describe the real students
 SHARE = "share="  # followed by the kind of outcome
@@ -25,6 +29,9 @@ def columns(steps: pl.DataFrame) -> Mapping[str, pl.Expr]:
         "real_solved": pl.col("real_solved"),
         "failed": pl.col("familiar").is_not_null(),
         "familiar": pl.col("familiar"),
+        "written": pl.col("kind").is_not_null(),
+        "unreadable": pl.col("kind") == Outcome.UNREADABLE,
+        "repaired": pl.col("repair").is_not_null(),
         **{f"is {kind}": REAL_STEP & (pl.col("kind") == kind) for kind in kinds},
         **{f"was {kind}": pl.col("real_kind") == kind for kind in kinds},
     }
@@ -35,6 +42,8 @@ def metrics(sums: Sums) -> Iterator[Estimate]:
     yield sums.estimate("real_grade", "real_grade", "both")
     yield sums.estimate("solved", "solved", "started")
     yield sums.estimate("familiar_failures", "familiar", "failed")
+    yield sums.estimate("unreadable", "unreadable", "written")
+    yield sums.estimate("repaired", "repaired", "written")
     yield from _shares(sums)
     yield _of_real(sums, "solved", "real_solved", "started")
 

@@ -86,6 +86,7 @@ def write_report(
         assignments=figures.assignments,
         solved_axis=figures.solved_axis(),
         size=_size(steps),
+        repairs={method: _repairs(steps, method) for method in methods},
         examples=list(examples(steps, best, config.examples, config.seed)),
         account=account,
         quarantine=[step for step in account.get("flow", []) if step["kind"] == "quarantine"],
@@ -106,6 +107,12 @@ def _size(steps: pl.DataFrame) -> dict[str, int]:
         "starts": real.select("student", "assignment", "start").n_unique(),
         "submissions": int(real["real_code"].is_not_null().sum()),
     }
+
+
+def _repairs(steps: pl.DataFrame, method: str, count: int = 3) -> list[tuple[str, int]]:
+    """The most frequent repairs of a method's turns, each with its number of turns."""
+    named = steps.filter(method=method)["repair"].drop_nulls().str.split(", ").explode()
+    return named.value_counts().sort("count", "repair", descending=[True, False]).head(count).rows()
 
 
 def _versions() -> Iterator[tuple[str, str]]:

@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from tutee_grader.errors import UnavailableError
-from tutee_serializer.dialogs.formats import Message, escape
+from tutee_serializer.dialogs.formats import Message
+from tutee_serializer.dialogs.markup import escape
 
 # Llama 3.1 and later write today's date into the system turn, and would train and serve with different ones.
 _TODAY = "26 Jul 2024"

@@ -13,13 +13,13 @@ from tutee_grader.verdict import Verdict
 from tutee_serializer.dialogs.formats import (
     TASK,
     Message,
-    escape,
     feedback_turn,
     read_turn,
     system_turn,
     task_turn,
     write_turn,
 )
+from tutee_serializer.dialogs.markup import escape
 from tutee_serializer.dialogs.truncation import truncate
 
 

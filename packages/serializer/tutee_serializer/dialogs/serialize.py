@@ -11,7 +11,8 @@ from tqdm import tqdm
 from tutee_grader.errors import InputError
 from tutee_grader.feedback import Level, feedback
 from tutee_grader.verdict import Verdict
-from tutee_serializer.dialogs.formats import Format, escape, feedback_turn, system_turn, task_turn, write_turn
+from tutee_serializer.dialogs.formats import Format, feedback_turn, system_turn, task_turn, write_turn
+from tutee_serializer.dialogs.markup import escape
 from tutee_serializer.dialogs.selection import SelectionCounts, SerializeConfig, select, steps
 from tutee_serializer.schemas import DIALOGS, TRAJECTORY
 
@@ -126,9 +127,9 @@ def _messages(
 
 def _answers(rows: pl.DataFrame, format: Format, texts: Sequence[str]) -> pl.Series:
     """The feedback turn after each submission."""
-    # Only edits show the program; without it, there are few different turns.
-    shown = rows["code"].to_list() if format is Format.EDITS else [""] * rows.height
-    write = lru_cache(maxsize=0 if format is Format.EDITS else 10_000)(partial(feedback_turn, format))
+    # Where feedback does not show the program, there are few different turns.
+    shown = rows["code"].to_list() if format.shows_program else [""] * rows.height
+    write = lru_cache(maxsize=0 if format.shows_program else 10_000)(partial(feedback_turn, format))
     turns = [
         # Where another assignment follows, there is no program left to work on.
         escape(text.strip()) if closes else write(text, code)

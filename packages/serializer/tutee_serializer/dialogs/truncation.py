@@ -12,9 +12,10 @@ def truncate(messages: Sequence[Message], budget: int, count: Callable[[str], in
     `count` gives the tokens of one turn from its content, the chat template's markup included; it is
     asked once for each turn. `messages` is system, user (task), assistant, user, ..., and may end with
     either side; roles alternate in the cut where they do in `messages`. Of the turns that go, the last
-    feedback stays, at the end of the task's turn: in the format `edits` it shows the program that the
-    next turn edits. Where a diff would come first (`dual`), the whole program is written instead. The
-    shortest cut, the last student turn or none where a user's comes last, may still exceed `budget`.
+    feedback stays, at the end of the task's turn: in the formats `edits` and `plain_edits` it shows the
+    program that the next turn edits. Where a diff would come first (`dual`), the whole program is written
+    instead. The shortest cut, the last student turn or none where a user's comes last, may still exceed
+    `budget`.
     """
     sizes = [count(message["content"]) for message in messages]
     after = list(accumulate(reversed(sizes), initial=0))[::-1]  # after[i]: tokens of messages[i:]

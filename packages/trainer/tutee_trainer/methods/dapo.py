@@ -106,7 +106,7 @@ def train(job: TrainingJob) -> TrainingResult:
                 config.reward,
                 job.assignments,
                 grader,
-                preset.dialog.format,
+                preset.format,
                 preset.dialog.max_new_tokens,
             )
 
@@ -134,7 +134,7 @@ def train(job: TrainingJob) -> TrainingResult:
 
 def _prompts(job: TrainingJob, config: DapoConfig, chat: Chat) -> list[Prompt]:
     """What precedes each of the training students' turns, and the turn that followed; in the order drawn."""
-    format, tasks = job.preset.dialog.format, _tasks(job.assignments, job.preset.dialog.format)
+    format, tasks = job.preset.format, _tasks(job.assignments, job.preset.format)
     dialogs = read_dialogs(job.data, format, job.preset.dialog.feedback, "train")
     count = TokenCounter(chat, contents(dialogs))
     chance = random.Random(config.seed)

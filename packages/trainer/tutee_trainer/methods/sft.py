@@ -84,7 +84,7 @@ def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> Training
     silence_libraries()
     chat = load_chat(preset, job.base)
     dialogs, validation = (
-        read_dialogs(job.data, preset.dialog.format, feedback, split) for split in ("train", "validation")
+        read_dialogs(job.data, preset.format, feedback, split) for split in ("train", "validation")
     )
     rows = tokenize(dialogs, chat, preset)
     if not rows:

@@ -23,13 +23,13 @@ def train_tokenizer(preset: Preset, texts: Iterable[str]) -> PreTrainedTokenizer
     """
     if preset.tokenizer is None:
         raise InputError(f"preset {preset.name}: a pretrained model brings its own tokenizer")
-    marks = markers(preset.dialog.format)
+    marks = markers(preset.format)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     least = len(alphabet) + len(marks) + 3
     if preset.tokenizer.vocabulary < least:
         raise InputError(
             f"preset {preset.name}: tokenizer.vocabulary is {preset.tokenizer.vocabulary}; bytes and the "
-            f"markers of format {preset.dialog.format} alone need {least}"
+            f"markers of format {preset.format} alone need {least}"
         )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = line_words()

@@ -35,7 +35,7 @@ def train_tiny(
     Tokenizer and weights come from the training students of table `dialogs` alone; the validation students
     decide when to stop.
     """
-    format, feedback = preset.dialog.format, preset.dialog.feedback
+    format, feedback = preset.format, preset.dialog.feedback
     training = read_dialogs(dialogs, format, feedback, "train")
     silent = read_dialogs(dialogs, format, "none", "train")
     validation = read_dialogs(dialogs, format, feedback, "validation")
