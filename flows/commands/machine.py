@@ -11,6 +11,7 @@ class Bench(StrEnum):
 
     GRADER = "grader"
     SERIALIZER = "serializer"
+    SFT = "sft"
 
 
 def doctor(
@@ -46,7 +47,7 @@ def doctor(
 def bench(
     what: Bench,
     course: Annotated[
-        str, typer.Argument(metavar="COURSE", help="Whose programs the grader is timed on.")
+        str, typer.Argument(metavar="COURSE", help="Whose programs or dialogs are used.")
     ] = "demo",
     rows: Annotated[int, typer.Option(help="Submissions for the serializer.")] = 1_000_000,
 ) -> None:
@@ -56,12 +57,19 @@ def bench(
 
         bench_serializer(rows)
         return
-    from benchmarks.grader import bench_grader
     from flows.parameters import load
     from flows.places import Places
     from tutee_grader.files import read_table
 
     setup = load(course, logs=False)
+    if what is Bench.SFT:
+        from benchmarks.sft import bench_sft
+
+        places = Places(setup.course.name)
+        bench_sft(setup.preset, places.model("base"), places.dialogs)
+        return
+    from benchmarks.grader import bench_grader
+
     assignments, _ = setup.course.load_assignments()
     submissions = read_table(Places(setup.course.name).submissions, "ingest")
     bench_grader(

@@ -74,7 +74,7 @@ def test_seeds_and_sections_are_those_of_all_the_trainings_before(setup: Setup) 
     text = card(setup, "dapo").text
     assert "started from SFT. Seeds: base 0, sft 0, dapo 0." in " ".join(text.split())
     sections = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
-    assert sections["dapo"] == setup.preset.methods["dapo"].model_dump(mode="json")
+    assert sections["dapo"] == setup.preset.methods["dapo"].model_dump(mode="json", exclude_none=True)
     assert set(sections) == {"model", "lora", "dialog", "base", "sft", "dapo"}
 
 

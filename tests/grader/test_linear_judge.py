@@ -36,19 +36,19 @@ class Connection:
 def cost(n):
     line = eval(answer)(n)
     assert len(line) <= 1_300_000, len(line)
-    spent = []
-    for _ in range(3):
+    runs, began = 0, time.process_time()
+    # Some clocks of processor time tick only a hundred times a second.
+    while runs < 3 or time.process_time() - began < 0.3:
         asker = Asker(Connection(line))
         sys.modules["program"] = Program("program", asker)
         results = []
-        began = time.process_time()
         if form == "falcon":
             results.append(autograder.run_falcon(marshal.loads(code), "test_passed", 100.0, asker))
         else:
             run = instructor.TestRun(asker, instructor.TestClock(1000), lambda test: None, results.append)
             run.run(marshal.loads(code), ["test_f"])
-        spent.append(time.process_time() - began)
-    return min(spent), results[0][1]
+        runs += 1
+    return (time.process_time() - began) / runs, results[0][1]
 (small, first), (large, second) = cost(size // 8), cost(size)
 print(json.dumps([small, large, first, second]))
 """
@@ -101,5 +101,5 @@ def test_eight_times_the_answer_costs_about_eight_times_as_much(name):
     assert run.returncode == 0, run.stderr.decode()
     small, large, first, second = json.loads(run.stdout)
     assert (first, second) == (name.split(",")[0], name.split(",")[0])
-    # A quadratic cost would be 64 times as much; what is too small to measure counts as a millisecond.
-    assert large / max(small, 0.001) < 24, f"{small:.4f} s, then {large:.4f} s"
+    # A quadratic cost would be 64 times as much.
+    assert large / small < 24, f"{small:.4f} s, then {large:.4f} s"

@@ -112,7 +112,7 @@ def test_the_date_of_the_day_is_in_no_prompt(tokenizer_of: Callable[..., Any]) -
     assert "Today Date: 26 Jul 2024" in text
 
 
-@pytest.mark.parametrize("special", ["<file_sep>", "[INST]"])
+@pytest.mark.parametrize("special", ["<file_sep>", "[TOOL_CALLS]"])
 def test_a_special_token_in_a_turn_is_no_markup(special: str, tokenizer_of: Callable[..., Any]) -> None:
     tokenizer = tokenizer_of("qwen2_5", unk_token=special)
     messages = [*DIALOG[:4], {"role": "assistant", "content": f"print('{special}')"}]

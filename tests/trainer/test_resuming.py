@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tutee_grader import Assignment
 from tutee_trainer.pairs import PairsConfig, write_pairs
 from tutee_trainer.preset import Preset
 from tutee_trainer.training import TrainingResult
@@ -61,14 +62,30 @@ method.train(TrainingJob(
 
 
 @pytest.fixture(scope="module")
+def run(train: Callable[..., TrainingResult]) -> Callable[[Path, str], TrainingResult]:
+    """Trains a method in a folder with its preset and assignments, to the end."""
+
+    def run(folder: Path, method: str) -> TrainingResult:
+        assignments = {
+            path.name: Assignment.load(path) for path in sorted((folder / "assignments").iterdir())
+        }
+        inputs = {"assignments": assignments} if method == "dapo" else {}
+        return train(
+            folder, method, preset=Preset.load(folder / "micro.yaml"), checkpoint_every_s=0, **inputs
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
 def course(
     based: Path,
     preset: Preset,
-    train: Callable[..., TrainingResult],
     write_assignments: Callable[[Path], Any],
+    run: Callable[[Path, str], TrainingResult],
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Path, Preset]:
-    """A folder with a base, SFT and pairs, and its preset: dropout, and several micro-batches a step."""
+) -> Path:
+    """A folder with a base, SFT, pairs and a preset: dropout, and several micro-batches a step."""
     sections = preset.model_dump()
     sections["lora"]["dropout"] = 0.1
     for name in METHODS:
@@ -84,16 +101,14 @@ def course(
     write_assignments(folder / "assignments")
     write_pairs(PairsConfig(), changed, folder / "dialogs.parquet", folder / "pairs.parquet")
     run(folder, "sft")
-    return folder, changed
+    return folder
 
 
-def run(folder: Path, method: str, moment: str = "never", step: int = 0) -> subprocess.CompletedProcess[str]:
+def kill(folder: Path, method: str, moment: str, step: int) -> None:
     command = [sys.executable, "-c", SCRIPT, str(folder), method, moment, str(step)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=240)
-    expected = 0 if moment == "never" else -signal.SIGKILL
-    assert done.returncode == expected, done.stderr[-3000:]
-    return done
+    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -101,31 +116,43 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
-def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
-    course: tuple[Path, Preset], tmp_path: Path, method: str
+@pytest.mark.parametrize(
+    ("method", "moment"),
+    [("sft", "step"), ("sft", "checkpoint"), ("dpo", "step"), ("kto", "step"), ("dapo", "checkpoint")],
+)
+def test_a_killed_run_ends_with_the_bytes_of_an_uninterrupted_one(
+    course: Path,
+    run: Callable[[Path, str], TrainingResult],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    moment: str,
 ) -> None:
-    original, _ = course
-    whole, killed = (shutil.copytree(original, tmp_path / name) for name in ("whole", "killed"))
+    whole, killed = (shutil.copytree(course, tmp_path / name) for name in ("whole", "killed"))
     shutil.rmtree(whole / method, ignore_errors=True)
     shutil.rmtree(killed / method, ignore_errors=True)
     run(whole, method)
-    run(killed, method, "step", 3)
-    run(killed, method, "checkpoint", 3)  # while it is written
-    done = run(killed, method)
-    assert "goes on from" in done.stdout and "checkpoint-2" in done.stdout
+    kill(killed, method, moment, 3)
+    run(killed, method)
+    assert f"goes on from {killed}" in (out := capsys.readouterr().out) and "checkpoint-2" in out
     assert contents(killed / method) == contents(whole / method)
     assert not (killed / "training" / method).exists()
 
 
 @pytest.mark.slow
-def test_a_run_with_another_preset_begins_anew(course: tuple[Path, Preset], tmp_path: Path) -> None:
-    folder = shutil.copytree(course[0], tmp_path / "course")
-    run(folder, "sft", "step", 3)
+def test_a_run_with_another_preset_begins_anew(
+    course: Path,
+    run: Callable[[Path, str], TrainingResult],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = shutil.copytree(course, tmp_path / "course")
+    kill(folder, "sft", "step", 3)
     preset = yaml.safe_load((folder / "micro.yaml").read_text())
     preset["sft"]["learning_rate"] = 2e-2
     (folder / "micro.yaml").write_text(yaml.safe_dump(preset))
-    assert "goes on from" not in run(folder, "sft").stdout
+    run(folder, "sft")
+    assert "goes on from" not in capsys.readouterr().out
     figures = json.loads((folder / "sft" / "training.json").read_text())
     assert figures["arguments"]["learning_rate"] == 2e-2
     assert [entry["step"] for entry in figures["history"]] == [1, 2, 3]

@@ -110,6 +110,9 @@ def train(job: TrainingJob) -> TrainingResult:
                 preset.dialog.max_new_tokens,
             )
 
+        def earned(completions: Any, reward: list[float], **_: Any) -> list[float]:
+            return reward  # by the sampler, which had to know it
+
         def make_trainer(settings: Settings, folder: Path) -> Any:
             from datasets import Dataset
             from trl import GRPOConfig, GRPOTrainer
@@ -118,7 +121,7 @@ def train(job: TrainingJob) -> TrainingResult:
             sampler = Sampler(prompts, chat, sampling, score)
             trainer = GRPOTrainer(
                 model=load_adapter(model, job.start, seed=config.seed),
-                reward_funcs=lambda completions, reward, **_: reward,
+                reward_funcs=earned,
                 args=GRPOConfig(output_dir=str(folder), **settings),
                 train_dataset=Dataset.from_list(asked),
                 processing_class=chat.tokenizer,

@@ -1,0 +1,123 @@
+"""Times SFT on whole dialogs beside SFT on a row per turn, and against the machine's matrix products."""
+
+import json
+import math
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tutee_grader.errors import TuteeError
+from tutee_serializer.dialogs.chat import Chat
+from tutee_serializer.dialogs.dialog import Dialog, read_dialogs
+from tutee_serializer.dialogs.tokens import TokenCounter
+from tutee_serializer.dialogs.truncation import fit
+from tutee_trainer.adapters import new_adapter
+from tutee_trainer.methods.sft import IGNORED, SftConfig, arguments, tokenize
+from tutee_trainer.model import load_base
+from tutee_trainer.needs import measure, measure_rate
+from tutee_trainer.preset import Preset
+from tutee_trainer.training import silence_libraries
+
+Rows = Sequence[dict[str, list[int]]]
+
+
+def bench_sft(preset: Preset, base: Path, dialogs: Path, sample: int = 32) -> dict[str, Any]:
+    """One optimizer step over `sample` training dialogs, in one pass and in a row per turn.
+
+    Prints and returns the result. Both ways have the same model and the same turns to learn, so their losses
+    must agree. `share` is the floating-point work of a dialog's tokens over what the machine's matrix
+    products do in that time.
+    """
+    silence_libraries()
+    model, chat = load_base(preset, base)
+    read = read_dialogs(dialogs, preset.format, preset.dialog.feedback, "train")
+    chosen = random.Random(0).sample(read, min(sample, len(read)))
+    config = preset.section("sft", SftConfig)
+    # A dialog in several pieces has less before its turns than a row per turn: the losses would differ.
+    chosen = [dialog for dialog in chosen if len(tokenize([dialog], chat, preset)) == 1]
+    adapted = new_adapter(model, preset.lora, config.seed)
+    ways = {"one pass": tokenize(chosen, chat, preset), "a row per turn": rows_per_turn(chosen, chat, preset)}
+    rate = measure_rate(preset, 5)
+    seconds, losses = {}, {}
+    for name, rows in ways.items():
+        seconds[name], losses[name] = _one_step(adapted, rows, preset, chat)
+    turns = len(ways["a row per turn"])
+    tokens = {name: sum(len(row["input_ids"]) for row in rows) for name, rows in ways.items()}
+    for name, rows in ways.items():
+        print(
+            f"{name:<14} {len(rows):>5} rows, {tokens[name]:>7,} tokens, {seconds[name]:6.1f} s, "
+            f"{turns / seconds[name]:5.2f} turns/s, {tokens[name] / seconds[name]:5.0f} tokens/s, "
+            f"loss {losses[name]:.4f}"
+        )
+    if not math.isclose(*losses.values(), rel_tol=0.02):
+        raise TuteeError("the two ways have other losses, so their times mean nothing")
+    work = _work(preset, ways["one pass"])
+    result = {
+        "bench": "sft",
+        "preset": preset.name,
+        "turns": turns,
+        "ratio": round(seconds["a row per turn"] / seconds["one pass"], 2),
+        "tokens_per_second": round(tokens["one pass"] / seconds["one pass"]),
+        "gflops": round(rate / 1e9),
+        "share": round(work / seconds["one pass"] / rate, 3),
+    }
+    print(json.dumps(result))
+    return result
+
+
+def rows_per_turn(dialogs: Sequence[Dialog], chat: Chat, preset: Preset) -> list[dict[str, list[int]]]:
+    """The usual rows: each of the student's turns, which has the loss, after all that precedes it."""
+    count = TokenCounter(chat)
+    room = count.room(preset.dialog.max_length)
+    rows = []
+    for dialog in dialogs:
+        for turn in dialog.turns():
+            piece = fit(dialog.messages[: turn.index + 1], room, count)
+            if piece is None:
+                continue
+            ids, turns = chat.encode(piece)
+            last = turns[-1]
+            labels = [token if turn == last else IGNORED for token, turn in zip(ids, turns, strict=True)]
+            rows.append({"input_ids": ids, "labels": labels})
+    return rows
+
+
+def _one_step(model: Any, rows: Rows, preset: Preset, chat: Chat) -> tuple[float, float]:
+    """Seconds and loss of one optimizer step over all rows, in micro-batches of similar length."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    settings = arguments(preset, len(rows))
+    size = settings["per_device_train_batch_size"]
+    settings |= {
+        "max_steps": 1,
+        "gradient_accumulation_steps": math.ceil(len(rows) / size),
+        "warmup_steps": 0,
+    }
+    settings |= {"learning_rate": 1e-12}  # the second way starts from the same model
+    ordered = sorted(rows, key=lambda row: len(row["input_ids"]))
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = SFTTrainer(
+            model=model,
+            args=SFTConfig(output_dir=folder, **settings),
+            train_dataset=Dataset.from_list(ordered),
+            processing_class=chat.tokenizer,
+        )
+        started = time.perf_counter()
+        trainer.train()
+    return time.perf_counter() - started, trainer.state.log_history[0]["loss"]
+
+
+def _work(preset: Preset, rows: Rows) -> float:
+    """Floating-point operations of one pass: forward, and back to the activations of frozen weights.
+
+    The projection to the vocabulary is computed for the student's tokens alone.
+    """
+    size = measure(preset)
+    tokens = sum(len(row["input_ids"]) for row in rows)
+    written = sum(label != IGNORED for row in rows for label in row["labels"])
+    attention = sum(len(row["input_ids"]) ** 2 for row in rows) * 4 * size.hidden * size.layers / 2
+    return 4 * tokens * size.matrices + 4 * written * size.others + 2 * attention
