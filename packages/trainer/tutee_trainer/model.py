@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +65,7 @@ def load_chat(preset: Preset, base: Path) -> Chat:
 def compute_dtype(preset: Preset) -> torch.dtype:
     """The type that products are computed in: on a GPU bfloat16, or float16 where it has none (V100).
 
-    On a CPU, bfloat16 where the preset asks for it, else float32.
+    On a CPU, what the preset says; `auto` is the faster of float32 and bfloat16 on this machine.
     """
     import torch
 
@@ -71,7 +73,27 @@ def compute_dtype(preset: Preset) -> torch.dtype:
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if has_bf16 else torch.float16
     asked = preset.model.dtype if isinstance(preset.model, PretrainedModel) else "float32"
+    if asked == "auto":
+        return _faster_on_cpu()
     return torch.bfloat16 if asked == "bfloat16" else torch.float32
+
+
+@cache
+def _faster_on_cpu() -> torch.dtype:
+    """The faster type: products in bfloat16 take half the time on some processors, and twice on others.
+
+    The two take turns, and the best of each counts, so that other work on the machine hits both.
+    """
+    import torch
+
+    sides = {dtype: torch.ones(1024, 1024, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)}
+    times: dict[torch.dtype, list[float]] = {dtype: [] for dtype in sides}
+    for _ in range(8):
+        for dtype, side in sides.items():
+            started = time.perf_counter()
+            side @ side
+            times[dtype].append(time.perf_counter() - started)
+    return min(sides, key=lambda dtype: min(times[dtype]))
 
 
 def weights_dtype(preset: Preset) -> torch.dtype:

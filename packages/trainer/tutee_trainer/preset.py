@@ -48,14 +48,14 @@ class PretrainedModel(Section):
 
     `pretrained` is its name on the Hugging Face hub, with `revision` (a commit, so that it stays the same
     model), a local folder, or a GGUF file: a path, or PACKAGE/FILE for one in an installed package. `nf4` is
-    QLoRA's 4 bits, CUDA only. `dtype` is the type of the weights and products on a CPU; a GPU has bfloat16
-    or float16.
+    QLoRA's 4 bits, CUDA only. `dtype` is the type of the weights and products on a CPU, `auto` the faster
+    one; a GPU has bfloat16 or float16.
     """
 
     pretrained: Annotated[str, Field(min_length=1)]
     revision: str | None = None
     quantization: Literal["nf4", "none"] = "nf4"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
 
     @property
     def needs_revision(self) -> bool:
