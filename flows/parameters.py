@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PositiveInt, ValidationError, field_validator
 
 from flows.gate import GateConfig
 from flows.places import preset_file
@@ -31,13 +31,15 @@ FILE = Path("params.yaml")
 class Parameters(Section):
     """The whole of params.yaml. `courses` maps a course's name to its file.
 
-    `methods` are the training methods to compare, in the order of the report. Every section must be there,
-    if only as `report: {}`: dvc.yaml says that stages depend on them.
+    `methods` are the training methods to compare, in the order of the report. `warm_start` is the number of
+    a registered version whose adapter SFT begins from, such as last semester's champion. Every section must
+    be there, if only as `report: {}`: dvc.yaml says that stages depend on them.
     """
 
     courses: dict[str, str] = Field(min_length=1)
     preset: str
     methods: tuple[str, ...]
+    warm_start: PositiveInt | None
     ingest: IngestConfig
     grade: GradeConfig
     serialize: SerializeConfig
@@ -82,7 +84,8 @@ class Parameters(Section):
         if not isinstance(values, dict):
             raise InputError(f"{file}: holds no `courses:` and `preset:`")
         # A section that is there with nothing in it (`report:`) has its defaults.
-        sections = {name: {} if value is None else value for name, value in values.items()}
+        empty = {name for name in values if values[name] is None and name != "warm_start"}
+        sections = {**values, **{name: {} for name in empty}}
         try:
             return cls.model_validate(sections)
         except ValidationError as error:

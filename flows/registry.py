@@ -75,6 +75,15 @@ class Registry:
         found = self.client.search_model_versions(f"name = '{self.model}'")
         return sorted((_version(one) for one in found), key=lambda version: version.number)
 
+    def get(self, number: int) -> Version:
+        """The version of this number; raises InputError where there is none."""
+        versions = self.versions()
+        found = next((version for version in versions if version.number == number), None)
+        if found is None:
+            known = ", ".join(str(version.number) for version in versions) or "none"
+            raise InputError(f"{self.model}: there is no version {number}; there are: {known}")
+        return found
+
     def get_by_alias(self, alias: str) -> Version | None:
         """The version with this alias, if there is one."""
         from mlflow.exceptions import MlflowException
@@ -169,6 +178,19 @@ class Registry:
         """The folder of the adapter on this disk; its base is beside it, unless it is on the hub."""
         self.fetch(version, "base")
         return self.fetch(version, version.method)
+
+    def adapter(self, number: int) -> Path:
+        """The folder of a version that further training may begin from.
+
+        Raises InputError where there is none of this number, or it was trained on students since forgotten.
+        """
+        version = self.get(number)
+        if version.forgotten:
+            raise InputError(
+                f"params.yaml: warm_start: {self.describe(version)}: what it learned of them would live on; "
+                "choose a version that was trained without them, or null"
+            )
+        return self.folder(version)
 
     def fetch(self, version: Version, name: str) -> Path:
         """A file or folder of the version's run on this disk; from a server it is downloaded, once."""

@@ -133,6 +133,7 @@ def train(
     from flows.environment import disable_hub
     from flows.parameters import load, method_named
     from flows.places import Places
+    from flows.registry import Registry
     from flows.tracking import train
     from tutee_trainer.training import TrainingJob
 
@@ -140,6 +141,7 @@ def train(
     setup = load(course, logs=False)
     disable_hub(setup.preset)
     places = Places(setup.course.name)
+    warm_start = setup.parameters.warm_start if method == "sft" else None
     tables = {"dialogs": places.dialogs, "pairs": places.pairs}
     job = TrainingJob(
         preset=setup.preset,
@@ -151,6 +153,7 @@ def train(
         checkpoints=places.checkpoints(method),
         assignments=setup.course.load_assignments()[0] if row.uses_grader else {},
         verdict_cache=places.verdict_cache,
+        warm_start=Registry(places).adapter(warm_start) if warm_start else None,
     )
     print(f"{method}: {train(row, job, places)}", flush=True)
 

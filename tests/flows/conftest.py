@@ -31,6 +31,7 @@ courses:
   none: courses/none.yaml
 preset: tiny # small
 methods: [base, para, sft, dpo, dapo]
+warm_start: null
 ingest: {}
 grade: {}
 serialize: {}

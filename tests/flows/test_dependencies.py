@@ -200,7 +200,8 @@ def parameters_of(function: ast.FunctionDef, arguments: list[str]) -> set[str]:
     if function.name == "train":
         method = load_methods()[arguments[0]]
         adapter = {"preset.lora"} if method.start else {"preset.tokenizer"}
-        return {"preset.model", "preset.dialog", f"preset.{method.section}", *adapter}
+        start = {"warm_start"} if method.name == "sft" else set()
+        return {"preset.model", "preset.dialog", f"preset.{method.section}", *adapter, *start}
     found = set()
     for node in ast.walk(function):
         if isinstance(node, ast.Attribute):

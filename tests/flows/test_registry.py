@@ -113,3 +113,15 @@ def test_nothing_is_written_elsewhere(places: Places, registry: Registry) -> Non
     register(registry, "one")
     with contextlib.chdir(places.root):
         assert {path.name for path in Path().iterdir()} <= {"mlflow.db", "mlruns", "models", "metrics"}
+
+
+def test_training_may_begin_from_a_version_but_not_from_one_that_holds_forgotten_students(
+    registry: Registry,
+) -> None:
+    version = register(registry, "one")["sft"]
+    assert (registry.adapter(version.number) / "weights").read_text() == "sft weights"
+    with pytest.raises(InputError, match=r"no version 99.*there are: 1"):
+        registry.adapter(99)
+    registry.forget("ann")
+    with pytest.raises(InputError, match="warm_start"):
+        registry.adapter(version.number)

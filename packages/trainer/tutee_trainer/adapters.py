@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tutee_grader.errors import InputError
 from tutee_grader.feedback import Level
 from tutee_serializer.card import StudentCard
 from tutee_trainer.preset import AdapterConfig, Preset
@@ -75,6 +77,25 @@ def load_adapter(
                 fresh[target].zero_()[:, : narrow.r] = value * ratio
     widened.load_state_dict(fresh, strict=False)
     return widened
+
+
+def check_same_base(adapter: Path, base: Path) -> None:
+    """Raises InputError where the adapter was trained on other weights than `base` holds or names."""
+    theirs = Path(StudentCard.load(adapter).base_of(adapter))
+    if _identity(theirs) != _identity(base):
+        raise InputError(
+            f"{adapter}: was trained on another base model than {base}; adapters go on from each other on "
+            "one pretrained model only (random weights are trained anew each time): set warm_start to null"
+        )
+
+
+def _identity(base: Path) -> tuple[str, ...]:
+    """What distinguishes a base model: its weights, or the name and revision in its card."""
+    weights = sorted(base.glob("*.safetensors"))
+    if weights:
+        return tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in weights)
+    card = StudentCard.load(base)
+    return card.base, card.revision or ""
 
 
 def save_adapter(

@@ -150,7 +150,8 @@ class Run:
         decisive = {key: value for key, value in self.settings.items() if "per_device" not in key}
         decisive.pop("gradient_accumulation_steps")
         text = json.dumps([self.method, decisive, self.rows], sort_keys=True, default=str)
-        models = [path for folder in (self.job.base, self.job.start) for path in folder.glob("*.safetensors")]
+        folders = {self.job.base, self.job.start, self.job.warm_start or self.job.start}
+        models = [path for folder in sorted(folders) for path in sorted(folder.glob("*.safetensors"))]
         hashes = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in models}
         return {"run": hashlib.sha256(text.encode()).hexdigest(), **hashes}
 

@@ -11,7 +11,7 @@ from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import Dialog, contents, opens_task, read_dialogs
 from tutee_serializer.dialogs.formats import Message
 from tutee_serializer.dialogs.tokens import TokenCounter
-from tutee_trainer.adapters import new_adapter
+from tutee_trainer.adapters import check_same_base, load_adapter, new_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_base, load_chat
 from tutee_trainer.preset import Preset
@@ -81,6 +81,9 @@ def _first_turns(piece: Sequence[Message], tasks: set[str]) -> Iterator[int]:
 def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> TrainingResult:
     """Trains an adapter on the training students' dialogs with this much feedback."""
     preset, config = job.preset, job.preset.section("sft", SftConfig)
+    lora = preset.lora
+    if job.warm_start:
+        check_same_base(job.warm_start, job.base)
     silence_libraries()
     chat = load_chat(preset, job.base)
     dialogs, validation = (
@@ -100,8 +103,12 @@ def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> Training
         from trl import SFTConfig, SFTTrainer
 
         model, _ = load_base(preset, job.base)
+        if method == "sft" and job.warm_start:
+            adapted = load_adapter(model, job.warm_start, lora.rank, lora.alpha, lora.dropout, config.seed)
+        else:
+            adapted = new_adapter(model, lora, config.seed)
         return SFTTrainer(
-            model=new_adapter(model, preset.lora, config.seed),
+            model=adapted,
             args=SFTConfig(output_dir=str(folder), **settings),
             train_dataset=Dataset.from_list(ordered),
             eval_dataset=Dataset.from_list(held_out) if held_out else None,
