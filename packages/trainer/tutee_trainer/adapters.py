@@ -61,6 +61,7 @@ def load_adapter(
         model = prepare_model_for_kbit_training(model)
     narrow = LoraConfig.from_pretrained(folder)
     narrow.lora_dropout = narrow.lora_dropout if dropout is None else dropout
+    narrow.base_model_name_or_path = model.name_or_path  # the folder's own is relative to the folder
     if (rank or narrow.r, alpha or narrow.lora_alpha) == (narrow.r, narrow.lora_alpha):
         return PeftModel.from_pretrained(model, folder, is_trainable=True, config=narrow)
     wide = replace(narrow)
