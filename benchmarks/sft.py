@@ -16,7 +16,7 @@ from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import new_adapter
 from tutee_trainer.methods.sft import IGNORED, SftConfig, arguments, tokenize
-from tutee_trainer.model import load_base
+from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.needs import measure, measure_rate
 from tutee_trainer.preset import Preset
 from tutee_trainer.training import silence_libraries
@@ -28,11 +28,11 @@ def bench_sft(preset: Preset, base: Path, dialogs: Path, sample: int = 32) -> di
     """One optimizer step over `sample` training dialogs, in one pass and in a row per turn.
 
     Prints and returns the result. Both ways have the same model and the same turns to learn, so their losses
-    must agree. `share` is the floating-point work of a dialog's tokens over what the machine's matrix
-    products do in that time.
+    must agree. `mfu` (model FLOPs utilization) is the floating-point work of the one pass over what the
+    machine's matrix products do in that time.
     """
     silence_libraries()
-    model, chat = load_base(preset, base)
+    chat, model = load_chat(preset, base), load_model(preset, base)
     read = read_dialogs(dialogs, preset.format, preset.dialog.feedback, "train")
     chosen = random.Random(0).sample(read, min(sample, len(read)))
     config = preset.section("sft", SftConfig)
@@ -62,7 +62,7 @@ def bench_sft(preset: Preset, base: Path, dialogs: Path, sample: int = 32) -> di
         "ratio": round(seconds["a row per turn"] / seconds["one pass"], 2),
         "tokens_per_second": round(tokens["one pass"] / seconds["one pass"]),
         "gflops": round(rate / 1e9),
-        "share": round(work / seconds["one pass"] / rate, 3),
+        "mfu": round(work / seconds["one pass"] / rate, 3),
     }
     print(json.dumps(result))
     return result

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flows.places import Places
 from flows.registry import Registry
-from flows.tracking import has_memory
+from flows.tracking import is_used
 from tutee_serializer.ingest.privacy import (
     load_key,
     pseudonym,
@@ -56,7 +56,7 @@ def forget(student: str, root: Path = Path()) -> ForgetResult:
         file.unlink()
     _remove_from_dvc({*rows, *reports}, root)
     models = []
-    if has_memory(shared):
+    if is_used(shared):
         for folder in folders:
             registry = Registry(Places(folder.name, root))
             models += [registry.describe(version) for version in registry.forget(name)]

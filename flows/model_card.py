@@ -9,12 +9,12 @@ import yaml
 from flows.parameters import Setup
 from flows.places import Places
 from tutee_evaluator.report.figures import Figure, Figures
+from tutee_evaluator.schemas import COPY
 from tutee_grader.files import read_table
 from tutee_trainer.method import Method, load_methods
 from tutee_trainer.preset import PretrainedModel
 
 FILE = "README.md"
-COPY = "copy"
 METRICS = {
     "coverage": "coverage: steps for which there is a program, of those of the real student",
     "grade_proximity": "grade proximity: 1 - difference of the grades / 100",

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from flows.course_log import read_log
 from flows.parameters import Setup
 from flows.places import Places
 from tutee_grader.files import read_table
@@ -15,10 +16,7 @@ from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import Format
 from tutee_serializer.dialogs.serialize import serialize
 from tutee_serializer.dialogs.turn_sizes import tokens_per_turn
-from tutee_serializer.ingest.ingest import parse_log
-from tutee_serializer.ingest.privacy import load_key, read_forgotten
-from tutee_serializer.ingest.source import collect
-from tutee_trainer.needs import MEASURED_S, WRITING_SHARE, Size, measure, measure_rate, stages
+from tutee_trainer.needs import MEASURED_S, TRAINING_SHARE, WRITING_SHARE, Size, measure, measure_rate, stages
 from tutee_trainer.preset import Preset, PretrainedModel
 from tutee_trainer.pretrained import load_tokenizer
 
@@ -51,8 +49,8 @@ def needs(setup: Setup) -> Iterator[str]:
     rate = measure_rate(preset)
     yield f"speed       {rate / 1e9:,.0f} GFLOP/s of matrix products, measured for {MEASURED_S:.0f} s"
     whole = mean(tokens)
-    # A prompt is on average the first half of its dialog; a pair has it twice, with two turns.
-    per_example = {"dialogs": whole, "pairs": 1.2 * whole, "prompts": 0.6 * whole}
+    prompt = 0.6 * whole  # on average the first half of its dialog, with a turn; a pair has it twice
+    per_example = {"dialogs": whole, "pairs": 2 * prompt, "prompts": prompt}
     examples = {"dialogs": len(dialogs), "pairs": turns - len(dialogs), "prompts": turns}
     total = 0.0
     for stage in stages(preset, size, examples, per_example):
@@ -63,7 +61,7 @@ def needs(setup: Setup) -> Iterator[str]:
                 f"{stage.name:<11} {stage.tokens:,.0f} tokens, {_minutes(seconds)}, at the most "
                 f"{stage.memory / 1e9:.1f} GB of memory, an adapter of {stage.adapter / 1e6:.1f} MB"
             )
-    rollouts = len(setup.parameters.methods) * _rollout_flop(setup, size, 0.6 * whole) / rate
+    rollouts = len(setup.parameters.methods) * _rollout_flop(setup, size, prompt) / rate
     yield f"rollouts    of {len(setup.parameters.methods)} methods, {_minutes(rollouts)}"
     yield f"in all      {_minutes(total + rollouts)}, estimated from the measured speed"
 
@@ -82,15 +80,7 @@ def _dialogs(setup: Setup) -> tuple[list[Dialog], bool]:
         mine = table.filter(split="train", feedback=preset.dialog.feedback, format=preset.format)
         if mine.height:
             return [Dialog.from_row(row) for row in mine.iter_rows(named=True)], False
-    if setup.course.simulator:
-        collect(setup.course, places.inputs, places.simulated)
-    log = parse_log(
-        setup.course,
-        setup.parameters.ingest,
-        load_key(places.key),
-        read_forgotten(places.forgotten),
-        places.simulated,
-    )
+    log = read_log(setup)
     guessed = log.submissions.select(
         "submission_id",
         grade=pl.lit(0.0),
@@ -122,7 +112,7 @@ def _rollout_flop(setup: Setup, size: Size, prompt: float) -> float:
     """The work of one method's rollouts: every step reads a prompt and writes a turn."""
     config, dialog = setup.parameters.rollout, setup.preset.dialog
     steps = config.max_starts * config.samples * config.steps * 0.6  # many starts are near the end
-    reading = steps * prompt * 2 * size.parameters / 0.5
+    reading = steps * prompt * 2 * size.parameters / TRAINING_SHARE
     return reading + steps * dialog.max_new_tokens / 4 * 2 * size.parameters / WRITING_SHARE
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flows.places import Places
 from tutee_grader.errors import InputError
+from tutee_grader.files import hash_file
 
 PACKAGES = (
     *("tutee", "tutee-grader", "tutee-serializer", "tutee-trainer", "tutee-evaluator"),
@@ -27,10 +28,7 @@ def provenance(places: Places, method: str) -> dict[str, str]:
 def folder_hash(folder: Path) -> str:
     """A hash over the names and contents of all files in a folder: the same models have the same one."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    hashes = {}
-    for file in files:
-        with file.open("rb") as opened:
-            hashes[file.relative_to(folder).as_posix()] = hashlib.file_digest(opened, "sha256").hexdigest()
+    hashes = {file.relative_to(folder).as_posix(): hash_file(file) for file in files}
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 

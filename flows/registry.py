@@ -29,7 +29,7 @@ TEST_STUDENTS = "test_students"
 FORGOTTEN = "trained_on_forgotten_students"
 # The tag of a version that names the run of its training.
 TRAINED_IN = "training_run"
-# MLflow's page has two faces; this one is for those who train models.
+# MLflow's page has two views; this one is for those who train models.
 PAGE = "workflowType=machine_learning"
 NO_TRAINING = "none: MLflow has no training of this model; its database may have been removed since"
 

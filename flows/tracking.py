@@ -32,7 +32,7 @@ MODEL = "model"
 ERROR = "error"
 CONTINUES = "continues"
 NOTE = "mlflow.note.content"  # MLflow's page shows this tag as the run's description, as Markdown
-# MLflow's page has another face for experiments that call language models.
+# MLflow's page has another view for experiments that call language models.
 TRAINS_MODELS = {"mlflow.experimentKind": "custom_model_development"}
 HOST, PROCESS, STARTED = "process.host", "process.id", "process.started"
 SEND_S, SYSTEM_S = 2, 10
@@ -60,8 +60,8 @@ def connect(places: Places) -> "MlflowClient":
     return client
 
 
-def has_memory(places: Places) -> bool:
-    """Whether MLflow can know anything of the courses here."""
+def is_used(places: Places) -> bool:
+    """Whether MLflow may hold runs of the courses here."""
     return bool(os.environ.get(ADDRESS)) or places.mlflow_database.exists()
 
 
@@ -110,8 +110,8 @@ def fail_dead_runs(client: "MlflowClient", experiment: str) -> None:
         tags = run.data.tags
         if tags.get(HOST) == socket.gethostname() and not _lives(int(tags[PROCESS]), float(tags[STARTED])):
             message = (
-                f"process {tags[PROCESS]} on {tags[HOST]} ended without a word: it was killed, or MLflow "
-                "could not be reached when it ended"
+                f"process {tags[PROCESS]} on {tags[HOST]} ended without reporting it: it was killed, or "
+                "MLflow could not be reached when it ended"
             )
             _fail(client, run.info.run_id, message)
 

@@ -64,25 +64,12 @@ def validate(
 
 def preview(course: CourseArgument) -> None:
     """Shows how a course's log is read, and what would be quarantined; writes no table."""
+    from flows.course_log import read_log
     from flows.parameters import load
-    from flows.places import Places
-    from tutee_serializer.ingest.ingest import parse_log
     from tutee_serializer.ingest.preview import preview
-    from tutee_serializer.ingest.privacy import load_key, read_forgotten
-    from tutee_serializer.ingest.source import collect
 
     setup = load(course)
-    places = Places(setup.course.name)
-    if setup.course.simulator:
-        collect(setup.course, places.inputs, places.simulated)
-    result = parse_log(
-        setup.course,
-        setup.parameters.ingest,
-        load_key(places.key),
-        read_forgotten(places.forgotten),
-        places.simulated,
-    )
-    print(preview(setup.course, result))
+    print(preview(setup.course, read_log(setup)))
 
 
 def regrade(course: CourseArgument) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from tutee_trainer.adapters import load_adapter, new_adapter, save_adapter, student_card
-from tutee_trainer.model import load_base
+from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Preset
 
 IDS = torch.tensor([[5, 40, 41, 42, 300, 7, 8, 9]])
@@ -19,7 +19,7 @@ def logits(model: Any) -> torch.Tensor:
 
 
 def test_an_adapter_loads_back_with_the_same_logits(based: Path, preset: Preset, tmp_path: Path) -> None:
-    model, chat = load_base(preset, based / "base")
+    model, chat = load_model(preset, based / "base"), load_chat(preset, based / "base")
     before = logits(model)
     adapted = new_adapter(model, preset.lora, seed=0)
     with torch.no_grad():
@@ -30,13 +30,13 @@ def test_an_adapter_loads_back_with_the_same_logits(based: Path, preset: Preset,
     save_adapter(
         tmp_path, adapted, chat.tokenizer, student_card(preset, "synthetic", "sft", "summary", "."), {}
     )
-    again, _ = load_base(preset, based / "base")
+    again = load_model(preset, based / "base")
     assert not torch.allclose(before, after)
     assert torch.equal(logits(load_adapter(again, tmp_path)), after)
 
 
 def test_a_widened_adapter_computes_the_same(based: Path, preset: Preset, tmp_path: Path) -> None:
-    model, chat = load_base(preset, based / "base")
+    model, chat = load_model(preset, based / "base"), load_chat(preset, based / "base")
     adapted = new_adapter(model, preset.lora, seed=0)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
@@ -46,7 +46,7 @@ def test_a_widened_adapter_computes_the_same(based: Path, preset: Preset, tmp_pa
     save_adapter(
         tmp_path, adapted, chat.tokenizer, student_card(preset, "synthetic", "sft", "summary", "."), {}
     )
-    again, _ = load_base(preset, based / "base")
+    again = load_model(preset, based / "base")
     wide = load_adapter(again, tmp_path, rank=8, alpha=8)
     shapes = {parameter.shape[0] for name, parameter in wide.named_parameters() if "lora_A" in name}
     assert shapes == {8}

@@ -19,7 +19,7 @@ from transformers import (
 from tutee_evaluator.engines.transformers import Student
 from tutee_grader.grader import Grader
 from tutee_serializer.dialogs.dialog import Dialog, read_dialogs
-from tutee_trainer.model import load_base
+from tutee_trainer.model import load_chat
 from tutee_trainer.pairs import PairsConfig, write_pairs
 from tutee_trainer.preset import Preset
 from tutee_trainer.training import TrainingResult
@@ -111,7 +111,7 @@ def test_generation_stops_at_the_token_that_training_ends_a_turn_with(
     trained: tuple[Preset, Path, list[Dialog]], family: str
 ) -> None:
     preset, folder, dialogs = trained
-    _, chat = load_base(preset, folder / "base")
+    chat = load_chat(preset, folder / "base")
     for method in ("base", "sft", "para", "dpo", "kto", "dapo"):
         student = Student.load(folder / method, device="cpu")
         assert student.chat.tokenizer.decode([student.chat.end]) == FAMILIES[family][2]

@@ -13,7 +13,7 @@ import torch
 from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
 from tutee_trainer.adapters import load_adapter
-from tutee_trainer.model import load_base
+from tutee_trainer.model import load_model
 from tutee_trainer.preset import Preset
 from tutee_trainer.training import TrainingResult
 
@@ -57,7 +57,7 @@ def test_sft_changes_the_adapter_and_writes_its_arguments(tuned: Path, preset: P
     assert figures["steps"] == preset.methods["sft"].steps
     assert figures["tokens"] > 0
     assert figures["arguments"]["learning_rate"] == preset.methods["sft"].learning_rate
-    model, _ = load_base(preset, tuned / "base")
+    model = load_model(preset, tuned / "base")
     before = logits(model)
     assert not torch.allclose(logits(load_adapter(model, tuned / "sft")), before)
 

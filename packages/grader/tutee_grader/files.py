@@ -1,5 +1,6 @@
 """Tables, files and folders, written whole or not at all."""
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,12 @@ def write_table(table: pl.DataFrame, path: Path) -> None:
     """Writes a Parquet table, whole or not at all."""
     with atomic_file(path) as part:
         table.write_parquet(part)
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

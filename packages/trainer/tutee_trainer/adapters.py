@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tutee_grader.errors import InputError
 from tutee_grader.feedback import Level
+from tutee_grader.files import hash_file
 from tutee_serializer.card import StudentCard
 from tutee_trainer.preset import AdapterConfig, Preset
 
@@ -94,7 +94,7 @@ def _identity(base: Path) -> tuple[str, ...]:
     """What distinguishes a base model: its weights, or the name and revision in its card."""
     weights = sorted(base.glob("*.safetensors"))
     if weights:
-        return tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in weights)
+        return tuple(map(hash_file, weights))
     card = StudentCard.load(base)
     return card.base, card.revision or ""
 

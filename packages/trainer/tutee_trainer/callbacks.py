@@ -27,15 +27,17 @@ class DivergedError(TuteeError):
     """A training whose loss is no number, or has grown far beyond where it began."""
 
 
-def add_callbacks(trainer: Any, job: TrainingJob, method: str, checkpoints: Checkpoints) -> None:
+def add_callbacks(
+    trainer: Any, job: TrainingJob, method: str, checkpoints: Checkpoints, loss_falls: bool
+) -> None:
     """Gives `trainer` the callbacks of a run, in the order in which they are called."""
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Watch(job, method, checkpoints))
-    trainer.add_callback(Progress(job, method))
-    trainer.add_callback(Keep(job, checkpoints))
+    trainer.add_callback(DivergenceCallback(job, method, checkpoints, loss_falls))
+    trainer.add_callback(ProgressCallback(job, method))
+    trainer.add_callback(CheckpointCallback(job, checkpoints))
 
 
-class Keep(TrainerCallback):
+class CheckpointCallback(TrainerCallback):
     """Writes a checkpoint every few minutes, and the best adapter whenever there is a better one."""
 
     def __init__(self, job: TrainingJob, checkpoints: Checkpoints) -> None:
@@ -63,11 +65,12 @@ class Keep(TrainerCallback):
             self._checkpoints.save_best(more["model"], state.global_step, loss)
 
 
-class Watch(TrainerCallback):
+class DivergenceCallback(TrainerCallback):
     """Ends a training whose loss or gradient is no number, or whose loss grows far beyond where it began."""
 
-    def __init__(self, job: TrainingJob, method: str, checkpoints: Checkpoints) -> None:
+    def __init__(self, job: TrainingJob, method: str, checkpoints: Checkpoints, loss_falls: bool) -> None:
         self._preset, self._method, self._checkpoints = job.preset.name, method, checkpoints
+        self._loss_falls = loss_falls
         self._losses: list[float] = []
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
@@ -78,8 +81,7 @@ class Watch(TrainerCallback):
             self._end(state.global_step, f"the loss is {loss} and the gradient's norm {norm}")
         self._losses.append(loss)
         first, last = self._losses[:WINDOW], self._losses[-WINDOW:]
-        # A policy's loss in reinforcement learning says nothing of how well it does.
-        if self._method != "dapo" and len(self._losses) >= 2 * WINDOW and sum(last) > DIVERGED * sum(first):
+        if self._loss_falls and len(self._losses) >= 2 * WINDOW and sum(last) > DIVERGED * sum(first):
             self._end(state.global_step, f"the loss grew from {_mean(first):.3f} to {_mean(last):.3f}")
 
     def _end(self, step: int, what: str) -> None:
@@ -89,7 +91,7 @@ class Watch(TrainerCallback):
         )
 
 
-class Progress(TrainerCallback):
+class ProgressCallback(TrainerCallback):
     """Steps done, loss, tokens per second and time left: a bar on a terminal, else a line now and then."""
 
     def __init__(self, job: TrainingJob, method: str) -> None:

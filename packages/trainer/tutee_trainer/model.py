@@ -18,16 +18,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def load_base(preset: Preset, base: Path) -> tuple[PreTrainedModel, Chat]:
-    """The model that an adapter is trained on, and its chat.
+def load_model(preset: Preset, base: Path) -> PreTrainedModel:
+    """The model that an adapter is trained on.
 
-    `base` is the folder that stage base wrote: a model with its tokenizer, or the tokenizer and a card that
-    names a pretrained model. Raises InputError where stage base has not run with this preset,
-    UnavailableError where the weights cannot be loaded.
+    `base` is the folder that stage base wrote with this preset: a model with its tokenizer, or the tokenizer
+    and a card that names a pretrained model. Raises UnavailableError where the weights cannot be loaded.
     """
     from transformers import AutoModelForCausalLM
 
-    chat = load_chat(preset, base)
     if (base / "config.json").exists():
         name, keywords = str(base), {}
     else:
@@ -36,7 +34,7 @@ def load_base(preset: Preset, base: Path) -> tuple[PreTrainedModel, Chat]:
         source = find_source(preset.model)
         name, keywords = source.name, source.keywords
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        return AutoModelForCausalLM.from_pretrained(
             name,
             dtype=weights_dtype(preset),
             quantization_config=_nf4(preset),
@@ -45,7 +43,6 @@ def load_base(preset: Preset, base: Path) -> tuple[PreTrainedModel, Chat]:
         )
     except OSError as error:
         raise not_loaded(name, error) from error
-    return model, chat
 
 
 def load_chat(preset: Preset, base: Path) -> Chat:

@@ -66,20 +66,13 @@ class StageNeeds:
 def measure(preset: Preset) -> Size:
     """The size of a preset's base model; raises UnavailableError where a pretrained one cannot be reached."""
     import torch
-    from transformers import AutoModelForCausalLM, Qwen3Config
+    from transformers import AutoModelForCausalLM
 
     if isinstance(preset.model, TinyModel):
-        shape, vocabulary = preset.model, preset.tokenizer.vocabulary if preset.tokenizer else 0
-        config: Any = Qwen3Config(
-            vocab_size=vocabulary,
-            hidden_size=shape.hidden_size,
-            intermediate_size=shape.mlp_size,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=shape.kv_heads,
-            head_dim=shape.head_size,
-            tie_word_embeddings=True,
-        )
+        from tutee_trainer.tiny.model import model_config
+
+        vocabulary = preset.tokenizer.vocabulary if preset.tokenizer else 0
+        config: Any = model_config(preset.model, vocabulary)
         item, per_matrix = 4, 4.0
     else:
         config = load_config(preset).get_text_config()

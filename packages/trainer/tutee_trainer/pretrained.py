@@ -58,11 +58,11 @@ def find_source(model: PretrainedModel) -> Source:
 
 def missing(preset: Preset) -> list[str]:
     """What this machine lacks for training the preset, a sentence each; loads no weights."""
-    import torch
-
     model = preset.model
     if not isinstance(model, PretrainedModel):
         return []
+    import torch
+
     lacks = []
     if model.quantization == "nf4":
         if not torch.cuda.is_available():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutee_grader.errors import UnavailableError
-from tutee_grader.files import atomic_dir
+from tutee_grader.files import atomic_dir, hash_file
 from tutee_trainer.adapters import save_adapter, student_card
 from tutee_trainer.checkpoints import Checkpoints
 from tutee_trainer.method import Settings
@@ -35,7 +35,8 @@ class Run:
 
     `make_trainer` makes the trainer anew from TRL's arguments and a folder for its files. `rows` are the
     examples in their order: with the arguments and the models they decide the result. `examples` counts
-    what the table holds, for the summary.
+    what the table holds, for the summary. `loss_falls`: whether a loss that grows means that training
+    diverges.
     """
 
     job: TrainingJob
@@ -46,6 +47,8 @@ class Run:
     rows: list[Any]
     examples: int
     make_trainer: Callable[[Settings, Path], Any]
+    smallest_micro_batch: int = 1
+    loss_falls: bool = True
 
     def train(self, figures: dict[str, Any]) -> TrainingResult:
         """Trains, and writes the adapter's folder; `figures` begin its training.json.
@@ -91,7 +94,7 @@ class Run:
         while True:
             trainer = self.make_trainer(settings, checkpoints.folder)
             _adapter_in_float32(trainer.model)
-            add_callbacks(trainer, self.job, self.method, checkpoints)
+            add_callbacks(trainer, self.job, self.method, checkpoints, self.loss_falls)
             last = checkpoints.last()
             if last:
                 trainer._total_train_tokens = checkpoints.tokens()  # which TRL counts from 0 again
@@ -111,8 +114,7 @@ class Run:
 
     def _halved(self, settings: Settings, error: Exception) -> Settings:
         size = settings["per_device_train_batch_size"]
-        smallest = 2 if self.method == "kto" else 1
-        if size // 2 < smallest:
+        if size // 2 < self.smallest_micro_batch:
             raise UnavailableError(
                 f"{self.method}: out of memory with micro-batches of {size} ({str(error).splitlines()[0]}); "
                 "lower dialog.max_length, or use a larger machine"
@@ -152,7 +154,7 @@ class Run:
         text = json.dumps([self.method, decisive, self.rows], sort_keys=True, default=str)
         folders = {self.job.base, self.job.start, self.job.warm_start or self.job.start}
         models = [path for folder in sorted(folders) for path in sorted(folder.glob("*.safetensors"))]
-        hashes = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in models}
+        hashes = {str(path): hash_file(path) for path in models}
         return {"run": hashlib.sha256(text.encode()).hexdigest(), **hashes}
 
 

@@ -83,7 +83,7 @@ class Sampler:
         """The next `count` prompts with their samples; `number` is that of the round within the step."""
         import torch
 
-        prompts = [next(self._drawn(trainer)) for _ in range(count)]
+        prompts = [self._draw(trainer) for _ in range(count)]
         process = trainer.accelerator.process_index
         torch.manual_seed(hash((self._config.seed, trainer.state.global_step, number, process)))
         completions = self._generate(trainer, prompts)
@@ -94,13 +94,12 @@ class Sampler:
             mine = slice(place * self._config.samples, (place + 1) * self._config.samples)
             yield Group(prompt, completions[mine], rewards[mine])
 
-    def _drawn(self, trainer: Any) -> Iterator[Prompt]:
-        """Prompts in order; of several processes, each takes every so manieth."""
+    def _draw(self, trainer: Any) -> Prompt:
+        """The next prompt; several processes take turns."""
         accelerator = trainer.accelerator
-        while True:
-            at = self.position.drawn * accelerator.num_processes + accelerator.process_index
-            self.position.drawn += 1
-            yield self._prompts[at % len(self._prompts)]
+        at = self.position.drawn * accelerator.num_processes + accelerator.process_index
+        self.position.drawn += 1
+        return self._prompts[at % len(self._prompts)]
 
     def _generate(self, trainer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
         """The samples of each prompt, as many as TRL has examples on the device at once."""

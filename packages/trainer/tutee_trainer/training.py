@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -191,20 +192,31 @@ def rows_in_order(
     return [rows[at] for batch in batches for at in sorted(batch, key=lengths.__getitem__)]
 
 
-def validation_sample(rows: Sequence[Row], config: AdapterMethodConfig) -> list[Row]:
+def _validation_sample(rows: Sequence[Row], config: AdapterMethodConfig) -> list[Row]:
     """The rows that the validation loss is measured on; none where the preset asks for no evaluation."""
     if not config.evaluations:
         return []
     return random.Random(config.seed).sample(list(rows), min(VALIDATION_ROWS, len(rows)))
 
 
-def evaluation_arguments(
-    config: AdapterMethodConfig, settings: Settings, held_out: Sequence[Row]
-) -> Settings:
-    """TRL's arguments for measuring the loss on `held_out`; none where there is nothing to measure it on."""
-    if not held_out:
-        return {}
-    return {"eval_strategy": "steps", "eval_steps": math.ceil(settings["max_steps"] / config.evaluations)}
+def plan(
+    preset: Preset,
+    config: AdapterMethodConfig,
+    arguments: Callable[[Preset, int | None], Settings],
+    rows: Sequence[dict[str, Any]],
+    validation: Sequence[dict[str, Any]],
+) -> tuple[Settings, list[dict[str, Any]], list[dict[str, Any]]]:
+    """TRL's arguments, the rows of all the steps in their order, and those of the validation loss.
+
+    `rows` and `validation` are tokens already, in lists.
+    """
+    settings = arguments(preset, len(rows))
+    held_out = _validation_sample(validation, config)
+    if held_out:
+        every = math.ceil(settings["max_steps"] / config.evaluations)
+        settings |= {"eval_strategy": "steps", "eval_steps": every}
+    lengths = [sum(len(part) for part in row.values() if isinstance(part, list)) for row in rows]
+    return settings, rows_in_order(rows, lengths, config, settings["max_steps"]), held_out
 
 
 def resolve(preset: Preset) -> dict[str, Settings]:
@@ -233,8 +245,6 @@ def resolve(preset: Preset) -> dict[str, Settings]:
 
 def silence_libraries() -> None:
     """Silences the libraries' own bars and advice; call it before `datasets` is imported."""
-    import warnings
-
     import transformers
 
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"

@@ -36,17 +36,23 @@ class Edit(NamedTuple):
         return cls(after + 1, after, lines)
 
 
-def find_changes(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
-    """The ranges that differ: old[a:b] becomes new[c:d]. Few and small, in ascending order.
-
-    Where both programs have very many lines between the first and the last that differ, that is one range.
-    """
+def common_ends(old: list[str], new: list[str]) -> tuple[int, int]:
+    """How many lines at the beginning and, of the others, at the end are the same."""
     start, end = 0, 0
     shorter = min(len(old), len(new))
     while start < shorter and old[start] == new[start]:
         start += 1
     while end < shorter - start and old[-1 - end] == new[-1 - end]:
         end += 1
+    return start, end
+
+
+def find_changes(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
+    """The ranges that differ: old[a:b] becomes new[c:d]. Few and small, in ascending order.
+
+    Where both programs have very many lines between the first and the last that differ, that is one range.
+    """
+    start, end = common_ends(old, new)
     a, b, c, d = start, len(old) - end, start, len(new) - end
     if a == b and c == d:
         return []

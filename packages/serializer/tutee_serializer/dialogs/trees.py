@@ -7,6 +7,8 @@ import warnings
 from functools import lru_cache
 from typing import Any
 
+from tutee_serializer.dialogs.changes import common_ends
+
 # Fields that bind a name, besides Name and arg. Attributes, keywords and modules are not ours to rename.
 _BINDS = {
     ast.FunctionDef: "name",
@@ -229,12 +231,7 @@ def _is_open(code: str) -> bool:
 def _changed_lines(a: str, b: str) -> tuple[int, str, str]:
     """Where the lines begin that differ, and those lines of each program."""
     old, new = a.split("\n"), b.split("\n")
-    start, end = 0, 0
-    shorter = min(len(old), len(new))
-    while start < shorter and old[start] == new[start]:
-        start += 1
-    while end < shorter - start and old[-1 - end] == new[-1 - end]:
-        end += 1
+    start, end = common_ends(old, new)
     before = sum(map(len, old[:start])) + start
     return before, "\n".join(old[start : len(old) - end]), "\n".join(new[start : len(new) - end])
 

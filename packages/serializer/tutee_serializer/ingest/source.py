@@ -12,7 +12,7 @@ from pathlib import Path
 import fsspec
 
 from tutee_grader.errors import TuteeError
-from tutee_grader.files import atomic_file
+from tutee_grader.files import atomic_file, hash_file
 from tutee_serializer.course import Course, Simulator
 from tutee_serializer.logs import FORMATS
 from tutee_serializer.logs.archives import find
@@ -44,7 +44,7 @@ def collect(course: Course, inputs: Path, simulated: Path) -> CollectedInputs:
         if not _is_up_to_date(files, course, inputs, simulated):
             _simulate(course.simulator, course, simulated)
             ran = True
-        files["submissions.csv"] = _hash_file(simulated)
+        files["submissions.csv"] = hash_file(simulated)
     text = json.dumps(files, indent=2, sort_keys=True) + "\n"
     if not inputs.exists() or inputs.read_text(encoding="utf-8") != text:
         with atomic_file(inputs) as part:
@@ -81,17 +81,12 @@ def _hashes(names: Iterable[str], folder: Path) -> dict[str, str]:
             system, path = fsspec.core.url_to_fs(name)
             files[name] = str(system.ukey(path))
         else:
-            files[Path(os.path.relpath(name, folder)).as_posix()] = _hash_file(Path(name))
+            files[Path(os.path.relpath(name, folder)).as_posix()] = hash_file(Path(name))
     return files
 
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_up_to_date(files: dict[str, str], course: Course, inputs: Path, simulated: Path) -> bool:
@@ -101,7 +96,7 @@ def _is_up_to_date(files: dict[str, str], course: Course, inputs: Path, simulate
     assert course.simulator
     own = [name for name in files if name.startswith((course.simulator.program, course.assignments.path))]
     unchanged = all(before.get(name) == files[name] for name in ["simulator", *own])
-    return unchanged and before.get("submissions.csv") == _hash_file(simulated)
+    return unchanged and before.get("submissions.csv") == hash_file(simulated)
 
 
 def _simulate(simulator: Simulator, course: Course, target: Path) -> None:

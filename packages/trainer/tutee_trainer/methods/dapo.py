@@ -17,7 +17,7 @@ from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
-from tutee_trainer.model import load_base, load_chat
+from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Count, DialogConfig, Preset, Rate
 from tutee_trainer.reward import RewardConfig, Target, rewards
 from tutee_trainer.running import Run
@@ -117,7 +117,7 @@ def train(job: TrainingJob) -> TrainingResult:
             from datasets import Dataset
             from trl import GRPOConfig, GRPOTrainer
 
-            model, _ = load_base(preset, job.base)
+            model = load_model(preset, job.base)
             sampler = Sampler(prompts, chat, sampling, score)
             trainer = GRPOTrainer(
                 model=load_adapter(model, job.start, seed=config.seed),
@@ -131,7 +131,10 @@ def train(job: TrainingJob) -> TrainingResult:
             return trainer
 
         rows = [[prompt.ids, vars(prompt.target)] for prompt in prompts]
-        run = Run(job, "dapo", preset.dialog.feedback, chat, settings, rows, len(prompts), make_trainer)
+        run = Run(
+            job, "dapo", preset.dialog.feedback, chat, settings, rows, len(prompts), make_trainer,
+            loss_falls=False,
+        )  # fmt: skip
         return run.train({"prompts": len(prompts)})
 
 

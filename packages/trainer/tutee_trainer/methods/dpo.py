@@ -12,7 +12,7 @@ from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
-from tutee_trainer.model import load_base, load_chat
+from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Count, Preset, Rate, Share
 from tutee_trainer.running import Run
 from tutee_trainer.training import (
@@ -20,11 +20,9 @@ from tutee_trainer.training import (
     TrainingJob,
     TrainingResult,
     check_start,
-    evaluation_arguments,
-    rows_in_order,
+    plan,
     shared_arguments,
     silence_libraries,
-    validation_sample,
 )
 
 
@@ -75,13 +73,10 @@ def train(job: TrainingJob) -> TrainingResult:
     chat = load_chat(preset, job.base)
     length = preset.dialog.max_length
     rows = tokenize(pairs.filter(split="train"), chat, length)
-    held_out = validation_sample(tokenize(pairs.filter(split="validation"), chat, length), config)
+    validation = tokenize(pairs.filter(split="validation"), chat, length)
     if not rows:
         raise InputError(f"{job.data}: no pair fits dialog.max_length of preset {preset.name}")
-    settings = arguments(preset, len(rows))
-    settings |= evaluation_arguments(config, settings, held_out)
-    lengths = [sum(map(len, row.values())) for row in rows]
-    ordered = rows_in_order(rows, lengths, config, settings["max_steps"])
+    settings, ordered, held_out = plan(preset, config, arguments, rows, validation)
 
     def make_trainer(settings: Settings, folder: Path) -> Any:
         from datasets import Dataset
@@ -93,7 +88,7 @@ def train(job: TrainingJob) -> TrainingResult:
             def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
                 return dataset
 
-        model, _ = load_base(preset, job.base)
+        model = load_model(preset, job.base)
         return Trainer(
             model=load_adapter(model, job.start, config.rank, config.alpha, config.dropout, config.seed),
             args=DPOConfig(output_dir=str(folder), **settings),

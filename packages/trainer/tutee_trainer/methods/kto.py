@@ -14,7 +14,7 @@ from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
-from tutee_trainer.model import load_base, load_chat
+from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Preset, Rate
 from tutee_trainer.running import Run
 from tutee_trainer.training import (
@@ -22,18 +22,18 @@ from tutee_trainer.training import (
     TrainingJob,
     TrainingResult,
     check_start,
-    evaluation_arguments,
-    rows_in_order,
+    plan,
     shared_arguments,
     silence_libraries,
-    validation_sample,
 )
+
+SMALLEST_MICRO_BATCH = 2
 
 
 class KtoConfig(AdapterMethodConfig):
     """Section `kto`. KTO estimates how far the model has moved from the rest of a micro-batch: at least 2."""
 
-    micro_batch: Annotated[int, Field(ge=2)] = 2
+    micro_batch: Annotated[int, Field(ge=SMALLEST_MICRO_BATCH)] = SMALLEST_MICRO_BATCH
     beta: Rate = 0.1
 
 
@@ -94,13 +94,10 @@ def train(job: TrainingJob) -> TrainingResult:
     chat = load_chat(preset, job.base)
     length = preset.dialog.max_length
     rows = tokenize(pairs.filter(split="train"), chat, length)
-    held_out = validation_sample(tokenize(pairs.filter(split="validation"), chat, length), config)
+    validation = tokenize(pairs.filter(split="validation"), chat, length)
     if not rows:
         raise InputError(f"{job.data}: no pair fits dialog.max_length of preset {preset.name}")
-    settings = arguments(preset, len(rows))
-    settings |= evaluation_arguments(config, settings, held_out)
-    lengths = [len(row["prompt_ids"]) + len(row["completion_ids"]) for row in rows]
-    ordered = rows_in_order(rows, lengths, config, settings["max_steps"])
+    settings, ordered, held_out = plan(preset, config, arguments, rows, validation)
     settings["desirable_weight"] = desirable_weight(ordered)
 
     def make_trainer(settings: Settings, folder: Path) -> Any:
@@ -114,7 +111,7 @@ def train(job: TrainingJob) -> TrainingResult:
                 return dataset
 
         size = settings["per_device_train_batch_size"]
-        model, _ = load_base(preset, job.base)
+        model = load_model(preset, job.base)
         return Trainer(
             model=load_adapter(model, job.start, seed=config.seed),
             args=KTOConfig(output_dir=str(folder), **settings),
@@ -123,7 +120,10 @@ def train(job: TrainingJob) -> TrainingResult:
             processing_class=chat.tokenizer,
         )
 
-    run = Run(job, "kto", preset.dialog.feedback, chat, settings, ordered, len(rows), make_trainer)
+    run = Run(
+        job, "kto", preset.dialog.feedback, chat, settings, ordered, len(rows), make_trainer,
+        smallest_micro_batch=SMALLEST_MICRO_BATCH,
+    )  # fmt: skip
     return run.train({"pairs": pairs.height, "examples": len(rows)})
 
 

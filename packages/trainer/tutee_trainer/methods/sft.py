@@ -13,18 +13,16 @@ from tutee_serializer.dialogs.formats import Message
 from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_trainer.adapters import check_same_base, load_adapter, new_adapter
 from tutee_trainer.method import Method, Settings
-from tutee_trainer.model import load_base, load_chat
+from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Preset
 from tutee_trainer.running import Run
 from tutee_trainer.training import (
     AdapterMethodConfig,
     TrainingJob,
     TrainingResult,
-    evaluation_arguments,
-    rows_in_order,
+    plan,
     shared_arguments,
     silence_libraries,
-    validation_sample,
 )
 
 IGNORED = -100  # the label of a token without a loss
@@ -92,17 +90,14 @@ def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> Training
     rows = tokenize(dialogs, chat, preset)
     if not rows:
         raise InputError(f"{job.data}: no dialog fits dialog.max_length of preset {preset.name}")
-    held_out = validation_sample(tokenize(validation, chat, preset), config)
-    settings = arguments(preset, len(rows))
-    settings |= evaluation_arguments(config, settings, held_out)
-    lengths = [len(row["input_ids"]) for row in rows]
-    ordered = rows_in_order(rows, lengths, config, settings["max_steps"])
+    validation_rows = tokenize(validation, chat, preset)
+    settings, ordered, held_out = plan(preset, config, arguments, rows, validation_rows)
 
     def make_trainer(settings: Settings, folder: Path) -> Any:
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
 
-        model, _ = load_base(preset, job.base)
+        model = load_model(preset, job.base)
         if method == "sft" and job.warm_start:
             adapted = load_adapter(model, job.warm_start, lora.rank, lora.alpha, lora.dropout, config.seed)
         else:
