@@ -15,11 +15,12 @@ from tutee_serializer.dialogs.dialog import Dialog, read_dialogs
 from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import new_adapter
-from tutee_trainer.methods.sft import IGNORED, SftConfig, arguments, tokenize
+from tutee_trainer.lm_head import score_labels_only
+from tutee_trainer.methods.sft import SftConfig, arguments, tokenize
 from tutee_trainer.model import load_chat, load_model
-from tutee_trainer.needs import measure, measure_rate
+from tutee_trainer.needs import adapter_parameters, measure, measure_rate
 from tutee_trainer.preset import Preset
-from tutee_trainer.training import silence_libraries
+from tutee_trainer.training import IGNORED, silence_libraries
 
 Rows = Sequence[dict[str, list[int]]]
 
@@ -86,38 +87,44 @@ def rows_per_turn(dialogs: Sequence[Dialog], chat: Chat, preset: Preset) -> list
 
 
 def _one_step(model: Any, rows: Rows, preset: Preset, chat: Chat) -> tuple[float, float]:
-    """Seconds and loss of one optimizer step over all rows, in micro-batches of similar length."""
+    """Seconds and loss of one optimizer step over all rows, in micro-batches of similar length.
+
+    A step over the longest rows goes before: the first one of a process waits for the system's memory.
+    """
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     settings = arguments(preset, len(rows))
     size = settings["per_device_train_batch_size"]
-    settings |= {
-        "max_steps": 1,
-        "gradient_accumulation_steps": math.ceil(len(rows) / size),
-        "warmup_steps": 0,
-    }
-    settings |= {"learning_rate": 1e-12}  # the second way starts from the same model
+    # With such a learning rate every training starts from the same model.
+    settings |= {"max_steps": 1, "warmup_steps": 0, "learning_rate": 1e-12}
     ordered = sorted(rows, key=lambda row: len(row["input_ids"]))
     with tempfile.TemporaryDirectory() as folder:
-        trainer = SFTTrainer(
-            model=model,
-            args=SFTConfig(output_dir=folder, **settings),
-            train_dataset=Dataset.from_list(ordered),
-            processing_class=chat.tokenizer,
-        )
-        started = time.perf_counter()
-        trainer.train()
-    return time.perf_counter() - started, trainer.state.log_history[0]["loss"]
+        for part in (ordered[-size:], ordered):
+            settings["gradient_accumulation_steps"] = math.ceil(len(part) / size)
+            trainer = SFTTrainer(
+                model=model,
+                args=SFTConfig(output_dir=folder, **settings),
+                train_dataset=Dataset.from_list(part),
+                processing_class=chat.tokenizer,
+            )
+            score_labels_only(trainer.model)
+            started = time.perf_counter()
+            trainer.train()
+            seconds = time.perf_counter() - started
+    return seconds, trainer.state.log_history[0]["loss"]
 
 
 def _work(preset: Preset, rows: Rows) -> float:
-    """Floating-point operations of one pass: forward, and back to the activations of frozen weights.
+    """Floating-point operations that the rows need at least, forward and backward.
 
-    The projection to the vocabulary is computed for the student's tokens alone.
+    Frozen weights take a product each way, the adapter's a third for their own gradient, attention (over the
+    tokens before) two more. Only the student's tokens need the projection to the vocabulary.
     """
     size = measure(preset)
     tokens = sum(len(row["input_ids"]) for row in rows)
     written = sum(label != IGNORED for row in rows for label in row["labels"])
-    attention = sum(len(row["input_ids"]) ** 2 for row in rows) * 4 * size.hidden * size.layers / 2
-    return 4 * tokens * size.matrices + 4 * written * size.others + 2 * attention
+    seen = sum(len(row["input_ids"]) ** 2 for row in rows) / 2
+    weights = 4 * (tokens * size.matrices + written * size.vocabulary * size.hidden)
+    adapter = 6 * tokens * adapter_parameters(size, preset.lora.rank)
+    return weights + adapter + 3 * seen * 4 * size.hidden * size.layers

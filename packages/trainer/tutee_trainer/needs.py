@@ -35,6 +35,7 @@ class Size:
     layers: int
     hidden: int
     mlp: int
+    vocabulary: int
     bytes_per_matrix_weight: float
     bytes_per_weight: int
 
@@ -89,6 +90,7 @@ def measure(preset: Preset) -> Size:
         config.num_hidden_layers,
         config.hidden_size,
         config.intermediate_size,
+        config.vocab_size,
         per_matrix,
         item,
     )

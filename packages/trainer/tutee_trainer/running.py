@@ -89,11 +89,13 @@ class Run:
     def _fit(self, checkpoints: Checkpoints) -> Any:
         """The trainer, trained; with smaller micro-batches where memory does not suffice."""
         from tutee_trainer.callbacks import add_callbacks
+        from tutee_trainer.lm_head import score_labels_only
 
         settings = self.settings
         while True:
             trainer = self.make_trainer(settings, checkpoints.folder)
             _adapter_in_float32(trainer.model)
+            score_labels_only(trainer.model, settings.get("temperature", 1.0))
             add_callbacks(trainer, self.job, self.method, checkpoints, self.loss_falls)
             last = checkpoints.last()
             if last:

@@ -26,6 +26,7 @@ Row = TypeVar("Row")
 # Of the validation students' examples, those that the validation loss is measured on: enough to choose the
 # best adapter by, and measured in seconds.
 VALIDATION_ROWS = 48
+IGNORED = -100  # the label of a token without a loss
 
 
 class AdapterMethodConfig(MethodConfig):

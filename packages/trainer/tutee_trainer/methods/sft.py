@@ -17,6 +17,7 @@ from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Preset
 from tutee_trainer.running import Run
 from tutee_trainer.training import (
+    IGNORED,
     AdapterMethodConfig,
     TrainingJob,
     TrainingResult,
@@ -24,8 +25,6 @@ from tutee_trainer.training import (
     shared_arguments,
     silence_libraries,
 )
-
-IGNORED = -100  # the label of a token without a loss
 
 
 class SftConfig(AdapterMethodConfig):
