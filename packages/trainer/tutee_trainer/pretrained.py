@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,9 +127,12 @@ def convert_gguf(preset: Preset, folder: Path) -> None:
     into a new model of the same shape.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from tqdm import tqdm
+    from transformers import AutoModelForCausalLM, modeling_gguf_pytorch_utils
 
     source = find_source(_model_of(preset))
+    # A bar on a terminal only: transformers' setting for its bars does not reach this one.
+    modeling_gguf_pytorch_utils.tqdm = partial(tqdm, disable=None)
     loaded = AutoModelForCausalLM.from_pretrained(source.name, dtype=torch.bfloat16, **source.keywords)
     config = loaded.config
     del config.quantization_config
