@@ -4,9 +4,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.mlflow_client import is_used
 from flows.places import Places
 from flows.registry import Registry
-from flows.tracking import is_used
 from tutee_serializer.ingest.privacy import (
     load_key,
     pseudonym,

@@ -51,9 +51,14 @@ def _data(places: Places, method: str) -> dict[str, str]:
     except DvcException as error:
         raise InputError(f"dvc.yaml, params.yaml or the preset: {error}") from error
     job = hashlib.sha256(json.dumps([method, hashes], sort_keys=True).encode()).hexdigest()[:16]
-    # Parameters have no hash but their values, which are the run's parameters.
+    # Parameters have no hash but their values. Those of the preset are the run's parameters.
     data = {path: hash for path, hash in hashes.items() if isinstance(hash, str)}
-    return {JOB: job} | {f"dvc.{path}": hash for path, hash in data.items() if not path.startswith(CODE)}
+    settings = {name: value for name, value in hashes.get("params.yaml", {}).items() if value is not None}
+    return (
+        {JOB: job}
+        | {f"dvc.{path}": hash for path, hash in data.items() if not path.startswith(CODE)}
+        | {f"params.{name}": str(value) for name, value in settings.items()}
+    )
 
 
 def _code(root: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import tracking
+from flows import mlflow_client, tracking
 from flows.model_card import FILE as CARD
 from flows.places import Places
 from flows.provenance import folder_hash
@@ -60,7 +60,7 @@ class Registry:
     def __init__(self, places: Places) -> None:
         self.places = places
         self.model = f"tutee-{places.course}"
-        self.client = tracking.connect(places)
+        self.client = mlflow_client.connect(places)
 
     def find(self, fingerprint: str, methods: Collection[str]) -> dict[str, Version]:
         """The versions of the run with these results, by method; empty where none has all `methods`."""
@@ -117,15 +117,15 @@ class Registry:
         from mlflow.entities import Metric, Param
 
         client = self.client
-        experiment = tracking.experiment_id(client, self.places)
-        tracking.fail_dead_runs(client, experiment)
+        experiment = mlflow_client.experiment_id(client, self.places)
+        mlflow_client.fail_dead_runs(client, experiment)
         trainings = self._trainings(experiment, ("base", *methods))
         tags = {"course": self.places.course, "synthetic": str(synthetic).lower()}
         of_run = {
             tracking.KIND: tracking.RESULTS,
-            tracking.NOTE: _links("Trainings", experiment, trainings),
+            mlflow_client.NOTE: _links("Trainings", experiment, trainings),
             **{f"dvc.{path}": hash for path, hash in hashes.items()},
-            **tracking.process_tags(),
+            **mlflow_client.process_tags(),
         }
         run = client.create_run(experiment, tags={**tags, **of_run}, run_name=tracking.RESULTS)
         run_id = run.info.run_id
@@ -270,7 +270,7 @@ class Registry:
 
     def fail_dead_runs(self) -> None:
         """Marks the runs of the course FAILED whose processes were killed."""
-        tracking.fail_dead_runs(self.client, tracking.experiment_id(self.client, self.places))
+        mlflow_client.fail_dead_runs(self.client, mlflow_client.experiment_id(self.client, self.places))
 
     def _trainings(self, experiment: str, methods: Sequence[str]) -> dict[str, str | None]:
         """The last training that made the present model, by method; None where there is none."""

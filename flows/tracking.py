@@ -1,22 +1,25 @@
 """A training as a run of MLflow while it trains, in mlflow.db or on the server of MLFLOW_TRACKING_URI."""
 
 import itertools
-import logging
 import os
-import re
-import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
+from flows.mlflow_client import (
+    connect,
+    experiment_id,
+    fail_dead_runs,
+    mark_failed,
+    process_tags,
+    reachable,
+    without_password,
+)
 from flows.places import Places
-from tutee_grader.errors import TuteeError, UnavailableError
+from tutee_grader.errors import TuteeError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,95 +28,12 @@ if TYPE_CHECKING:
     from tutee_trainer.method import Method
     from tutee_trainer.training import TrainingJob, TrainingResult
 
-ADDRESS = "MLFLOW_TRACKING_URI"
 KIND, TRAINING, RESULTS = "kind", "training", "results"
 # The hash of the model's folder: by it a registered version finds the training that made it.
 MODEL = "model"
-ERROR = "error"
 CONTINUES = "continues"
-NOTE = "mlflow.note.content"  # MLflow's page shows this tag as the run's description, as Markdown
-# MLflow's page has another view for experiments that call language models.
-TRAINS_MODELS = {"mlflow.experimentKind": "custom_model_development"}
-HOST, PROCESS, STARTED = "process.host", "process.id", "process.started"
 SEND_S, SYSTEM_S = 2, 10
 BATCH = 1000  # the most metrics that MLflow takes at once
-TAG_LENGTH = 5000
-
-
-def connect(places: Places) -> "MlflowClient":
-    """MLflow's client for the server that MLFLOW_TRACKING_URI names, or for mlflow.db below `places.root`.
-
-    Raises UnavailableError where the server cannot be reached.
-    """
-    from mlflow import MlflowClient
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    # By default a server that is away holds every call up for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    address = os.environ.get(ADDRESS) or f"sqlite:///{places.mlflow_database.resolve()}"
-    with reachable():
-        client = MlflowClient(tracking_uri=address)
-        if os.environ.get(ADDRESS):
-            client.search_experiments(max_results=1)
-    return client
-
-
-def is_used(places: Places) -> bool:
-    """Whether MLflow may hold runs of the courses here."""
-    return bool(os.environ.get(ADDRESS)) or places.mlflow_database.exists()
-
-
-@contextmanager
-def reachable() -> Iterator[None]:
-    """Raises UnavailableError where the MLflow that MLFLOW_TRACKING_URI names fails in the block."""
-    try:
-        yield
-    except Exception as error:
-        address = os.environ.get(ADDRESS)
-        if not address:
-            raise
-        raise UnavailableError(
-            f"{ADDRESS}: MLflow at {_public(address)} cannot be used ({_public(str(error))}); start it, "
-            "correct the address, or unset the variable: then mlflow.db in this folder is used"
-        ) from error
-
-
-def experiment_id(client: "MlflowClient", places: Places) -> str:
-    """The experiment of the course, `tutee-COURSE`, made where there is none."""
-    name = f"tutee-{places.course}"
-    with reachable():
-        if experiment := client.get_experiment_by_name(name):
-            return str(experiment.experiment_id)
-        # A server has an artifact store of its own.
-        where = None if os.environ.get(ADDRESS) else places.mlflow_artifacts.resolve().as_uri()
-        return str(client.create_experiment(name, where, TRAINS_MODELS))
-
-
-def process_tags() -> dict[str, str]:
-    """Tags that say which process works on a run, so that others can tell whether it still does."""
-    process = psutil.Process()
-    return {
-        HOST: socket.gethostname(),
-        PROCESS: str(process.pid),
-        STARTED: f"{process.create_time():.2f}",
-    }
-
-
-def fail_dead_runs(client: "MlflowClient", experiment: str) -> None:
-    """Marks the runs FAILED that are RUNNING by their status, and whose process on this host has ended.
-
-    A process that is killed cannot do so itself.
-    """
-    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
-        tags = run.data.tags
-        if tags.get(HOST) == socket.gethostname() and not _lives(int(tags[PROCESS]), float(tags[STARTED])):
-            message = (
-                f"process {tags[PROCESS]} on {tags[HOST]} ended without reporting it: it was killed, or "
-                "MLflow could not be reached when it ended"
-            )
-            _fail(client, run.info.run_id, message)
 
 
 def train(method: "Method", job: "TrainingJob", places: Places) -> "TrainingResult":
@@ -217,7 +137,7 @@ class TrainingRun:
         """Marks the run FAILED, with a message."""
         self._stop()
         try:
-            _fail(self.client, self.id, message)
+            mark_failed(self.client, self.id, message)
         except Exception as error:  # noqa: BLE001 - the error that ended the training is the one to report
             self._say(error, f"run {self.id} is not marked FAILED")
 
@@ -282,7 +202,7 @@ class TrainingRun:
             self._say(error, consequence)
 
     def _say(self, error: Exception, consequence: str) -> None:
-        address, words = _public(self.client.tracking_uri), _public(str(error))
+        address, words = without_password(self.client.tracking_uri), without_password(str(error))
         print(f"{self._name}: MLflow at {address} fails ({words}); {consequence}", file=sys.stderr)
 
 
@@ -298,23 +218,3 @@ def _parameters(method: "Method", job: "TrainingJob") -> dict[str, Any]:
     """The sections of the preset that the method reads, as dvc.yaml lists them."""
     sections = {"model", "dialog", method.section, "lora" if method.start else "tokenizer"}
     return flat({"preset": job.preset.name, **job.preset.model_dump(mode="json", include=sections)})
-
-
-def _fail(client: "MlflowClient", run_id: str, message: str) -> None:
-    client.set_tag(run_id, ERROR, message[:TAG_LENGTH])
-    client.set_tag(run_id, NOTE, f"Failed: {message}"[:TAG_LENGTH])
-    client.set_terminated(run_id, "FAILED")
-
-
-def _lives(process: int, started: float) -> bool:
-    """Whether the process is at work; another one may have been given its id since."""
-    try:
-        found = psutil.Process(process)
-        return abs(found.create_time() - started) < 1 and found.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _public(text: str) -> str:
-    """Addresses without the user and the password that may be part of them."""
-    return re.sub(r"//[^/@\s]*@", "//***@", text)

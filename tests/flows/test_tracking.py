@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from flows import tracking
+from flows import mlflow_client, tracking
 from flows.parameters import Setup, load
 from flows.places import Places
 from flows.provenance import folder_hash, provenance
@@ -57,9 +57,10 @@ def places(settled, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequ
     """The project's course, with an experiment of its own for the test: a new database takes seconds."""
     monkeypatch.chdir(settled.folder)
     name = f"tutee-{request.node.name}"
-    client = tracking.connect(Places("small"))
+    client = mlflow_client.connect(Places("small"))
     identifier = client.create_experiment(name, Path("mlruns", request.node.name).resolve().as_uri())
-    monkeypatch.setattr(tracking, "experiment_id", lambda client, places: identifier)
+    for module in (mlflow_client, tracking):
+        monkeypatch.setattr(module, "experiment_id", lambda client, places: identifier)
     return Places("small")
 
 
@@ -87,14 +88,16 @@ def train(places: Places, lesson: Lesson) -> TrainingResult:
 
 def runs(places: Places) -> list[Run]:
     """The runs of the test's experiment, the newest first."""
-    client = tracking.connect(places)
+    client = mlflow_client.connect(places)
     return list(
-        client.search_runs([tracking.experiment_id(client, places)], order_by=["attributes.start_time DESC"])
+        client.search_runs(
+            [mlflow_client.experiment_id(client, places)], order_by=["attributes.start_time DESC"]
+        )
     )
 
 
 def curve(places: Places, run: Run, name: str = "loss") -> dict[int, float]:
-    history = tracking.connect(places).get_metric_history(run.info.run_id, name)
+    history = mlflow_client.connect(places).get_metric_history(run.info.run_id, name)
     return {metric.step: metric.value for metric in history}
 
 
@@ -180,6 +183,14 @@ def test_a_change_of_code_makes_another_job(changed, monkeypatch: pytest.MonkeyP
     assert provenance(Places("small"), "sft")["job"] != before
 
 
+def test_the_version_that_it_began_from_is_named(changed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(changed.folder)
+    assert "params.warm_start" not in provenance(Places("small"), "sft")
+    file = Path("params.yaml")
+    file.write_text(file.read_text().replace("warm_start: null", "warm_start: 3"))
+    assert provenance(Places("small"), "sft")["params.warm_start"] == "3"
+
+
 # --- one that fails ---------------------------------------------------------------------------------
 
 
@@ -218,7 +229,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def kill_a_training(places: Places) -> str:
     """Has a process train and be killed after three steps; returns its run's id."""
-    experiment = tracking.experiment_id(None, places)
+    experiment = mlflow_client.experiment_id(None, places)
     code = [sys.executable, "-c", KILLED, str(Path(__file__).parents[2]), experiment]
     assert subprocess.run(code, check=False).returncode == -9
     (run,) = runs(places)
@@ -246,14 +257,16 @@ def test_one_that_begins_anew_continues_nothing(places: Places) -> None:
 
 
 def test_a_run_whose_process_lives_is_left_alone(places: Places) -> None:
-    client = tracking.connect(places)
-    experiment = tracking.experiment_id(client, places)
-    mine = tracking.process_tags()
+    client = mlflow_client.connect(places)
+    experiment = mlflow_client.experiment_id(client, places)
+    mine = mlflow_client.process_tags()
     client.create_run(experiment, tags=mine)
-    client.create_run(experiment, tags={**mine, tracking.HOST: "another.host", tracking.PROCESS: "1"})
+    client.create_run(
+        experiment, tags={**mine, mlflow_client.HOST: "another.host", mlflow_client.PROCESS: "1"}
+    )
     reused = str(psutil.Process().create_time() - 100)
-    dead = client.create_run(experiment, tags={**mine, tracking.STARTED: reused})
-    tracking.fail_dead_runs(client, experiment)
+    dead = client.create_run(experiment, tags={**mine, mlflow_client.STARTED: reused})
+    mlflow_client.fail_dead_runs(client, experiment)
     assert [run.info.run_id for run in runs(places) if run.info.status == "FAILED"] == [dead.info.run_id]
 
 
@@ -287,7 +300,7 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env={name: value for name, value in os.environ.items() if name != tracking.ADDRESS},
+            env={name: value for name, value in os.environ.items() if name != mlflow_client.ADDRESS},
         )
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
@@ -317,7 +330,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def served(changed, server: Server, monkeypatch: pytest.MonkeyPatch) -> Places:
     """A project whose MLflow is the server."""
     monkeypatch.chdir(changed.folder)
-    monkeypatch.setenv(tracking.ADDRESS, server.address)
+    monkeypatch.setenv(mlflow_client.ADDRESS, server.address)
     Places("small").mlflow_database.unlink(missing_ok=True)  # that of the tests before
     for name in ("base", "sft"):
         path = Places("small").model(name)
@@ -348,7 +361,7 @@ def test_a_server_keeps_runs_and_models_and_gives_them_back(served: Places) -> N
     tracking.train(method(Lesson()), work, served)
     registry = Registry(served)
     version = register(registry, "one")["sft"]
-    client = MlflowClient(os.environ[tracking.ADDRESS])
+    client = MlflowClient(os.environ[mlflow_client.ADDRESS])
     training = client.get_run(version.tags[TRAINED_IN])
     assert training.info.artifact_uri.startswith("mlflow-artifacts:")
     assert (training.info.status, training.data.metrics["loss"]) == ("FINISHED", LOSSES[-1])
@@ -407,7 +420,7 @@ def test_without_its_server_no_training_begins(settled, monkeypatch: pytest.Monk
     monkeypatch.chdir(settled.folder)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    monkeypatch.setenv(tracking.ADDRESS, f"http://someone:secret@127.0.0.1:{port}")
+    monkeypatch.setenv(mlflow_client.ADDRESS, f"http://someone:secret@127.0.0.1:{port}")
     with pytest.raises(UnavailableError, match="MLFLOW_TRACKING_URI: MLflow at http://\\*\\*\\*@") as raised:
         train(Places("small"), Lesson(error=AssertionError("it has begun")))
     assert "secret" not in str(raised.value)
@@ -428,7 +441,7 @@ def registered(places: Places, changed, monkeypatch: pytest.MonkeyPatch) -> Regi
 
 
 def test_a_version_leads_to_the_training_that_made_it(registered: Registry) -> None:
-    experiment = tracking.experiment_id(None, registered.places)
+    experiment = mlflow_client.experiment_id(None, registered.places)
     registered.client.create_experiment("other")
     work = replace(job(registered.places), output=registered.places.model("sft"))
     for weights in ("first", "second"):
@@ -439,7 +452,7 @@ def test_a_version_leads_to_the_training_that_made_it(registered: Registry) -> N
     assert version.tags[TRAINED_IN] == first.info.run_id != second.info.run_id
     link = f"#/experiments/{experiment}/runs/{first.info.run_id}/model-metrics"
     assert link in registered.client.get_model_version(registered.model, str(version.number)).description
-    assert link in registered.client.get_run(version.run_id).data.tags[tracking.NOTE]
+    assert link in registered.client.get_run(version.run_id).data.tags[mlflow_client.NOTE]
     card = registered.client.download_artifacts(first.info.run_id, "sft/README.md")
     assert Path(card).read_text() == "# The card"
 

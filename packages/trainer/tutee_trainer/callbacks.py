@@ -117,6 +117,9 @@ class ProgressCallback(TrainerCallback):
         if self._tracker and self._is_main:
             self._tracker.log(state.global_step, numbers)
 
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._last = time.monotonic()  # the time of an evaluation is no part of a step's
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._bar.update()
 

@@ -1,0 +1,123 @@
+"""MLflow's client: its address, a course's experiment, and the runs whose processes have ended."""
+
+import logging
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psutil
+
+from flows.places import Places
+from tutee_grader.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ADDRESS = "MLFLOW_TRACKING_URI"
+ERROR = "error"
+NOTE = "mlflow.note.content"  # MLflow's page shows this tag as the run's description, as Markdown
+# MLflow's page has another view for experiments that call language models.
+TRAINS_MODELS = {"mlflow.experimentKind": "custom_model_development"}
+HOST, PROCESS, STARTED = "process.host", "process.id", "process.started"
+TAG_LENGTH = 5000
+
+
+def connect(places: Places) -> "MlflowClient":
+    """MLflow's client for the server that MLFLOW_TRACKING_URI names, or for mlflow.db below `places.root`.
+
+    Raises UnavailableError where the server cannot be reached.
+    """
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # By default a server that is away holds every call up for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    address = os.environ.get(ADDRESS) or f"sqlite:///{places.mlflow_database.resolve()}"
+    with reachable():
+        client = MlflowClient(tracking_uri=address)
+        if os.environ.get(ADDRESS):
+            client.search_experiments(max_results=1)
+    return client
+
+
+def is_used(places: Places) -> bool:
+    """Whether MLflow may hold runs of the courses here."""
+    return bool(os.environ.get(ADDRESS)) or places.mlflow_database.exists()
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Raises UnavailableError where the MLflow that MLFLOW_TRACKING_URI names fails in the block."""
+    try:
+        yield
+    except Exception as error:
+        address = os.environ.get(ADDRESS)
+        if not address:
+            raise
+        raise UnavailableError(
+            f"{ADDRESS}: MLflow at {without_password(address)} cannot be used "
+            f"({without_password(str(error))}); start it, correct the address, or unset the variable: then "
+            "mlflow.db in this folder is used"
+        ) from error
+
+
+def experiment_id(client: "MlflowClient", places: Places) -> str:
+    """The experiment of the course, `tutee-COURSE`, made where there is none."""
+    name = f"tutee-{places.course}"
+    with reachable():
+        if experiment := client.get_experiment_by_name(name):
+            return str(experiment.experiment_id)
+        # A server has an artifact store of its own.
+        where = None if os.environ.get(ADDRESS) else places.mlflow_artifacts.resolve().as_uri()
+        return str(client.create_experiment(name, where, TRAINS_MODELS))
+
+
+def process_tags() -> dict[str, str]:
+    """Tags that say which process works on a run, so that others can tell whether it still does."""
+    process = psutil.Process()
+    return {
+        HOST: socket.gethostname(),
+        PROCESS: str(process.pid),
+        STARTED: f"{process.create_time():.2f}",
+    }
+
+
+def fail_dead_runs(client: "MlflowClient", experiment: str) -> None:
+    """Marks the runs FAILED that are RUNNING by their status, and whose process on this host has ended.
+
+    A process that is killed cannot do so itself.
+    """
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+        tags = run.data.tags
+        if tags.get(HOST) == socket.gethostname() and not _lives(int(tags[PROCESS]), float(tags[STARTED])):
+            message = (
+                f"process {tags[PROCESS]} on {tags[HOST]} ended without reporting it: it was killed, or "
+                "MLflow could not be reached when it ended"
+            )
+            mark_failed(client, run.info.run_id, message)
+
+
+def mark_failed(client: "MlflowClient", run_id: str, message: str) -> None:
+    """Marks a run FAILED, with why: in a tag, and on its page."""
+    client.set_tag(run_id, ERROR, message[:TAG_LENGTH])
+    client.set_tag(run_id, NOTE, f"Failed: {message}"[:TAG_LENGTH])
+    client.set_terminated(run_id, "FAILED")
+
+
+def without_password(text: str) -> str:
+    """Addresses without the user and the password that may be part of them."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text)
+
+
+def _lives(process: int, started: float) -> bool:
+    """Whether the process is at work; another one may have been given its id since."""
+    try:
+        found = psutil.Process(process)
+        return abs(found.create_time() - started) < 1 and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
