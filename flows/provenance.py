@@ -7,6 +7,7 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from flows.places import Places
 from tutee_grader.errors import InputError
@@ -42,7 +43,7 @@ def _data(places: Places, method: str) -> dict[str, str]:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
-    hashes = {}
+    hashes: dict[str, Any] = {}
     try:
         with Repo(str(places.root)) as repo:
             for dependency in repo.stage.load_one(name=f"{method}@{places.course}").deps:
