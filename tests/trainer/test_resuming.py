@@ -140,19 +140,26 @@ def test_a_killed_run_ends_with_the_bytes_of_an_uninterrupted_one(
 
 
 @pytest.mark.slow
-def test_a_run_with_another_preset_begins_anew(
+@pytest.mark.parametrize(
+    ("method", "key", "value", "goes_on"),
+    [("sft", "learning_rate", 2e-2, False), ("dapo", "rounds", 1, False), ("sft", "micro_batch", 1, True)],
+)
+def test_a_run_with_another_preset_begins_anew_unless_only_its_micro_batch_is_another(
     course: Path,
     run: Callable[[Path, str], TrainingResult],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    method: str,
+    key: str,
+    value: float,
+    goes_on: bool,
 ) -> None:
     folder = shutil.copytree(course, tmp_path / "course")
-    kill(folder, "sft", "step", 3)
+    kill(folder, method, "step", 3)
     preset = yaml.safe_load((folder / "micro.yaml").read_text())
-    preset["sft"]["learning_rate"] = 2e-2
+    preset[method][key] = value
     (folder / "micro.yaml").write_text(yaml.safe_dump(preset))
-    run(folder, "sft")
-    assert "goes on from" not in capsys.readouterr().out
-    figures = json.loads((folder / "sft" / "training.json").read_text())
-    assert figures["arguments"]["learning_rate"] == 2e-2
-    assert [entry["step"] for entry in figures["history"]] == [1, 2, 3]
+    run(folder, method)
+    assert ("goes on from" in capsys.readouterr().out) == goes_on
+    figures = json.loads((folder / method / "training.json").read_text())
+    assert [entry["step"] for entry in figures["history"]] == list(range(1, figures["steps"] + 1))

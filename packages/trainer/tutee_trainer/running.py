@@ -16,7 +16,7 @@ from tutee_grader.errors import UnavailableError
 from tutee_grader.files import atomic_dir, hash_file
 from tutee_trainer.adapters import save_adapter, student_card
 from tutee_trainer.checkpoints import Checkpoints
-from tutee_trainer.method import Settings
+from tutee_trainer.method import Settings, load_methods
 from tutee_trainer.training import TrainingJob, TrainingResult
 
 if TYPE_CHECKING:
@@ -150,10 +150,14 @@ class Run:
             save_adapter(folder, model, self.chat.tokenizer, card, training)
 
     def _fingerprint(self) -> dict[str, str]:
-        """All that decides the result: method, arguments, rows, and the models it starts from."""
-        decisive = {key: value for key, value in self.settings.items() if "per_device" not in key}
-        decisive.pop("gradient_accumulation_steps")
-        text = json.dumps([self.method, decisive, self.rows], sort_keys=True, default=str)
+        """All that decides the result: method, preset, rows, and the models it starts from.
+
+        The size of a micro-batch does not, so that a run that memory did not suffice for can go on.
+        """
+        section = load_methods()[self.method].section
+        decisive = self.job.preset.model_dump(mode="json", include={section, "lora", "dialog"})
+        del decisive[section]["micro_batch"]
+        text = json.dumps([self.method, decisive, self.settings["max_steps"], self.rows], sort_keys=True)
         folders = {self.job.base, self.job.start, self.job.warm_start or self.job.start}
         models = [path for folder in sorted(folders) for path in sorted(folder.glob("*.safetensors"))]
         hashes = {str(path): hash_file(path) for path in models}

@@ -102,12 +102,16 @@ class Sampler:
         return self._prompts[at % len(self._prompts)]
 
     def _generate(self, trainer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """The samples of each prompt, as many as TRL has examples on the device at once."""
+        """The samples of each prompt: on a GPU as many at once as TRL has examples there, on a CPU all.
+
+        A CPU reads all weights for each token, however many sequences it belongs to.
+        """
         import torch
 
         model = trainer.accelerator.unwrap_model(trainer.model)
         tokenizer = self._chat.tokenizer
-        size = max(1, trainer.args.per_device_train_batch_size // self._config.samples)
+        at_once = trainer.args.per_device_train_batch_size // self._config.samples
+        size = len(prompts) if model.device.type == "cpu" else max(1, at_once)
         completions: list[list[int]] = []
         model.eval()
         for start in range(0, len(prompts), size):
