@@ -60,7 +60,9 @@ class Student:
         """
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # of a second, and without a terminal the log's longest lines
         folder = Path(folder)
         card = StudentCard.load(folder)
         # Float32 on a CPU: few multiply bfloat16 faster, and merging an adapter into it rounds the adapter.
