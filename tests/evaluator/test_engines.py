@@ -1,5 +1,7 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -80,6 +82,32 @@ def test_greedy_writing_is_what_transformers_writes(student: Student, dialogs: l
             assert student.chat.tokenizer.decode(theirs).removesuffix("<|im_end|>") == ours.content
         else:
             assert ours.reason == "no end of turn within 32 tokens"
+
+
+def test_a_dialog_that_goes_on_is_read_from_where_it_was_known(
+    students: Path, dialogs: list[Dialog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the student writes what one writes that reads all of it."""
+    going, fresh = (Student.load(students / "sft", device="cpu") for _ in range(2))
+    first = going.complete(dialogs)
+    longer = []
+    for dialog, completion in zip(dialogs, first, strict=True):
+        turn = {"role": "assistant", "content": completion.content}
+        longer.append(
+            replace(dialog, messages=[*dialog.messages, turn, {"role": "user", "content": "Grade 0."}])
+        )
+    read: list[int] = []
+    forward = going._generator._forward
+
+    def count(ids: torch.Tensor, cache: Any, **keywords: Any) -> torch.Tensor:
+        read.append(ids.shape[1])
+        return forward(ids, cache, **keywords)
+
+    monkeypatch.setattr(going._generator, "_forward", count)
+    assert going.complete(longer) == fresh.complete(longer)
+    assert (
+        sum(tokens for tokens in read if tokens > 1) < sum(len(going.prompt(dialog)) for dialog in longer) / 2
+    )
 
 
 def test_a_turn_that_does_not_end_is_data(students: Path, dialogs: list[Dialog]) -> None:

@@ -1,38 +1,50 @@
-"""The cache of keys and values for generation, in memory that has room for the next tokens."""
+"""Keys and values of generation: memory with room for the next tokens, and prompts that are read once."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 ROOM = 64  # tokens that memory is taken for at once
+KEPT_BYTES = 4_000_000_000
 
 
-def growing_cache(config: Any) -> DynamicCache:
+def growing_cache(config: Any) -> DynamicCache | None:
     """A cache for a model of `config` that does not copy what it holds for every new token.
 
-    transformers' own does: with 32 dialogs of SmolLM2 on a CPU that is half the time of a token. Layers of
-    other kinds than full attention stay transformers' own.
+    transformers' own does: with 32 dialogs of SmolLM2 on a CPU that is half the time of a token. A layer that
+    attends to a window keeps all tokens, too: the model's mask hides those before it. None for models with
+    layers of other kinds (state spaces, linear attention).
     """
     cache = DynamicCache(config=config)
-    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    if not all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers):
+        return None
+    cache.layers = [GrowingLayer() for _ in cache.layers]
     return cache
 
 
 class GrowingLayer(DynamicLayer):
     """Keys and values of a layer: views (batch, heads, tokens, size) of memory that holds more tokens."""
 
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        super().lazy_initialization(key_states, value_states)
-        self._memory = [states[:, :, :0] for states in (key_states, value_states)]
+    def hold(self, memory: Sequence[torch.Tensor], tokens: int) -> None:
+        """Takes over the memory of keys and values, of which the first `tokens` are filled."""
+        if not self.is_initialized:
+            self.lazy_initialization(*memory)
+        self._memory = list(memory)
+        self.keys, self.values = (part[:, :, :tokens] for part in memory)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Appends the states of new tokens, of the same shape as the views; returns all."""
         if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
+            self.hold([states[:, :, :0] for states in (key_states, value_states)], 0)
         before = self.get_seq_length()
         after = before + key_states.shape[2]
         for at, states in enumerate((key_states, value_states)):
@@ -42,11 +54,79 @@ class GrowingLayer(DynamicLayer):
                 larger[:, :, :before] = self._memory[at][:, :, :before]
                 self._memory[at] = larger
             self._memory[at][:, :, before:after] = states
-        self.keys, self.values = (memory[:, :, :after] for memory in self._memory)
+        self.hold(self._memory, after)
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keeps the dialogs at `indices` only."""
-        length = self.get_seq_length()
-        self._memory = [memory[indices] for memory in self._memory]
-        self.keys, self.values = (memory[:, :, :length] for memory in self._memory)
+        self.hold([memory[indices] for memory in self._memory], self.get_seq_length())
+
+
+def join(caches: Sequence[DynamicCache]) -> DynamicCache:
+    """One cache of the dialogs that `caches` hold one each, padded on the left. Empties them."""
+    joined, width = DynamicCache(), max(cache.get_seq_length() for cache in caches)
+    for number in range(len(caches[0].layers)):
+        layers = [cache.layers[number] for cache in caches]
+        memory = []
+        for parts in ([layer.keys for layer in layers], [layer.values for layer in layers]):
+            _, heads, _, size = parts[0].shape
+            whole = parts[0].new_zeros(len(parts), heads, width + ROOM, size)
+            for row, part in enumerate(parts):
+                whole[row, :, width - part.shape[2] : width] = part[0]
+            memory.append(whole)
+        for layer in layers:
+            layer.reset()
+        joined.layers.append(GrowingLayer())
+        joined.layers[-1].hold(memory, width)
+    return joined
+
+
+@dataclass(frozen=True)
+class _Prefix:
+    tokens: list[int]
+    layers: list[tuple[torch.Tensor, torch.Tensor]]
+
+
+class Prefixes:
+    """What a model has read and written: the next prompt of a dialog begins with it and need not be read.
+
+    Holds at most KEPT_BYTES.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[_Prefix] = []
+        self._bytes = 0
+
+    def keep(self, tokens: list[int], cache: DynamicCache, row: int, start: int) -> None:
+        """Keeps the states of `tokens`, which stand in a row of the cache from `start` on."""
+        part = slice(start, start + len(tokens))
+        size = sum(2 * layer.keys[row, :, part].nbytes for layer in cache.layers)
+        if self._bytes + size > KEPT_BYTES:
+            return
+        self._bytes += size
+        layers = [
+            (layer.keys[row : row + 1, :, part].clone(), layer.values[row : row + 1, :, part].clone())
+            for layer in cache.layers
+        ]
+        self._kept.append(_Prefix(tokens, layers))
+
+    def take(self, prompt: list[int], cache: DynamicCache) -> int:
+        """Fills an empty cache with the states of the prompt's beginning; returns how many tokens that is.
+
+        At most all but the last one, and none where less than half of the prompt is known. What is taken is
+        no longer kept.
+        """
+        shared = [_shared(kept.tokens, prompt) for kept in self._kept]
+        if 2 * max(shared, default=0) < len(prompt):
+            return 0
+        best = self._kept.pop(shared.index(max(shared)))
+        self._bytes -= sum(2 * keys.nbytes for keys, _ in best.layers)
+        tokens = min(max(shared), len(prompt) - 1)
+        for layer, memory in zip(cache.layers, best.layers, strict=True):
+            layer.hold(memory, tokens)
+        return tokens
+
+
+def _shared(one: list[int], other: list[int]) -> int:
+    """The number of tokens with which both begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
@@ -13,9 +13,6 @@ from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import TurnError, read_reply
 from tutee_serializer.dialogs.tokens import TokenCounter
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Student:
@@ -36,7 +33,7 @@ class Student:
         batch: int = 16,
         progress: bool = False,
     ) -> None:
-        import torch
+        from tutee_evaluator.engines.generation import Generator
 
         self.model = model
         self.chat = chat
@@ -46,8 +43,10 @@ class Student:
         self.temperature = temperature
         self.batch = batch
         self.progress = progress
-        self._random = torch.Generator(device=model.device).manual_seed(seed)
         self._count = TokenCounter(chat)
+        self._generator = Generator(
+            model, chat.end, card.max_new_tokens, temperature=temperature, seed=seed, batch=batch
+        )
 
     @classmethod
     def load(cls, folder: Path | str, device: str | None = None, **settings: Any) -> "Student":
@@ -121,72 +120,16 @@ class Student:
 
     def _write(self, prompts: list[list[int]]) -> list[str | None]:
         """The turn after each prompt, in the same order; None where it does not end in time."""
-        longest_first = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
         texts: list[str | None] = [None] * len(prompts)
         with tqdm(
             total=len(prompts), desc=f"{self.card.method} writes", unit="turn", leave=False,
             disable=None if self.progress else True,
         ) as bar:  # fmt: skip
-            for start in range(0, len(prompts), self.batch):
-                rows = longest_first[start : start + self.batch]
-                for row, tokens in zip(rows, self._generate([prompts[row] for row in rows]), strict=True):
-                    if tokens is not None:
-                        texts[row] = self.chat.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
-                bar.update(len(rows))
+            for row, tokens in self._generator.write(prompts):
+                if tokens is not None:
+                    texts[row] = self.chat.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+                bar.update()
         return texts
-
-    def _generate(self, prompts: list[list[int]]) -> list[list[int] | None]:
-        """The tokens after each prompt up to the end of turn; None where that does not come in time.
-
-        A row that has ended leaves the batch at once, so that no time is spent on padding.
-        """
-        import torch
-
-        from tutee_evaluator.engines.cache import growing_cache
-
-        with torch.inference_mode():
-            ids, mask = self._left_padded(prompts)
-            positions = (mask.cumsum(1) - 1).clamp(min=0)
-            cache = growing_cache(self.model.config)
-            going = list(range(len(prompts)))
-            written: list[list[int]] = [[] for _ in prompts]
-            ended: set[int] = set()
-            for _ in range(self.card.max_new_tokens):
-                logits = self.model(
-                    input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
-                    use_cache=True, logits_to_keep=1,
-                ).logits[:, -1]  # fmt: skip
-                chosen = self._choose(logits)
-                stops = (chosen == self.chat.end).tolist()
-                for row, token, stop in zip(going, chosen.tolist(), stops, strict=True):
-                    ended.add(row) if stop else written[row].append(token)
-                if all(stops):
-                    break
-                ids, positions = chosen[:, None], positions[:, -1:] + 1
-                if any(stops):
-                    keep = torch.tensor([at for at, stop in enumerate(stops) if not stop], device=ids.device)
-                    cache.batch_select_indices(keep)
-                    ids, positions, mask = ids[keep], positions[keep], mask[keep]
-                    going = [row for row, stop in zip(going, stops, strict=True) if not stop]
-                mask = torch.cat([mask, mask.new_ones(len(going), 1)], dim=1)
-        return [tokens if row in ended else None for row, tokens in enumerate(written)]
-
-    def _left_padded(self, prompts: list[list[int]]) -> tuple["torch.Tensor", "torch.Tensor"]:
-        import torch
-
-        width = max(map(len, prompts))
-        padding = self.chat.tokenizer.pad_token_id or 0
-        ids = [[padding] * (width - len(prompt)) + prompt for prompt in prompts]
-        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        return torch.tensor(ids, device=self.model.device), torch.tensor(mask, device=self.model.device)
-
-    def _choose(self, logits: "torch.Tensor") -> "torch.Tensor":
-        import torch
-
-        if self.temperature == 0:
-            return logits.argmax(-1)
-        chances = torch.softmax(logits.float() / self.temperature, dim=-1)
-        return torch.multinomial(chances, 1, generator=self._random)[:, 0]
 
 
 def _base(folder: Path, card: StudentCard) -> tuple[str, str | None]:
