@@ -24,7 +24,7 @@ pytestmark = [
         reason="the weights of SmolLM2 are not installed: `make retrain PRESET=smollm2-135m` installs them",
     ),
 ]
-TASK = "Write a function count_vowels(text) that returns how many of the letters a, e, i, o, u are in text."
+TASK = "Write a function `is_even(n)` that returns True if n is even, else False."
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,8 @@ def test_the_converted_model_loads_as_any_other_and_is_not_quantised(course: Pat
 def test_it_solves_a_first_exercise_before_any_training(course: Path, tmp_path: Path) -> None:
     (tmp_path / "task.md").write_text(TASK)
     (tmp_path / "tests.yaml").write_text(
-        'form: calls\ntests:\n  - {call: "count_vowels(\'banana\')", returns: "3"}\n'
-        '  - {call: "count_vowels(\'sky\')", returns: "0"}\n'
+        'form: calls\ntests:\n  - {call: "is_even(4)", returns: "True"}\n'
+        '  - {call: "is_even(7)", returns: "False"}\n'
     )
     system = "You write Python. Answer with the whole function in a ```python block."
     dialog = Dialog.start("code", "summary", TASK, system)
