@@ -15,11 +15,11 @@ from tutee_serializer.dialogs.dialog import Dialog, read_dialogs
 from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import new_adapter
-from tutee_trainer.lm_head import score_labels_only
 from tutee_trainer.methods.sft import SftConfig, arguments, tokenize
 from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.needs import adapter_parameters, measure, measure_rate
 from tutee_trainer.preset import Preset
+from tutee_trainer.running import prepare
 from tutee_trainer.training import IGNORED, silence_libraries
 
 Rows = Sequence[dict[str, list[int]]]
@@ -38,9 +38,13 @@ def bench_sft(preset: Preset, base: Path, dialogs: Path, sample: int = 32) -> di
     chosen = random.Random(0).sample(read, min(sample, len(read)))
     config = preset.section("sft", SftConfig)
     # A dialog in several pieces has less before its turns than a row per turn: the losses would differ.
-    chosen = [dialog for dialog in chosen if len(tokenize([dialog], chat, preset)) == 1]
+    pieces = [(dialog, tokenize([dialog], chat, preset)) for dialog in chosen]
+    whole = [(dialog, rows[0]) for dialog, rows in pieces if len(rows) == 1]
     adapted = new_adapter(model, preset.lora, config.seed)
-    ways = {"one pass": tokenize(chosen, chat, preset), "a row per turn": rows_per_turn(chosen, chat, preset)}
+    ways = {
+        "one pass": [row for _, row in whole],
+        "a row per turn": rows_per_turn([dialog for dialog, _ in whole], chat, preset),
+    }
     rate = measure_rate(preset, 5)
     seconds, losses = {}, {}
     for name, rows in ways.items():
@@ -108,7 +112,7 @@ def _one_step(model: Any, rows: Rows, preset: Preset, chat: Chat) -> tuple[float
                 train_dataset=Dataset.from_list(part),
                 processing_class=chat.tokenizer,
             )
-            score_labels_only(trainer.model)
+            prepare(trainer.model, settings)
             started = time.perf_counter()
             trainer.train()
             seconds = time.perf_counter() - started

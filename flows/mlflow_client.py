@@ -60,9 +60,9 @@ def reachable() -> Iterator[None]:
         if not address:
             raise
         raise UnavailableError(
-            f"{ADDRESS}: MLflow at {without_password(address)} cannot be used "
-            f"({without_password(str(error))}); start it, correct the address, or unset the variable: then "
-            "mlflow.db in this folder is used"
+            f"{ADDRESS}: MLflow at {without_credentials(address)} cannot be used "
+            f"({without_credentials(str(error))}); start it, correct the address, or unset the variable: "
+            "then mlflow.db in this folder is used"
         ) from error
 
 
@@ -109,7 +109,7 @@ def mark_failed(client: "MlflowClient", run_id: str, message: str) -> None:
     client.set_terminated(run_id, "FAILED")
 
 
-def without_password(text: str) -> str:
+def without_credentials(text: str) -> str:
     """Addresses without the user and the password that may be part of them."""
     return re.sub(r"//[^/@\s]*@", "//***@", text)
 

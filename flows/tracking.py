@@ -16,7 +16,7 @@ from flows.mlflow_client import (
     mark_failed,
     process_tags,
     reachable,
-    without_password,
+    without_credentials,
 )
 from flows.places import Places
 from tutee_grader.errors import TuteeError
@@ -202,7 +202,7 @@ class TrainingRun:
             self._say(error, consequence)
 
     def _say(self, error: Exception, consequence: str) -> None:
-        address, words = without_password(self.client.tracking_uri), without_password(str(error))
+        address, words = without_credentials(self.client.tracking_uri), without_credentials(str(error))
         print(f"{self._name}: MLflow at {address} fails ({words}); {consequence}", file=sys.stderr)
 
 

@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from tutee_evaluator.engines import cache as module
-from tutee_evaluator.engines.cache import ROOM, Prefixes, growing_cache, join
+from tutee_evaluator.engines.cache import ROOM, PrefixCache, growing_cache, join
 
 SHAPE = {
     "vocab_size": 61,
@@ -101,9 +101,9 @@ def test_joined_dialogs_go_on_as_they_would_alone(model: LlamaForCausalLM) -> No
 
 
 @pytest.fixture
-def known(model: LlamaForCausalLM) -> Prefixes:
+def known(model: LlamaForCausalLM) -> PrefixCache:
     """Two dialogs of 20 tokens, which differ from their tenth token on."""
-    prefixes = Prefixes()
+    prefixes = PrefixCache()
     for start in (10, 30):
         tokens = [*range(10), *range(start, start + 10)]
         cache = growing_cache(model.config)
@@ -112,7 +112,7 @@ def known(model: LlamaForCausalLM) -> Prefixes:
     return prefixes
 
 
-def test_a_prompt_goes_on_from_the_longest_known_beginning(model: LlamaForCausalLM, known: Prefixes) -> None:
+def test_a_prompt_goes_on_from_the_longest_known_prefix(model: LlamaForCausalLM, known: PrefixCache) -> None:
     prompt = [*range(10), *range(30, 38), 55, 56, 57]
     cache = growing_cache(model.config)
     assert known.take(prompt, cache) == 18
@@ -131,12 +131,12 @@ def test_a_prompt_goes_on_from_the_longest_known_beginning(model: LlamaForCausal
     ],
 )
 def test_how_much_of_a_prompt_is_known(
-    model: LlamaForCausalLM, known: Prefixes, prompt: list[int], tokens: int
+    model: LlamaForCausalLM, known: PrefixCache, prompt: list[int], tokens: int
 ) -> None:
     assert known.take(prompt, growing_cache(model.config)) == tokens
 
 
-def test_what_was_taken_is_no_longer_kept(model: LlamaForCausalLM, known: Prefixes) -> None:
+def test_what_was_taken_is_no_longer_kept(model: LlamaForCausalLM, known: PrefixCache) -> None:
     prompt = list(range(20))
     assert [known.take(prompt, growing_cache(model.config)) for _ in range(3)] == [19, 10, 0]
 
@@ -148,7 +148,7 @@ def test_no_more_is_kept_than_memory_is_granted(
     read(model, list(range(8)), cache)
     one = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
     monkeypatch.setattr(module, "KEPT_BYTES", 2 * one)
-    prefixes = Prefixes()
+    prefixes = PrefixCache()
     for _ in range(3):
         prefixes.keep(list(range(8)), cache, row=0, start=0)
     taken = [prefixes.take(list(range(8)), growing_cache(model.config)) for _ in range(3)]

@@ -85,9 +85,9 @@ def test_bfloat16_scores_are_close_to_trl() -> None:
 
 def test_only_tokens_with_a_loss_are_projected(monkeypatch: pytest.MonkeyPatch) -> None:
     model, batch, seen = make_model(), make_batch(0.3), []
-    apply = lm_head._Scores.apply
+    apply = lm_head._LogProbs.apply
     monkeypatch.setattr(
-        lm_head._Scores, "apply", lambda hidden, *more: seen.append(len(hidden)) or apply(hidden, *more)
+        lm_head._LogProbs, "apply", lambda hidden, *more: seen.append(len(hidden)) or apply(hidden, *more)
     )
     score_labels_only(model)
     model(**batch, fused_lm_head=True)

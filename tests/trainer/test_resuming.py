@@ -17,7 +17,8 @@ import yaml
 from tutee_grader import Assignment
 from tutee_trainer.pairs import PairsConfig, write_pairs
 from tutee_trainer.preset import Preset
-from tutee_trainer.training import TrainingResult
+from tutee_trainer.running import Run
+from tutee_trainer.training import TrainingJob, TrainingResult
 
 STEPS = 4
 METHODS = ("sft", "dpo", "kto", "dapo")
@@ -163,3 +164,18 @@ def test_a_run_with_another_preset_begins_anew_unless_only_its_micro_batch_is_an
     assert ("goes on from" in capsys.readouterr().out) == goes_on
     figures = json.loads((folder / method / "training.json").read_text())
     assert [entry["step"] for entry in figures["history"]] == list(range(1, figures["steps"] + 1))
+
+
+def test_the_type_that_it_computes_in_is_part_of_a_run(course: Path, tmp_path: Path) -> None:
+    """`dtype: auto` may choose another one after a kill."""
+    job = TrainingJob(
+        Preset.load(course / "micro.yaml"), "synthetic", tmp_path, course / "base", course / "base",
+        course / "dialogs.parquet", tmp_path,
+    )  # fmt: skip
+
+    def run_of(**settings: Any) -> dict[str, str]:
+        same = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "bf16": False}
+        return Run(job, "sft", "summary", None, same | settings, [], 0, lambda *_: None)._fingerprint()
+
+    assert run_of(bf16=True) != run_of()
+    assert run_of(per_device_train_batch_size=1, gradient_accumulation_steps=4) == run_of()

@@ -40,7 +40,7 @@ def score_labels_only(model: Any, temperature: float = 1.0) -> None:
         items = keywords.pop("num_items_in_batch", None)
         hidden = base.base_model(*args, **keywords | {"use_cache": False}).last_hidden_state[:, :-1]
         mask = labels != IGNORED
-        scores = _Scores.apply(hidden[mask], head.weight, labels[mask], temperature)
+        scores = _LogProbs.apply(hidden[mask], head.weight, labels[mask], temperature)
         # `masked_scatter` keeps the output connected to the model where no label counts.
         values = [hidden.new_zeros(mask.shape, dtype=s.dtype).masked_scatter(mask, s) for s in scores]
         log_probs, entropy, mean_logits, is_top1 = values
@@ -57,7 +57,7 @@ def score_labels_only(model: Any, temperature: float = 1.0) -> None:
     base.forward = forward
 
 
-class _Scores(torch.autograd.Function):
+class _LogProbs(torch.autograd.Function):
     """Log-probability of each label, and what TRL logs: entropy, mean logit, whether the label is likeliest.
 
     `hidden` (tokens, size) @ `weight` (vocabulary, size) are the logits, `labels` (tokens). Only the
@@ -74,10 +74,10 @@ class _Scores(torch.autograd.Function):
         is_top1 = hidden.new_empty(tokens, dtype=torch.bool)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         # Memory that is taken anew for each part would have to be zeroed by the system each time.
-        space = [hidden.new_empty(min(tokens, ROWS), len(weight), dtype=torch.float32) for _ in range(2)]
+        buffers = [hidden.new_empty(min(tokens, ROWS), len(weight), dtype=torch.float32) for _ in range(2)]
         for start in range(0, tokens, ROWS):
             part = slice(start, start + ROWS)
-            logits, odds = (buffer[: len(hidden[part])] for buffer in space)
+            logits, exps = (buffer[: len(hidden[part])] for buffer in buffers)
             if hidden.dtype == weight.dtype == torch.float32:
                 torch.mm(hidden[part], weight.T, out=logits)
             else:
@@ -85,14 +85,14 @@ class _Scores(torch.autograd.Function):
             logits.div_(temperature)
             label = labels[part, None]
             top, chosen = logits.amax(1, keepdim=True), logits.gather(1, label)
-            torch.sub(logits, top, out=odds).exp_()
-            total = odds.sum(1, keepdim=True)
+            torch.sub(logits, top, out=exps).exp_()
+            total = exps.sum(1, keepdim=True)
             log_probs[part] = (chosen - top - total.log())[:, 0]
             is_top1[part] = (chosen == top)[:, 0]
             if gradient is not None:
-                mean_weight = (odds.to(weight.dtype) @ weight) / total.to(weight.dtype)
+                mean_weight = (exps.to(weight.dtype) @ weight) / total.to(weight.dtype)
                 gradient[part] = (weight[labels[part]] - mean_weight) / temperature
-            expected = odds.mul_(logits).sum(1, keepdim=True) / total
+            expected = exps.mul_(logits).sum(1, keepdim=True) / total
             entropy[part] = (top + total.log() - expected)[:, 0]
         mean_logits = (hidden @ weight.float().mean(0).to(hidden.dtype)).float() / temperature
         ctx.gradient = gradient
@@ -101,5 +101,5 @@ class _Scores(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, along: torch.Tensor, *_: Any) -> tuple[Any, ...]:
-        return ctx.gradient * along[:, None].to(ctx.gradient.dtype), None, None, None
+    def backward(ctx: Any, grad_output: torch.Tensor, *_: Any) -> tuple[Any, ...]:
+        return ctx.gradient * grad_output[:, None].to(ctx.gradient.dtype), None, None, None

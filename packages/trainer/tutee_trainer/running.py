@@ -89,13 +89,11 @@ class Run:
     def _fit(self, checkpoints: Checkpoints) -> Any:
         """The trainer, trained; with smaller micro-batches where memory does not suffice."""
         from tutee_trainer.callbacks import add_callbacks
-        from tutee_trainer.lm_head import score_labels_only
 
         settings = self.settings
         while True:
             trainer = self.make_trainer(settings, checkpoints.folder)
-            _adapter_in_float32(trainer.model)
-            score_labels_only(trainer.model, settings.get("temperature", 1.0))
+            prepare(trainer.model, settings)
             add_callbacks(trainer, self.job, self.method, checkpoints, self.loss_falls)
             last = checkpoints.last()
             if last:
@@ -150,14 +148,16 @@ class Run:
             save_adapter(folder, model, self.chat.tokenizer, card, training)
 
     def _fingerprint(self) -> dict[str, str]:
-        """All that decides the result: method, preset, rows, and the models it starts from.
+        """All that decides the result: method, preset, arguments, rows, and the models it starts from.
 
         The size of a micro-batch does not, so that a run that memory did not suffice for can go on.
         """
         section = load_methods()[self.method].section
-        decisive = self.job.preset.model_dump(mode="json", include={section, "lora", "dialog"})
-        del decisive[section]["micro_batch"]
-        text = json.dumps([self.method, decisive, self.settings["max_steps"], self.rows], sort_keys=True)
+        preset = self.job.preset.model_dump(mode="json", include={section, "model", "lora", "dialog"})
+        del preset[section]["micro_batch"]
+        arguments = {key: value for key, value in self.settings.items() if "per_device" not in key}
+        del arguments["gradient_accumulation_steps"]
+        text = json.dumps([self.method, preset, arguments, self.rows], sort_keys=True, default=str)
         folders = {self.job.base, self.job.start, self.job.warm_start or self.job.start}
         models = [path for folder in sorted(folders) for path in sorted(folder.glob("*.safetensors"))]
         hashes = {str(path): hash_file(path) for path in models}
@@ -174,11 +174,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _adapter_in_float32(model: Any) -> None:
-    """Undoes TRL's cast of a 4-bit model's adapter to bfloat16, where steps of 1e-5 would round away."""
+def prepare(model: Any, settings: Settings) -> None:
+    """Undoes what TRL's trainer does to a model that costs precision or speed; `settings`: its arguments."""
+    from tutee_trainer.lm_head import score_labels_only
+
     for parameter in model.parameters():
         if parameter.requires_grad:
+            # TRL casts a 4-bit model's adapter to bfloat16, where steps of 1e-5 would round away.
             parameter.data = parameter.data.float()
+    score_labels_only(model, settings.get("temperature", 1.0))
 
 
 def _empty_cache() -> None:

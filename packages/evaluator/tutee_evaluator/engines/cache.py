@@ -86,8 +86,12 @@ class _Prefix:
     tokens: list[int]
     layers: list[tuple[torch.Tensor, torch.Tensor]]
 
+    @property
+    def nbytes(self) -> int:
+        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
 
-class Prefixes:
+
+class PrefixCache:
     """What a model has read and written: the next prompt of a dialog begins with it and need not be read.
 
     Holds at most KEPT_BYTES.
@@ -95,20 +99,18 @@ class Prefixes:
 
     def __init__(self) -> None:
         self._kept: list[_Prefix] = []
-        self._bytes = 0
 
     def keep(self, tokens: list[int], cache: DynamicCache, row: int, start: int) -> None:
         """Keeps the states of `tokens`, which stand in a row of the cache from `start` on."""
         part = slice(start, start + len(tokens))
-        size = sum(2 * layer.keys[row, :, part].nbytes for layer in cache.layers)
-        if self._bytes + size > KEPT_BYTES:
-            return
-        self._bytes += size
-        layers = [
-            (layer.keys[row : row + 1, :, part].clone(), layer.values[row : row + 1, :, part].clone())
+        views = [
+            (layer.keys[row : row + 1, :, part], layer.values[row : row + 1, :, part])
             for layer in cache.layers
         ]
-        self._kept.append(_Prefix(tokens, layers))
+        size = _Prefix(tokens, views).nbytes
+        if sum(prefix.nbytes for prefix in self._kept) + size <= KEPT_BYTES:
+            # Copies: a view would hold the memory of the whole batch.
+            self._kept.append(_Prefix(tokens, [(keys.clone(), values.clone()) for keys, values in views]))
 
     def take(self, prompt: list[int], cache: DynamicCache) -> int:
         """Fills an empty cache with the states of the prompt's beginning; returns how many tokens that is.
@@ -117,11 +119,11 @@ class Prefixes:
         no longer kept.
         """
         shared = [_shared(kept.tokens, prompt) for kept in self._kept]
-        if 2 * max(shared, default=0) < len(prompt):
+        most = max(shared, default=0)
+        if 2 * most < len(prompt):
             return 0
-        best = self._kept.pop(shared.index(max(shared)))
-        self._bytes -= sum(2 * keys.nbytes for keys, _ in best.layers)
-        tokens = min(max(shared), len(prompt) - 1)
+        best = self._kept.pop(shared.index(most))
+        tokens = min(most, len(prompt) - 1)
         for layer, memory in zip(cache.layers, best.layers, strict=True):
             layer.hold(memory, tokens)
         return tokens

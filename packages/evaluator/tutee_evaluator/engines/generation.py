@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
-from tutee_evaluator.engines.cache import GrowingLayer, Prefixes, growing_cache, join
+from tutee_evaluator.engines.cache import GrowingLayer, PrefixCache, growing_cache, join
 
 
-class Generator:
+class BatchGenerator:
     """Writes up to `max_new_tokens` tokens after prompts, `batch` of them at once, until the token `end`.
 
     `temperature` 0 takes the likeliest token each time; above 0, tokens are drawn with `seed`.
@@ -25,20 +25,20 @@ class Generator:
         self.end, self.max_new_tokens, self.batch = end, max_new_tokens, batch
         self.temperature = temperature
         self._random = torch.Generator(device=model.device).manual_seed(seed)
-        self._known, self._kept = Prefixes(), Prefixes()  # of the call before, and of this one
+        self._known, self._kept = PrefixCache(), PrefixCache()  # of the call before, and of this one
 
-    def write(self, prompts: Sequence[list[int]]) -> Iterator[tuple[int, list[int] | None]]:
+    def generate(self, prompts: Sequence[list[int]]) -> Iterator[tuple[int, list[int] | None]]:
         """The number of each prompt, as it is done, and the tokens after it; None: without an end in time."""
         longest_first = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
         for start in range(0, len(prompts), self.batch):
             numbers = longest_first[start : start + self.batch]
             with torch.inference_mode():
-                rows = self._write([_Row(prompts[number]) for number in numbers])
+                rows = self._generate([_Row(prompts[number]) for number in numbers])
             for number, row in zip(numbers, rows, strict=True):
                 yield number, row.written if row.has_ended else None
-        self._known, self._kept = self._kept, Prefixes()
+        self._known, self._kept = self._kept, PrefixCache()
 
-    def _write(self, rows: list[_Row]) -> list[_Row]:
+    def _generate(self, rows: list[_Row]) -> list[_Row]:
         """Rows that have ended leave once they are a quarter of the batch: the others are copied for it."""
         logits, cache, mask = self._read(rows)
         positions = mask.sum(1, keepdim=True)
@@ -69,16 +69,19 @@ class Generator:
         Where the model's cache allows to join them, prompts are read one by one: without padding, and from
         where the call before has known them.
         """
-        ids, mask = self._left_padded([row.prompt for row in rows])
-        caches = [growing_cache(self.model.config) for _ in rows]
+        prompts = [row.prompt for row in rows]
+        width = max(map(len, prompts))
+        mask = self._tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        caches = [growing_cache(self.model.config) for _ in prompts]
         if None in caches:
             cache = DynamicCache(config=self.model.config)
+            ids = self._tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
             positions = (mask.cumsum(1) - 1).clamp(min=0)
             return self._forward(ids, cache, attention_mask=mask, position_ids=positions), cache, mask
         logits = []
-        for line, row, cache in zip(ids, rows, caches, strict=True):
-            known = self._known.take(row.prompt, cache)
-            logits.append(self._forward(line[None, known - len(row.prompt) :], cache))
+        for prompt, cache in zip(prompts, caches, strict=True):
+            known = self._known.take(prompt, cache)
+            logits.append(self._forward(self._tensor([prompt[known:]]), cache))
         return torch.cat(logits), join(caches), mask
 
     def _keep(self, cache: Any, mask: torch.Tensor, going: Sequence[_Row]) -> None:
@@ -97,11 +100,8 @@ class Generator:
         logits: torch.Tensor = output.logits[:, -1]
         return logits
 
-    def _left_padded(self, prompts: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        width = max(map(len, prompts))
-        ids = [[0] * (width - len(prompt)) + prompt for prompt in prompts]
-        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        return torch.tensor(ids, device=self.model.device), torch.tensor(mask, device=self.model.device)
+    def _tensor(self, rows: list[list[int]]) -> torch.Tensor:
+        return torch.tensor(rows, device=self.model.device)
 
     def _choose(self, logits: torch.Tensor) -> torch.Tensor:
         if self.temperature == 0:
@@ -115,10 +115,8 @@ class _Row:
     """A prompt with what has been written after it, without the token that ends it."""
 
     prompt: list[int]
+    written: list[int] = field(default_factory=list)
     has_ended: bool = False
-
-    def __post_init__(self) -> None:
-        self.written: list[int] = []
 
     def append(self, token: int, end: int) -> None:
         if not self.has_ended:

@@ -33,7 +33,7 @@ class Student:
         batch: int = 16,
         progress: bool = False,
     ) -> None:
-        from tutee_evaluator.engines.generation import Generator
+        from tutee_evaluator.engines.generation import BatchGenerator
 
         self.model = model
         self.chat = chat
@@ -44,7 +44,7 @@ class Student:
         self.batch = batch
         self.progress = progress
         self._count = TokenCounter(chat)
-        self._generator = Generator(
+        self._generator = BatchGenerator(
             model, chat.end, card.max_new_tokens, temperature=temperature, seed=seed, batch=batch
         )
 
@@ -64,7 +64,6 @@ class Student:
         logging.disable_progress_bar()  # of a second, and without a terminal the log's longest lines
         folder = Path(folder)
         card = StudentCard.load(folder)
-        # Float32 on a CPU: few multiply bfloat16 faster, and merging an adapter into it rounds the adapter.
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         base, revision = _base(folder, card)
         try:
@@ -72,6 +71,7 @@ class Student:
                 tokenizer = AutoTokenizer.from_pretrained(folder)
             else:
                 tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
+            # Float32 on a CPU: few multiply bfloat16 faster, and an adapter merged into it is rounded.
             model = AutoModelForCausalLM.from_pretrained(
                 base,
                 revision=revision,
@@ -125,7 +125,7 @@ class Student:
             total=len(prompts), desc=f"{self.card.method} writes", unit="turn", leave=False,
             disable=None if self.progress else True,
         ) as bar:  # fmt: skip
-            for row, tokens in self._generator.write(prompts):
+            for row, tokens in self._generator.generate(prompts):
                 if tokens is not None:
                     texts[row] = self.chat.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
                 bar.update()
