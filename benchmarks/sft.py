@@ -16,13 +16,14 @@ from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import new_adapter
 from tutee_trainer.methods.sft import SftConfig, arguments, tokenize
-from tutee_trainer.model import load_chat, load_model
+from tutee_trainer.model import compute_dtype, load_chat, load_model
 from tutee_trainer.needs import adapter_parameters, measure, measure_rate
 from tutee_trainer.preset import Preset
 from tutee_trainer.running import prepare
 from tutee_trainer.training import IGNORED, silence_libraries
 
 Rows = Sequence[dict[str, list[int]]]
+LENGTH = 2048  # tokens: room for whole dialogs, which the presets for two cores cut
 
 
 def bench_sft(preset: Preset, base: Path, dialogs: Path, sample: int = 32) -> dict[str, Any]:
@@ -30,9 +31,12 @@ def bench_sft(preset: Preset, base: Path, dialogs: Path, sample: int = 32) -> di
 
     Prints and returns the result. Both ways have the same model and the same turns to learn, so their losses
     must agree. `mfu` (model FLOPs utilization) is the floating-point work of the one pass over what the
-    machine's matrix products do in that time.
+    machine's matrix products do in that time, in each type that models are computed in.
     """
+    import torch
+
     silence_libraries()
+    preset = _with_whole_dialogs(preset)
     chat, model = load_chat(preset, base), load_model(preset, base)
     read = read_dialogs(dialogs, preset.format, preset.dialog.feedback, "train")
     chosen = random.Random(0).sample(read, min(sample, len(read)))
@@ -45,7 +49,9 @@ def bench_sft(preset: Preset, base: Path, dialogs: Path, sample: int = 32) -> di
         "one pass": [row for _, row in whole],
         "a row per turn": rows_per_turn([dialog for dialog, _ in whole], chat, preset),
     }
-    rate = measure_rate(preset, 5)
+    rates = {
+        str(dtype).removeprefix("torch."): measure_rate(dtype, 5) for dtype in (torch.float32, torch.bfloat16)
+    }
     seconds, losses = {}, {}
     for name, rows in ways.items():
         seconds[name], losses[name] = _one_step(adapted, rows, preset, chat)
@@ -59,18 +65,25 @@ def bench_sft(preset: Preset, base: Path, dialogs: Path, sample: int = 32) -> di
         )
     if not math.isclose(*losses.values(), rel_tol=0.02):
         raise TuteeError("the two ways have other losses, so their times mean nothing")
-    work = _work(preset, ways["one pass"])
+    rate_of_work = _work(preset, ways["one pass"]) / seconds["one pass"]
     result = {
         "bench": "sft",
         "preset": preset.name,
         "turns": turns,
         "ratio": round(seconds["a row per turn"] / seconds["one pass"], 2),
         "tokens_per_second": round(tokens["one pass"] / seconds["one pass"]),
-        "gflops": round(rate / 1e9),
-        "mfu": round(work / seconds["one pass"] / rate, 3),
+        "computed_in": str(compute_dtype(preset)).removeprefix("torch."),
+        "gflops": {dtype: round(rate / 1e9) for dtype, rate in rates.items()},
+        "mfu": {dtype: round(rate_of_work / rate, 3) for dtype, rate in rates.items()},
     }
     print(json.dumps(result))
     return result
+
+
+def _with_whole_dialogs(preset: Preset) -> Preset:
+    sections = preset.model_dump()
+    sections["dialog"]["max_length"] = max(LENGTH, preset.dialog.max_length)
+    return Preset.parse(sections)
 
 
 def rows_per_turn(dialogs: Sequence[Dialog], chat: Chat, preset: Preset) -> list[dict[str, list[int]]]:

@@ -1,6 +1,7 @@
 """The model card of a registered adapter: README.md in its folder, as the Hugging Face hub reads one."""
 
 import json
+from importlib.metadata import metadata, packages_distributions
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +14,7 @@ from tutee_evaluator.schemas import COPY
 from tutee_grader.files import read_table
 from tutee_trainer.method import Method, load_methods
 from tutee_trainer.preset import PretrainedModel
+from tutee_trainer.pretrained import find_source
 
 FILE = "README.md"
 METRICS = {
@@ -33,8 +35,8 @@ def model_card(setup: Setup, places: Places, name: str, metrics: pl.DataFrame) -
     from huggingface_hub import ModelCard, ModelCardData
 
     course, preset, method = setup.course, setup.preset, load_methods()[name]
-    pretrained = preset.model.pretrained if isinstance(preset.model, PretrainedModel) else None
-    licence = _licence(pretrained) if pretrained else None
+    model = preset.model if isinstance(preset.model, PretrainedModel) else None
+    pretrained, licence = (model.pretrained, _licence(model)) if model else (None, None)
     data = ModelCardData(
         base_model=pretrained,
         library_name="peft",
@@ -95,16 +97,25 @@ def _evaluation(figures: Figures, method: str) -> str:
     return _table(["metric", method.upper(), "COPY"], rows)
 
 
-def _licence(pretrained: str) -> str | None:
-    """The licence in a base model's own card, in its folder or on the hub; None where none is found."""
-    from huggingface_hub import ModelCard
+def _licence(model: PretrainedModel) -> str | None:
+    """The licence of a base model, by the package that holds it or its card, in its folder or on the hub.
 
-    folder = Path(pretrained)
+    None where none is found.
+    """
+    from huggingface_hub import ModelCard, hf_hub_download
+
+    if model.pretrained.endswith(".gguf"):
+        distributions = packages_distributions().get(model.pretrained.partition("/")[0], [])
+        named = [metadata(distribution).json.get("license") for distribution in distributions]
+        return str(named[0]).lower() if named and named[0] else None  # in lower case the hub knows it
+    source = find_source(model)
+    folder = Path(source.name)
     try:
-        card = ModelCard.load(folder / FILE if folder.is_dir() else pretrained)
+        card = folder / FILE if folder.is_dir() else hf_hub_download(source.name, FILE, **source.keywords)
+        data = ModelCard.load(card).data
     except Exception:  # noqa: BLE001 - no network, no such file, no card: the card says that it is unknown
         return None
-    return getattr(card.data, "license", None)
+    return getattr(data, "license", None)
 
 
 def _cell(figure: Figure | None) -> str:

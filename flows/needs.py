@@ -16,6 +16,7 @@ from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import Format
 from tutee_serializer.dialogs.serialize import serialize
 from tutee_serializer.dialogs.turn_sizes import tokens_per_turn
+from tutee_trainer.model import compute_dtype
 from tutee_trainer.needs import MEASURED_S, TRAINING_SHARE, WRITING_SHARE, Size, measure, measure_rate, stages
 from tutee_trainer.preset import Preset, PretrainedModel
 from tutee_trainer.pretrained import load_tokenizer
@@ -46,7 +47,7 @@ def needs(setup: Setup) -> Iterator[str]:
     yield "turns       tokens of the student's turn by format: " + ", ".join(
         f"{format} {size:.1f}" for format, size in sizes.items()
     )
-    rate = measure_rate(preset)
+    rate = measure_rate(compute_dtype(preset))
     yield f"speed       {rate / 1e9:,.0f} GFLOP/s of matrix products, measured for {MEASURED_S:.0f} s"
     whole = mean(tokens)
     prompt = 0.6 * whole  # on average the first half of its dialog, with a turn; a pair has it twice

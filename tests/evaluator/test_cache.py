@@ -92,7 +92,7 @@ def test_joined_dialogs_go_on_as_they_would_alone(model: LlamaForCausalLM) -> No
     with torch.inference_mode():
         together = model(
             input_ids=torch.tensor([[9], [9], [9]]),
-            past_key_values=join(parts),
+            past_key_values=join([(part, 0) for part in parts]),
             attention_mask=mask,
             position_ids=torch.tensor([[len(prompt)] for prompt in prompts]),
         ).logits[:, -1]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tutee_evaluator.engines.baselines import Copy
+from tutee_evaluator.engines.generation import BatchGenerator
 from tutee_evaluator.engines.loading import load_engine
 from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.schemas import COPY
@@ -96,18 +97,38 @@ def test_a_dialog_that_goes_on_is_read_from_where_it_was_known(
         longer.append(
             replace(dialog, messages=[*dialog.messages, turn, {"role": "user", "content": "Grade 0."}])
         )
-    read: list[int] = []
+    reads: list[torch.Tensor] = []
     forward = going._generator._forward
 
     def count(ids: torch.Tensor, cache: Any, **keywords: Any) -> torch.Tensor:
-        read.append(ids.shape[1])
+        if ids.shape[1] > 1:
+            reads.append(ids)
         return forward(ids, cache, **keywords)
 
     monkeypatch.setattr(going._generator, "_forward", count)
     assert going.complete(longer) == fresh.complete(longer)
-    assert (
-        sum(tokens for tokens in read if tokens > 1) < sum(len(going.prompt(dialog)) for dialog in longer) / 2
-    )
+    assert sum(ids.numel() for ids in reads) < sum(len(going.prompt(dialog)) for dialog in longer) / 2
+    assert len(reads) < len(longer), "each of the short rests was read alone"
+
+
+def test_equal_prompts_are_read_once_and_drawn_from_apart(
+    student: Student, dialogs: list[Dialog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (student.prompt(dialog) for dialog in dialogs[:2])
+    generator = BatchGenerator(student.model, student.chat.end, 16, temperature=1.0, seed=0, batch=5)
+    read: list[int] = []
+    forward = generator._forward
+
+    def count(ids: torch.Tensor, cache: Any, **keywords: Any) -> torch.Tensor:
+        read.append(ids.numel())
+        return forward(ids, cache, **keywords)
+
+    monkeypatch.setattr(generator, "_forward", count)
+    written = dict(generator.generate([one, other, one, one, other]))
+
+    assert sorted(read)[-2:] == sorted([len(one), len(other)])
+    assert sum(tokens for tokens in read if tokens > 5) == len(one) + len(other)
+    assert len({tuple(written[number]) for number in (0, 2, 3)}) > 1
 
 
 def test_a_turn_that_does_not_end_is_data(students: Path, dialogs: list[Dialog]) -> None:

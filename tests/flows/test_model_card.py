@@ -45,6 +45,11 @@ def test_the_front_matter_says_what_the_hub_asks_for(setup: Setup, tmp_path: Pat
     assert "Base model: apache-2.0. Its terms hold" in found.text
 
 
+def test_weights_in_a_package_have_the_licence_of_the_package(setup: Setup) -> None:
+    smollm2 = Setup(setup.course, setup.parameters, Preset.load(Path("presets/smollm2-135m.yaml")))
+    assert card(smollm2).data.license == "apache-2.0"
+
+
 def test_a_licence_that_nobody_names_is_called_unknown(setup: Setup, tmp_path: Path) -> None:
     found = card(pretrained(setup, tmp_path))
     assert found.data.license is None

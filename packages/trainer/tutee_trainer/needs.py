@@ -136,13 +136,13 @@ def stages(
         )
 
 
-def measure_rate(preset: Preset, seconds: float = MEASURED_S) -> float:
-    """Floating-point operations per second of this machine's matrix products, in the preset's type."""
+def measure_rate(dtype: torch.dtype, seconds: float = MEASURED_S) -> float:
+    """Floating-point operations per second of this machine's matrix products of that type."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     side = 4096 if device == "cuda" else 1024
-    one, other = (torch.randn(side, side, device=device).to(compute_dtype(preset)) for _ in range(2))
+    one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     _wait(one @ other)
     started, products = time.perf_counter(), 0
     while time.perf_counter() - started < seconds:

@@ -175,13 +175,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def prepare(model: Any, settings: Settings) -> None:
-    """Undoes what TRL's trainer does to a model that costs precision or speed; `settings`: its arguments."""
+    """Undoes what TRL's trainer and PEFT do to a model that costs precision or speed.
+
+    `settings` are the trainer's arguments.
+    """
+    from tutee_trainer.fused_lora import fuse_lora
     from tutee_trainer.lm_head import score_labels_only
 
     for parameter in model.parameters():
         if parameter.requires_grad:
             # TRL casts a 4-bit model's adapter to bfloat16, where steps of 1e-5 would round away.
             parameter.data = parameter.data.float()
+    fuse_lora(model)
     score_labels_only(model, settings.get("temperature", 1.0))
 
 

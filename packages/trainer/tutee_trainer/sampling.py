@@ -81,12 +81,10 @@ class Sampler:
 
     def _sample(self, count: int, trainer: Any, number: int) -> Iterator[Group]:
         """The next `count` prompts with their samples; `number` is that of the round within the step."""
-        import torch
-
         prompts = [self._draw(trainer) for _ in range(count)]
         process = trainer.accelerator.process_index
-        torch.manual_seed(hash((self._config.seed, trainer.state.global_step, number, process)))
-        completions = self._generate(trainer, prompts)
+        seed = hash((self._config.seed, trainer.state.global_step, number, process))
+        completions = self._generate(trainer, prompts, seed)
         turns = [self._text(ids) for ids in completions]
         targets = [prompt.target for prompt in prompts for _ in range(self._config.samples)]
         rewards = self._score(turns, [len(ids) for ids in completions], targets)
@@ -101,40 +99,29 @@ class Sampler:
         self.position.drawn += 1
         return self._prompts[at % len(self._prompts)]
 
-    def _generate(self, trainer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
+    def _generate(self, trainer: Any, prompts: Sequence[Prompt], seed: int) -> list[list[int]]:
         """The samples of each prompt: on a GPU as many at once as TRL has examples there, on a CPU all.
 
         A CPU reads all weights for each token, however many sequences it belongs to.
         """
-        import torch
+        from tutee_evaluator.engines.generation import BatchGenerator
 
         model = trainer.accelerator.unwrap_model(trainer.model)
-        tokenizer = self._chat.tokenizer
-        at_once = trainer.args.per_device_train_batch_size // self._config.samples
-        size = len(prompts) if model.device.type == "cpu" else max(1, at_once)
-        completions: list[list[int]] = []
+        repeated = [prompt.ids for prompt in prompts for _ in range(self._config.samples)]
+        at_once = max(self._config.samples, trainer.args.per_device_train_batch_size)
+        generator = BatchGenerator(
+            model,
+            self._chat.end,
+            self._config.max_new_tokens,
+            temperature=self._config.temperature,
+            seed=seed,
+            batch=len(repeated) if model.device.type == "cpu" else at_once,
+            reuse_prefixes=False,
+        )
         model.eval()
-        for start in range(0, len(prompts), size):
-            batch = [{"input_ids": prompt.ids} for prompt in prompts[start : start + size]]
-            inputs = tokenizer.pad(batch, padding_side="left", return_tensors="pt").to(model.device)
-            with torch.inference_mode():
-                written = model.generate(
-                    **inputs,
-                    do_sample=True,
-                    temperature=self._config.temperature,
-                    top_k=0,
-                    top_p=1.0,
-                    num_return_sequences=self._config.samples,
-                    max_new_tokens=self._config.max_new_tokens,
-                    pad_token_id=tokenizer.pad_token_id,
-                    eos_token_id=self._chat.end,
-                )
-            completions += map(self._up_to_end, written[:, inputs["input_ids"].shape[1] :].tolist())
+        completions = dict(generator.generate(repeated))
         model.train()
-        return completions
-
-    def _up_to_end(self, ids: list[int]) -> list[int]:
-        return ids[: ids.index(self._chat.end) + 1] if self._chat.end in ids else ids
+        return [completions[number] for number in range(len(repeated))]
 
     def _text(self, ids: list[int]) -> str:
         written = ids[:-1] if ids[-1] == self._chat.end else ids

@@ -57,24 +57,32 @@ class GrowingLayer(DynamicLayer):
         self.hold(self._memory, after)
         return self.keys, self.values
 
+    def reset(self) -> None:
+        """Lets go of the memory."""
+        super().reset()
+        self._memory = []
+
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keeps the dialogs at `indices` only."""
         self.hold([memory[indices] for memory in self._memory], self.get_seq_length())
 
 
-def join(caches: Sequence[DynamicCache]) -> DynamicCache:
-    """One cache of the dialogs that `caches` hold one each, padded on the left. Empties them."""
-    joined, width = DynamicCache(), max(cache.get_seq_length() for cache in caches)
-    for number in range(len(caches[0].layers)):
-        layers = [cache.layers[number] for cache in caches]
+def join(dialogs: Sequence[tuple[DynamicCache, int]]) -> DynamicCache:
+    """One cache, padded on the left, of dialogs that each end with a row of a cache. Empties those."""
+    joined, width = DynamicCache(), max(cache.get_seq_length() for cache, _ in dialogs)
+    for number in range(len(dialogs[0][0].layers)):
+        layers = [(cache.layers[number], row) for cache, row in dialogs]
         memory = []
-        for parts in ([layer.keys for layer in layers], [layer.values for layer in layers]):
-            _, heads, _, size = parts[0].shape
+        for parts in (
+            [layer.keys[row] for layer, row in layers],
+            [layer.values[row] for layer, row in layers],
+        ):
+            heads, _, size = parts[0].shape
             whole = parts[0].new_zeros(len(parts), heads, width + ROOM, size)
-            for row, part in enumerate(parts):
-                whole[row, :, width - part.shape[2] : width] = part[0]
+            for place, part in zip(whole, parts, strict=True):
+                place[:, width - part.shape[1] : width] = part
             memory.append(whole)
-        for layer in layers:
+        for layer, _ in layers:
             layer.reset()
         joined.layers.append(GrowingLayer())
         joined.layers[-1].hold(memory, width)
@@ -112,7 +120,7 @@ class PrefixCache:
             # Copies: a view would hold the memory of the whole batch.
             self._kept.append(_Prefix(tokens, [(keys.clone(), values.clone()) for keys, values in views]))
 
-    def take(self, prompt: list[int], cache: DynamicCache) -> int:
+    def take(self, prompt: Sequence[int], cache: DynamicCache) -> int:
         """Fills an empty cache with the states of the prompt's beginning; returns how many tokens that is.
 
         At most all but the last one, and none where less than half of the prompt is known. What is taken is
@@ -129,6 +137,6 @@ class PrefixCache:
         return tokens
 
 
-def _shared(one: list[int], other: list[int]) -> int:
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
     """The number of tokens with which both begin."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

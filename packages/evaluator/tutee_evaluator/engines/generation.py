@@ -11,31 +11,47 @@ from transformers import DynamicCache
 
 from tutee_evaluator.engines.cache import GrowingLayer, PrefixCache, growing_cache, join
 
+READ_AT_ONCE = 512  # tokens, of one prompt or of several: fewer make a processor's products slow
+
 
 class BatchGenerator:
     """Writes up to `max_new_tokens` tokens after prompts, `batch` of them at once, until the token `end`.
 
-    `temperature` 0 takes the likeliest token each time; above 0, tokens are drawn with `seed`.
+    `temperature` 0 takes the likeliest token each time; above 0, tokens are drawn with `seed`. With
+    `reuse_prefixes` a call reads of each prompt only what the call before neither read nor wrote: for
+    dialogs that go on, under weights that stay.
     """
 
     def __init__(
-        self, model: Any, end: int, max_new_tokens: int, *, temperature: float, seed: int, batch: int
+        self,
+        model: Any,
+        end: int,
+        max_new_tokens: int,
+        *,
+        temperature: float,
+        seed: int,
+        batch: int,
+        reuse_prefixes: bool = True,
     ) -> None:
         self.model = model
+        self.reuse_prefixes = reuse_prefixes
         self.end, self.max_new_tokens, self.batch = end, max_new_tokens, batch
         self.temperature = temperature
         self._random = torch.Generator(device=model.device).manual_seed(seed)
         self._known, self._kept = PrefixCache(), PrefixCache()  # of the call before, and of this one
 
-    def generate(self, prompts: Sequence[list[int]]) -> Iterator[tuple[int, list[int] | None]]:
-        """The number of each prompt, as it is done, and the tokens after it; None: without an end in time."""
+    def generate(self, prompts: Sequence[list[int]]) -> Iterator[tuple[int, list[int]]]:
+        """The number of each prompt, as it is done, and the tokens after it.
+
+        The last of them is `end`, or there are `max_new_tokens` without it.
+        """
         longest_first = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
         for start in range(0, len(prompts), self.batch):
             numbers = longest_first[start : start + self.batch]
             with torch.inference_mode():
                 rows = self._generate([_Row(prompts[number]) for number in numbers])
             for number, row in zip(numbers, rows, strict=True):
-                yield number, row.written if row.has_ended else None
+                yield number, row.written
         self._known, self._kept = self._kept, PrefixCache()
 
     def _generate(self, rows: list[_Row]) -> list[_Row]:
@@ -66,31 +82,48 @@ class BatchGenerator:
     def _read(self, rows: Sequence[_Row]) -> tuple[torch.Tensor, Any, torch.Tensor]:
         """The logits after each prompt, the cache of all prompts, and the mask of its padding on the left.
 
-        Where the model's cache allows to join them, prompts are read one by one: without padding, and from
-        where the call before has known them.
+        Where the model's cache allows to join them, prompts are read without padding, equal ones once, and
+        from where the call before has known them.
         """
-        prompts = [row.prompt for row in rows]
-        width = max(map(len, prompts))
-        mask = self._tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-        caches = [growing_cache(self.model.config) for _ in prompts]
-        if None in caches:
+        mask = self._mask([len(row.prompt) for row in rows])
+        if growing_cache(self.model.config) is None:
             cache = DynamicCache(config=self.model.config)
-            ids = self._tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
+            width = mask.shape[1]
+            ids = self._tensor([[0] * (width - len(row.prompt)) + row.prompt for row in rows])
             positions = (mask.cumsum(1) - 1).clamp(min=0)
             return self._forward(ids, cache, attention_mask=mask, position_ids=positions), cache, mask
-        logits = []
-        for prompt, cache in zip(prompts, caches, strict=True):
-            known = self._known.take(prompt, cache)
-            logits.append(self._forward(self._tensor([prompt[known:]]), cache))
-        return torch.cat(logits), join(caches), mask
+        unread = []
+        for prompt in dict.fromkeys(tuple(row.prompt) for row in rows):
+            cache = growing_cache(self.model.config)
+            unread.append(_Unread(prompt, cache, self._known.take(prompt, cache)))
+        read = {}
+        for group in _groups(unread):
+            logits, cache = self._read_group(group)
+            for row, one in enumerate(group):
+                read[one.prompt] = logits[row], (cache, row)
+        logits, dialogs = zip(*(read[tuple(row.prompt)] for row in rows), strict=True)
+        return torch.stack(logits), join(dialogs), mask
+
+    def _read_group(self, group: Sequence[_Unread]) -> tuple[torch.Tensor, Any]:
+        """The logits after prompts that are read together: of each as many tokens as the longest rest has."""
+        rest = max(one.rest for one in group)
+        ids = self._tensor([one.prompt[-rest:] for one in group])
+        if len(group) == 1:
+            return self._forward(ids, group[0].cache), group[0].cache
+        for one in group:
+            one.cache.crop(one.rest - rest)
+        lengths = [len(one.prompt) for one in group]
+        cache = join([(one.cache, 0) for one in group])
+        positions = self._tensor([list(range(length - rest, length)) for length in lengths])
+        return self._forward(ids, cache, attention_mask=self._mask(lengths), position_ids=positions), cache
 
     def _keep(self, cache: Any, mask: torch.Tensor, going: Sequence[_Row]) -> None:
         """Keeps what the rows that have ended have read and written, for the next call."""
-        if not isinstance(cache.layers[0], GrowingLayer):
+        if not self.reuse_prefixes or not isinstance(cache.layers[0], GrowingLayer):
             return
         for at, row in enumerate(going):
             if row.has_ended:
-                self._kept.keep(row.prompt + row.written, cache, at, start=int(mask[at].argmax()))
+                self._kept.keep(row.prompt + row.written[:-1], cache, at, start=int(mask[at].argmax()))
 
     def _forward(self, ids: torch.Tensor, cache: Any, **keywords: Any) -> torch.Tensor:
         """The logits after the last of `ids` (rows, tokens), which join the cache: (rows, vocabulary)."""
@@ -100,7 +133,12 @@ class BatchGenerator:
         logits: torch.Tensor = output.logits[:, -1]
         return logits
 
-    def _tensor(self, rows: list[list[int]]) -> torch.Tensor:
+    def _mask(self, lengths: Sequence[int]) -> torch.Tensor:
+        """1 for each token of prompts of these lengths, which end together; 0 for the padding before them."""
+        width = max(lengths)
+        return self._tensor([[0] * (width - length) + [1] * length for length in lengths])
+
+    def _tensor(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         return torch.tensor(rows, device=self.model.device)
 
     def _choose(self, logits: torch.Tensor) -> torch.Tensor:
@@ -112,7 +150,7 @@ class BatchGenerator:
 
 @dataclass
 class _Row:
-    """A prompt with what has been written after it, without the token that ends it."""
+    """A prompt with what has been written after it."""
 
     prompt: list[int]
     written: list[int] = field(default_factory=list)
@@ -120,6 +158,31 @@ class _Row:
 
     def append(self, token: int, end: int) -> None:
         if not self.has_ended:
+            self.written.append(token)
             self.has_ended = token == end
-            if not self.has_ended:
-                self.written.append(token)
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """A prompt of which a cache holds the first `known` tokens."""
+
+    prompt: tuple[int, ...]
+    cache: Any
+    known: int
+
+    @property
+    def rest(self) -> int:
+        return len(self.prompt) - self.known
+
+
+def _groups(prompts: Sequence[_Unread]) -> Iterator[list[_Unread]]:
+    """Prompts that are read together: with little to read, and all of them known from further before."""
+    group: list[_Unread] = []
+    for one in sorted(prompts, key=lambda one: one.rest):
+        together = [*group, one]
+        small = one.rest * len(together) <= READ_AT_ONCE
+        if group and not (small and all(len(other.prompt) > one.rest for other in together)):
+            yield group
+            together = [one]
+        group = together
+    yield group

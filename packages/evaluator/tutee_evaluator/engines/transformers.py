@@ -126,8 +126,8 @@ class Student:
             disable=None if self.progress else True,
         ) as bar:  # fmt: skip
             for row, tokens in self._generator.generate(prompts):
-                if tokens is not None:
-                    texts[row] = self.chat.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+                if tokens[-1] == self.chat.end:
+                    texts[row] = self.chat.tokenizer.decode(tokens[:-1], clean_up_tokenization_spaces=False)
                 bar.update()
         return texts
 
