@@ -38,6 +38,22 @@ def figures_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "training.json").read_text())
 
 
+def test_the_speed_of_every_step_is_told(
+    course: Path, preset: Preset, train: Callable[..., TrainingResult]
+) -> None:
+    class Tracker:
+        def __init__(self) -> None:
+            self.told: dict[int, dict[str, float]] = {}
+
+        def log(self, step: int, values: dict[str, float]) -> None:
+            self.told.setdefault(step, {}).update(values)
+
+    tracker = Tracker()
+    result = train(course, "sft", preset=changed(preset, steps=3), tracker=tracker)
+    assert sorted(tracker.told) == list(range(1, result.steps + 1))
+    assert all(values["tokens_per_second"] > 0 for values in tracker.told.values())
+
+
 def test_out_of_memory_halves_the_micro_batch_and_goes_on(
     course: Path,
     preset: Preset,

@@ -104,16 +104,19 @@ class ProgressCallback(TrainerCallback):
             total=state.max_steps, initial=state.global_step, desc=self._method, unit="step", disable=hidden
         )
         self._started = self._told = self._last = time.monotonic()
-        self._first_step, self._tokens = state.global_step, 0
+        self._first_step = state.global_step
+        # None: a run that goes on learns with its first step how many tokens it has counted.
+        self._tokens = None if state.global_step else 0
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-        now, tokens = time.monotonic(), int(logs.get("num_tokens", self._tokens))
+        now, tokens = time.monotonic(), int(logs.get("num_tokens", self._tokens or 0))
         numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
         if "loss" in logs:
-            speed = (tokens - self._tokens) / max(now - self._last, 1e-9) if self._tokens else 0.0
+            numbers["memory_gb"] = peak_memory() / 1e9
+            if self._tokens is not None:
+                numbers["tokens_per_second"] = (tokens - self._tokens) / max(now - self._last, 1e-9)
+                self._show(state, numbers, now)
             self._last, self._tokens = now, tokens
-            numbers |= {"tokens_per_second": speed, "memory_gb": peak_memory() / 1e9}
-            self._show(state, numbers, now)
         if self._tracker and self._is_main:
             self._tracker.log(state.global_step, numbers)
 
