@@ -152,11 +152,15 @@ SCRIPTS = {
     """,
     "asyncio": """
         import asyncio
-        async def work(n):
-            await asyncio.sleep(0.001 * n)
+        async def work(n, before, done):
+            await before.wait()
+            await asyncio.sleep(0.001)
             print(n)
+            done.set()
         async def main():
-            await asyncio.gather(work(3), work(1), work(2))
+            a, b, c, d = (asyncio.Event() for _ in range(4))
+            a.set()
+            await asyncio.gather(work(3, c, d), work(1, a, b), work(2, b, c))
             async with asyncio.timeout(1):
                 print(await asyncio.to_thread(input))
         asyncio.run(main())
