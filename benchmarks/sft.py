@@ -49,9 +49,7 @@ def bench_sft(preset: Preset, base: Path, dialogs: Path, sample: int = 32) -> di
         "one pass": [row for _, row in whole],
         "a row per turn": rows_per_turn([dialog for dialog, _ in whole], chat, preset),
     }
-    rates = {
-        str(dtype).removeprefix("torch."): measure_rate(dtype, 5) for dtype in (torch.float32, torch.bfloat16)
-    }
+    rates = {name: measure_rate(getattr(torch, name), 5) for name in ("float32", "bfloat16")}
     seconds, losses = {}, {}
     for name, rows in ways.items():
         seconds[name], losses[name] = _one_step(adapted, rows, preset, chat)
@@ -65,16 +63,16 @@ def bench_sft(preset: Preset, base: Path, dialogs: Path, sample: int = 32) -> di
         )
     if not math.isclose(*losses.values(), rel_tol=0.02):
         raise TuteeError("the two ways have other losses, so their times mean nothing")
-    rate_of_work = _work(preset, ways["one pass"]) / seconds["one pass"]
+    achieved = _work(preset, ways["one pass"]) / seconds["one pass"]
     result = {
         "bench": "sft",
         "preset": preset.name,
         "turns": turns,
         "ratio": round(seconds["a row per turn"] / seconds["one pass"], 2),
         "tokens_per_second": round(tokens["one pass"] / seconds["one pass"]),
-        "computed_in": str(compute_dtype(preset)).removeprefix("torch."),
-        "gflops": {dtype: round(rate / 1e9) for dtype, rate in rates.items()},
-        "mfu": {dtype: round(rate_of_work / rate, 3) for dtype, rate in rates.items()},
+        "dtype": str(compute_dtype(preset)).removeprefix("torch."),
+        "gflops": {name: round(rate / 1e9) for name, rate in rates.items()},
+        "mfu": {name: round(achieved / rate, 3) for name, rate in rates.items()},
     }
     print(json.dumps(result))
     return result

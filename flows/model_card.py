@@ -104,13 +104,12 @@ def _licence(model: PretrainedModel) -> str | None:
     """
     from huggingface_hub import ModelCard, hf_hub_download
 
-    if model.pretrained.endswith(".gguf"):
-        distributions = packages_distributions().get(model.pretrained.partition("/")[0], [])
-        named = [metadata(distribution).json.get("license") for distribution in distributions]
-        return str(named[0]).lower() if named and named[0] else None  # in lower case the hub knows it
-    source = find_source(model)
-    folder = Path(source.name)
     try:
+        source = find_source(model)
+        if source.is_gguf:
+            distribution = packages_distributions()[source.package or ""][0]
+            return str(metadata(distribution).json["license"]).lower()  # as the hub writes it
+        folder = Path(source.name)
         card = folder / FILE if folder.is_dir() else hf_hub_download(source.name, FILE, **source.keywords)
         data = ModelCard.load(card).data
     except Exception:  # noqa: BLE001 - no network, no such file, no card: the card says that it is unknown

@@ -85,6 +85,20 @@ def test_greedy_writing_is_what_transformers_writes(student: Student, dialogs: l
             assert ours.reason == "no end of turn within 32 tokens"
 
 
+def record_reads(generator: BatchGenerator, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Fills with what is read at once (rows, tokens), without the tokens that are written one by one."""
+    reads: list[torch.Tensor] = []
+    forward = generator._forward
+
+    def record(ids: torch.Tensor, cache: Any, **keywords: Any) -> torch.Tensor:
+        if ids.shape[1] > 1:
+            reads.append(ids)
+        return forward(ids, cache, **keywords)
+
+    monkeypatch.setattr(generator, "_forward", record)
+    return reads
+
+
 def test_a_dialog_that_goes_on_is_read_from_where_it_was_known(
     students: Path, dialogs: list[Dialog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,15 +111,7 @@ def test_a_dialog_that_goes_on_is_read_from_where_it_was_known(
         longer.append(
             replace(dialog, messages=[*dialog.messages, turn, {"role": "user", "content": "Grade 0."}])
         )
-    reads: list[torch.Tensor] = []
-    forward = going._generator._forward
-
-    def count(ids: torch.Tensor, cache: Any, **keywords: Any) -> torch.Tensor:
-        if ids.shape[1] > 1:
-            reads.append(ids)
-        return forward(ids, cache, **keywords)
-
-    monkeypatch.setattr(going._generator, "_forward", count)
+    reads = record_reads(going._generator, monkeypatch)
     assert going.complete(longer) == fresh.complete(longer)
     assert sum(ids.numel() for ids in reads) < sum(len(going.prompt(dialog)) for dialog in longer) / 2
     assert len(reads) < len(longer), "each of the short rests was read alone"
@@ -116,18 +122,10 @@ def test_equal_prompts_are_read_once_and_drawn_from_apart(
 ) -> None:
     one, other = (student.prompt(dialog) for dialog in dialogs[:2])
     generator = BatchGenerator(student.model, student.chat.end, 16, temperature=1.0, seed=0, batch=5)
-    read: list[int] = []
-    forward = generator._forward
-
-    def count(ids: torch.Tensor, cache: Any, **keywords: Any) -> torch.Tensor:
-        read.append(ids.numel())
-        return forward(ids, cache, **keywords)
-
-    monkeypatch.setattr(generator, "_forward", count)
+    reads = record_reads(generator, monkeypatch)
     written = dict(generator.generate([one, other, one, one, other]))
 
-    assert sorted(read)[-2:] == sorted([len(one), len(other)])
-    assert sum(tokens for tokens in read if tokens > 5) == len(one) + len(other)
+    assert sorted(ids.numel() for ids in reads) == sorted([len(one), len(other)])
     assert len({tuple(written[number]) for number in (0, 2, 3)}) > 1
 
 

@@ -56,6 +56,12 @@ def test_a_turn_is_trained_after_the_tokens_it_is_written_after(chat: Chat) -> N
                 assert not any(mask[len(prompt) - 1 : len(prompt)]) and all(mask[len(prompt) :][: len(reply)])
 
 
+def test_a_reply_is_read_as_it_was_written(chat: Chat) -> None:
+    content = "```python\ndef f(x) :\n    return x , 'ä'\n```"
+    assert chat.decode(chat.reply(content)) == content
+    assert chat.decode(chat.reply(content)[:-1]) == content
+
+
 @pytest.mark.parametrize("family", ["qwen2_5", "qwen3_instruct_2507", "llama3", "gemma3", "phi3"])
 def test_the_dialog_is_what_the_template_writes(family: str, tokenizer_of: Callable[..., Any]) -> None:
     tokenizer = tokenizer_of(family)

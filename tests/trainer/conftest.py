@@ -172,6 +172,35 @@ def tuned(based: Path, preset: Preset, train: Callable[..., TrainingResult]) -> 
 
 
 @pytest.fixture(scope="session")
+def adapted_llama() -> Callable[..., Any]:
+    """Makes a small random Llama with a LoRA adapter of rank 4 that changes what it computes."""
+
+    def make(targets: list[str], lora: dict[str, Any], dtype: str = "float32", **config: Any) -> Any:
+        import torch
+        from peft import LoraConfig, get_peft_model
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        torch.manual_seed(0)
+        llama = LlamaConfig(
+            vocab_size=97,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            **config,
+        )
+        settings = LoraConfig(r=4, target_modules=targets, task_type="CAUSAL_LM", **lora)
+        adapted = get_peft_model(LlamaForCausalLM(llama).to(getattr(torch, dtype)), settings)
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter)
+        return adapted
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def repository() -> Path:
     return Path(__file__).parents[2]
 

@@ -1,37 +1,26 @@
 """LoRA layers on a CPU compute what PEFT's compute."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
+from peft import LoraConfig
 
 from tutee_trainer.fused_lora import fuse_lora
 
 TARGETS = ["q_proj", "v_proj", "down_proj"]
 
 
-def make_model(dtype: torch.dtype = torch.float32, **settings: Any) -> Any:
-    """A small random model with an adapter that changes what it computes."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=97,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-    )
-    lora = LoraConfig(r=4, lora_alpha=12, target_modules=TARGETS, task_type="CAUSAL_LM", **settings)
-    adapted = get_peft_model(LlamaForCausalLM(config).to(dtype), lora)
-    for name, parameter in adapted.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter)
-    return adapted
-
-
 IDS = torch.arange(60).view(2, 30)
+
+
+@pytest.fixture
+def make_model(adapted_llama: Callable[..., Any]) -> Callable[..., Any]:
+    def make(dtype: str = "float32", **lora: Any) -> Any:
+        return adapted_llama(TARGETS, {"lora_alpha": 12, **lora}, dtype)
+
+    return make
 
 
 def learn(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -52,7 +41,7 @@ def operations(model: Any) -> set[str]:
     return {node.name() for node in found}
 
 
-def test_outputs_and_gradients_are_pefts() -> None:
+def test_outputs_and_gradients_are_pefts(make_model: Callable[..., Any]) -> None:
     model = make_model()
     logits, gradients = learn(model)
     fuse_lora(model)
@@ -62,14 +51,14 @@ def test_outputs_and_gradients_are_pefts() -> None:
     torch.testing.assert_close(fused_gradients, gradients)
 
 
-def test_a_disabled_adapter_changes_nothing() -> None:
+def test_a_disabled_adapter_changes_nothing(make_model: Callable[..., Any]) -> None:
     model, base = make_model(), make_model().unload()
     fuse_lora(model)
     with torch.no_grad(), model.disable_adapter():
         torch.testing.assert_close(model(input_ids=IDS).logits, base(input_ids=IDS).logits)
 
 
-def test_the_active_adapter_is_the_one_that_counts() -> None:
+def test_the_active_adapter_is_the_one_that_counts(make_model: Callable[..., Any]) -> None:
     model = make_model()
     model.add_adapter("other", LoraConfig(r=2, target_modules=TARGETS, init_lora_weights=False))
     model.set_adapter("other")
@@ -78,8 +67,8 @@ def test_the_active_adapter_is_the_one_that_counts() -> None:
     torch.testing.assert_close(model(input_ids=IDS).logits, before)
 
 
-@pytest.mark.parametrize("settings", [{"lora_dropout": 0.5}, {"use_dora": True}, {"dtype": torch.bfloat16}])
-def test_other_layers_stay_pefts(settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("settings", [{"lora_dropout": 0.5}, {"use_dora": True}, {"dtype": "bfloat16"}])
+def test_other_layers_stay_pefts(make_model: Callable[..., Any], settings: dict[str, Any]) -> None:
     model = make_model(**settings)
     fuse_lora(model)
     assert "_LoraLinearBackward" not in operations(model)

@@ -1,11 +1,10 @@
 """The scores of the student's tokens on a CPU: those of TRL's own head, which projects every token."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
 from tutee_trainer import lm_head
@@ -15,26 +14,16 @@ from tutee_trainer.training import IGNORED
 FIELDS = ("log_probs", "entropy", "mean_logits", "is_top1")
 
 
-def make_model(temperature: float = 1.0, **settings: Any) -> Any:
-    """A small random model with an adapter, whose head is TRL's."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=97,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        **settings,
-    )
-    lora = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
-    adapted = get_peft_model(LlamaForCausalLM(config), lora)
-    for name, parameter in adapted.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter)
-    add_fused_lm_head(adapted.get_base_model(), temperature=temperature, outputs=FIELDS)
-    return adapted
+@pytest.fixture
+def make_model(adapted_llama: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a small random model with an adapter, whose head is TRL's."""
+
+    def make(temperature: float = 1.0, **config: Any) -> Any:
+        adapted = adapted_llama(["q_proj", "down_proj"], {}, tie_word_embeddings=True, **config)
+        add_fused_lm_head(adapted.get_base_model(), temperature=temperature, outputs=FIELDS)
+        return adapted
+
+    return make
 
 
 def make_batch(share: float, tokens: int = 40) -> dict[str, torch.Tensor]:
@@ -58,7 +47,9 @@ def run(model: Any, batch: dict[str, torch.Tensor]) -> tuple[Any, list[torch.Ten
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_scores_and_gradients_are_those_of_trl(share: float, temperature: float) -> None:
+def test_scores_and_gradients_are_those_of_trl(
+    make_model: Callable[..., Any], share: float, temperature: float
+) -> None:
     model, batch = make_model(temperature), make_batch(share, tokens=ROWS)  # in two parts where share is 1
     expected, expected_gradients = run(model, batch)
     score_labels_only(model, temperature)
@@ -69,21 +60,23 @@ def test_scores_and_gradients_are_those_of_trl(share: float, temperature: float)
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_loss_counts_the_items_of_the_whole_batch() -> None:
+def test_loss_counts_the_items_of_the_whole_batch(make_model: Callable[..., Any]) -> None:
     model, batch = make_model(), make_batch(0.5)
     expected = model(**batch, fused_lm_head=True, num_items_in_batch=1000).loss
     score_labels_only(model)
     torch.testing.assert_close(model(**batch, fused_lm_head=True, num_items_in_batch=1000).loss, expected)
 
 
-def test_bfloat16_scores_are_close_to_trl() -> None:
+def test_bfloat16_scores_are_close_to_trl(make_model: Callable[..., Any]) -> None:
     model, batch = make_model().bfloat16(), make_batch(0.5)
     expected = model(**batch, fused_lm_head=True).log_probs
     score_labels_only(model)
     torch.testing.assert_close(model(**batch, fused_lm_head=True).log_probs, expected, rtol=0.02, atol=0.02)
 
 
-def test_only_tokens_with_a_loss_are_projected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_tokens_with_a_loss_are_projected(
+    make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, batch, seen = make_model(), make_batch(0.3), []
     apply = lm_head._LogProbs.apply
     monkeypatch.setattr(
@@ -94,7 +87,7 @@ def test_only_tokens_with_a_loss_are_projected(monkeypatch: pytest.MonkeyPatch) 
     assert seen == [int((batch["labels"][:, 1:] != IGNORED).sum())]
 
 
-def test_forward_without_scores_stays_the_model_s_own() -> None:
+def test_forward_without_scores_stays_the_model_s_own(make_model: Callable[..., Any]) -> None:
     model, batch = make_model(), make_batch(1.0)
     del batch["labels"]
     expected = model(**batch).logits
@@ -103,7 +96,9 @@ def test_forward_without_scores_stays_the_model_s_own() -> None:
 
 
 @pytest.mark.parametrize("setting", [{"final_logit_softcapping": 30.0}, {"logits_scaling": 8.0}])
-def test_scaled_or_capped_logits_are_left_to_trl(setting: dict[str, float]) -> None:
+def test_scaled_or_capped_logits_are_left_to_trl(
+    make_model: Callable[..., Any], setting: dict[str, float]
+) -> None:
     model, batch = make_model(**setting), make_batch(1.0)
     expected = model(**batch, fused_lm_head=True).log_probs
     score_labels_only(model)

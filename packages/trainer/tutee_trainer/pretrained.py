@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 class Source:
     """Where `from_pretrained` finds a model: its first argument, and the keywords that go with it.
 
-    `is_gguf`: the weights lie in one GGUF file, quantised, and have to be converted for training.
+    `is_gguf`: the weights lie in one GGUF file, quantised, and have to be converted for training. `package`
+    is the installed package that holds it, if one does.
     """
 
     name: str
     keywords: dict[str, Any]
+    package: str | None = None
 
     @property
     def is_gguf(self) -> bool:
@@ -40,10 +42,10 @@ def find_source(model: PretrainedModel) -> Source:
         if Path(name).is_dir():
             return Source(str(Path(name).resolve()), {})
         return Source(name, {"revision": model.revision, "local_files_only": not _reach_hub()})
-    path = Path(name)
+    path, holder = Path(name), None
     package, _, file = name.partition("/")
     if not path.is_file() and package.isidentifier() and (spec := find_spec(package)) and spec.origin:
-        path = Path(spec.origin).parent / file  # the package is not imported: it may need what is not here
+        path, holder = Path(spec.origin).parent / file, package  # not imported: it may need what is not here
     if not path.is_file():
         raise UnavailableError(
             f"model.pretrained: there is no file {name}, and no installed package {package!r} that holds it; "
@@ -53,7 +55,7 @@ def find_source(model: PretrainedModel) -> Source:
         raise UnavailableError(
             f"model.pretrained: {name} needs the package gguf; install tutee-trainer[gguf]"
         )
-    return Source(str(path.parent), {"gguf_file": path.name})
+    return Source(str(path.parent), {"gguf_file": path.name}, holder)
 
 
 def missing(preset: Preset) -> list[str]:

@@ -85,7 +85,7 @@ class Sampler:
         process = trainer.accelerator.process_index
         seed = hash((self._config.seed, trainer.state.global_step, number, process))
         completions = self._generate(trainer, prompts, seed)
-        turns = [self._text(ids) for ids in completions]
+        turns = [self._chat.decode(ids) for ids in completions]
         targets = [prompt.target for prompt in prompts for _ in range(self._config.samples)]
         rewards = self._score(turns, [len(ids) for ids in completions], targets)
         for place, prompt in enumerate(prompts):
@@ -122,10 +122,6 @@ class Sampler:
         completions = dict(generator.generate(repeated))
         model.train()
         return [completions[number] for number in range(len(repeated))]
-
-    def _text(self, ids: list[int]) -> str:
-        written = ids[:-1] if ids[-1] == self._chat.end else ids
-        return str(self._chat.tokenizer.decode(written, clean_up_tokenization_spaces=False))
 
 
 def _position() -> Any:

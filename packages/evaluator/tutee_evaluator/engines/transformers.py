@@ -127,7 +127,7 @@ class Student:
         ) as bar:  # fmt: skip
             for row, tokens in self._generator.generate(prompts):
                 if tokens[-1] == self.chat.end:
-                    texts[row] = self.chat.tokenizer.decode(tokens[:-1], clean_up_tokenization_spaces=False)
+                    texts[row] = self.chat.decode(tokens)
                 bar.update()
         return texts
 

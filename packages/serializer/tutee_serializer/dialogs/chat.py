@@ -76,6 +76,11 @@ class Chat:
         """The tokens of a student's turn, with its end."""
         return list(self._encode(self._neutral(content) + self._end_text))
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of a student's turn, without the token that ends it."""
+        written = tokens[:-1] if tokens[-1] == self.end else tokens
+        return str(self.tokenizer.decode(written, clean_up_tokenization_spaces=False))
+
     def text(self, messages: Sequence[Message]) -> str:
         """The dialog as the model reads it."""
         return "".join(text for text, _ in self._parts(messages))
