@@ -108,7 +108,7 @@ def known(model: LlamaForCausalLM) -> PrefixCache:
         tokens = [*range(10), *range(start, start + 10)]
         cache = growing_cache(model.config)
         read(model, tokens, cache)
-        prefixes.keep(tokens, cache, row=0, start=0)
+        prefixes.keep(tokens, cache, row=0, places=torch.arange(len(tokens)))
     return prefixes
 
 
@@ -150,6 +150,6 @@ def test_no_more_is_kept_than_memory_is_granted(
     monkeypatch.setattr(module, "KEPT_BYTES", 2 * one)
     prefixes = PrefixCache()
     for _ in range(3):
-        prefixes.keep(list(range(8)), cache, row=0, start=0)
+        prefixes.keep(list(range(8)), cache, row=0, places=torch.arange(8))
     taken = [prefixes.take(list(range(8)), growing_cache(model.config)) for _ in range(3)]
     assert taken == [7, 7, 0]

@@ -86,14 +86,14 @@ def test_greedy_writing_is_what_transformers_writes(student: Student, dialogs: l
 
 
 def record_reads(generator: BatchGenerator, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """Fills with what is read at once (rows, tokens), without the tokens that are written one by one."""
+    """Fills with what is read of prompts (rows, tokens), without drafts of what is written."""
     reads: list[torch.Tensor] = []
     forward = generator._forward
 
-    def record(ids: torch.Tensor, cache: Any, **keywords: Any) -> torch.Tensor:
-        if ids.shape[1] > 1:
+    def record(ids: torch.Tensor, cache: Any, last: int = 1, **keywords: Any) -> torch.Tensor:
+        if last < ids.shape[1]:
             reads.append(ids)
-        return forward(ids, cache, **keywords)
+        return forward(ids, cache, last, **keywords)
 
     monkeypatch.setattr(generator, "_forward", record)
     return reads

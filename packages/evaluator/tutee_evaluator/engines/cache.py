@@ -29,6 +29,14 @@ def growing_cache(config: Any) -> DynamicCache | None:
     return cache
 
 
+def allows_gaps(config: Any) -> bool:
+    """Whether a mask takes a token out of a cache as if it had never been there.
+
+    Not in layers that attend to a window: its width counts what is masked. Nor in those that keep no tokens.
+    """
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+
+
 class GrowingLayer(DynamicLayer):
     """Keys and values of a layer: views (batch, heads, tokens, size) of memory that holds more tokens."""
 
@@ -108,17 +116,17 @@ class PrefixCache:
     def __init__(self) -> None:
         self._kept: list[_Prefix] = []
 
-    def keep(self, tokens: list[int], cache: DynamicCache, row: int, start: int) -> None:
-        """Keeps the states of `tokens`, which stand in a row of the cache from `start` on."""
-        part = slice(start, start + len(tokens))
-        views = [
-            (layer.keys[row : row + 1, :, part], layer.values[row : row + 1, :, part])
-            for layer in cache.layers
-        ]
-        size = _Prefix(tokens, views).nbytes
+    def keep(self, tokens: list[int], cache: DynamicCache, row: int, places: torch.Tensor) -> None:
+        """Keeps the states of `tokens`, which stand at the first `places` of a row of the cache."""
+        places = places[: len(tokens)]
+        states = [part[row, :, 0] for layer in cache.layers for part in (layer.keys, layer.values)]
+        size = len(tokens) * sum(state.nbytes for state in states)
         if sum(prefix.nbytes for prefix in self._kept) + size <= KEPT_BYTES:
-            # Copies: a view would hold the memory of the whole batch.
-            self._kept.append(_Prefix(tokens, [(keys.clone(), values.clone()) for keys, values in views]))
+            layers = [
+                (layer.keys[row : row + 1, :, places], layer.values[row : row + 1, :, places])
+                for layer in cache.layers
+            ]
+            self._kept.append(_Prefix(tokens, layers))
 
     def take(self, prompt: Sequence[int], cache: DynamicCache) -> int:
         """Fills an empty cache with the states of the prompt's beginning; returns how many tokens that is.

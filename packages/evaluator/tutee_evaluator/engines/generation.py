@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from tutee_evaluator.engines.cache import GrowingLayer, PrefixCache, growing_cache, join
+from tutee_evaluator.engines.cache import GrowingLayer, PrefixCache, allows_gaps, growing_cache, join
+from tutee_evaluator.engines.drafts import PromptLookup
 
 READ_AT_ONCE = 512  # tokens, of one prompt or of several: fewer make a processor's products slow
 
@@ -17,6 +18,8 @@ READ_AT_ONCE = 512  # tokens, of one prompt or of several: fewer make a processo
 class BatchGenerator:
     """Writes up to `max_new_tokens` tokens after prompts, `batch` of them at once, until the token `end`.
 
+    A draft of the next tokens is read in one pass, and as much of it is kept as the model chooses itself
+    (speculative decoding, Leviathan et al., 2023): drafts change the speed, not what is written.
     `temperature` 0 takes the likeliest token each time; above 0, tokens are drawn with `seed`. With
     `reuse_prefixes` a call reads of each prompt only what the call before neither read nor wrote: for
     dialogs that go on, under weights that stay.
@@ -37,6 +40,7 @@ class BatchGenerator:
         self.reuse_prefixes = reuse_prefixes
         self.end, self.max_new_tokens, self.batch = end, max_new_tokens, batch
         self.temperature = temperature
+        self._drafts = allows_gaps(model.config)
         self._random = torch.Generator(device=model.device).manual_seed(seed)
         self._known, self._kept = PrefixCache(), PrefixCache()  # of the call before, and of this one
 
@@ -49,33 +53,38 @@ class BatchGenerator:
         for start in range(0, len(prompts), self.batch):
             numbers = longest_first[start : start + self.batch]
             with torch.inference_mode():
-                rows = self._generate([_Row(prompts[number]) for number in numbers])
+                rows = self._generate([self._row(prompts[number]) for number in numbers])
             for number, row in zip(numbers, rows, strict=True):
                 yield number, row.written
         self._known, self._kept = self._kept, PrefixCache()
 
     def _generate(self, rows: list[_Row]) -> list[_Row]:
-        """Rows that have ended leave once they are a quarter of the batch: the others are copied for it."""
+        """Rows that are done leave once they are a quarter of the batch: the others are copied for it."""
         logits, cache, mask = self._read(rows)
-        positions = mask.sum(1, keepdim=True)
         going = rows
-        for _ in range(self.max_new_tokens):
-            chosen = self._choose(logits)
-            for row, token in zip(going, chosen.tolist(), strict=True):
-                row.append(token, self.end)
-            stay = [at for at, row in enumerate(going) if not row.has_ended]
+        drafts: list[list[int]] = [[] for _ in rows]
+        while True:
+            chosen = self._choose(logits).tolist()
+            accepted = [row.accept(*pair) for row, *pair in zip(going, drafts, chosen, strict=True)]
+            width = logits.shape[1] - 1
+            if width:  # what was not accepted stays in the cache, and is never seen again
+                mask[:, -width:] = self._tensor([[at < number for at in range(width)] for number in accepted])
+            stay = [at for at, row in enumerate(going) if not row.is_done]
             if not stay:
                 break
-            ids = chosen[:, None]
             if 4 * len(stay) <= 3 * len(going):
                 self._keep(cache, mask, going)
-                keep = torch.tensor(stay, device=ids.device)
+                keep = torch.tensor(stay, device=mask.device)
                 cache.batch_select_indices(keep)
-                ids, positions, mask = ids[keep], positions[keep], mask[keep]
-                going = [going[at] for at in stay]
-            mask = torch.cat([mask, mask.new_ones(len(going), 1)], dim=1)
-            logits = self._forward(ids, cache, attention_mask=mask, position_ids=positions)
-            positions = positions + 1
+                mask, going = mask[keep], [going[at] for at in stay]
+            drafts = [row.draft() for row in going]
+            width = 1 + max(map(len, drafts))
+            ids = self._tensor(
+                [_padded([row.written[-1], *draft], width) for row, draft in zip(going, drafts, strict=True)]
+            )
+            positions = mask.sum(1, keepdim=True) + torch.arange(width, device=mask.device)
+            mask = torch.cat([mask, mask.new_ones(len(going), width)], dim=1)
+            logits = self._forward(ids, cache, last=width, attention_mask=mask, position_ids=positions)
         self._keep(cache, mask, going)
         return rows
 
@@ -123,15 +132,17 @@ class BatchGenerator:
             return
         for at, row in enumerate(going):
             if row.has_ended:
-                self._kept.keep(row.prompt + row.written[:-1], cache, at, start=int(mask[at].argmax()))
+                self._kept.keep(row.prompt + row.written[:-1], cache, at, mask[at].nonzero()[:, 0])
 
-    def _forward(self, ids: torch.Tensor, cache: Any, **keywords: Any) -> torch.Tensor:
-        """The logits after the last of `ids` (rows, tokens), which join the cache: (rows, vocabulary)."""
-        output = self.model(
-            input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **keywords
-        )
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
+    def _forward(self, ids: torch.Tensor, cache: Any, last: int = 1, **keywords: Any) -> torch.Tensor:
+        """The logits after the `last` of `ids` (rows, tokens), which join the cache.
+
+        Shape: (rows, last, vocabulary).
+        """
+        logits: torch.Tensor = self.model(
+            input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=last, **keywords
+        ).logits
+        return logits[:, -last:]
 
     def _mask(self, lengths: Sequence[int]) -> torch.Tensor:
         """1 for each token of prompts of these lengths, which end together; 0 for the padding before them."""
@@ -142,24 +153,55 @@ class BatchGenerator:
         return torch.tensor(rows, device=self.model.device)
 
     def _choose(self, logits: torch.Tensor) -> torch.Tensor:
+        """A token at each place: (rows, places) of (rows, places, vocabulary)."""
         if self.temperature == 0:
             return logits.argmax(-1)
         chances = torch.softmax(logits.float() / self.temperature, dim=-1)
-        return torch.multinomial(chances, 1, generator=self._random)[:, 0]
+        return torch.multinomial(chances.flatten(0, 1), 1, generator=self._random).view(logits.shape[:2])
+
+    def _row(self, prompt: list[int]) -> _Row:
+        lookup = PromptLookup(prompt) if self._drafts else None
+        return _Row(prompt, self.end, self.max_new_tokens, lookup)
 
 
 @dataclass
 class _Row:
-    """A prompt with what has been written after it."""
+    """A prompt with what has been written after it: `limit` tokens at most, `end` the last."""
 
     prompt: list[int]
+    end: int
+    limit: int
+    lookup: PromptLookup | None
     written: list[int] = field(default_factory=list)
-    has_ended: bool = False
 
-    def append(self, token: int, end: int) -> None:
-        if not self.has_ended:
+    @property
+    def has_ended(self) -> bool:
+        return self.written[-1:] == [self.end]
+
+    @property
+    def is_done(self) -> bool:
+        return self.has_ended or len(self.written) == self.limit
+
+    def draft(self) -> list[int]:
+        """Tokens that may come next."""
+        return self.lookup.draft() if self.lookup and not self.is_done else []
+
+    def accept(self, draft: list[int], chosen: list[int]) -> int:
+        """Appends what the model chose before a draft and after each of its tokens, as long as they agree.
+
+        Returns how many tokens of the draft that are.
+        """
+        before = len(self.written)
+        for at, token in enumerate(chosen):
+            if self.is_done:
+                break
             self.written.append(token)
-            self.has_ended = token == end
+            if at == len(draft) or token != draft[at]:
+                break
+        new = self.written[before:]
+        if self.lookup:
+            self.lookup.extend(new)
+        return max(0, len(new) - 1)
 
 
 @dataclass(frozen=True)
@@ -186,3 +228,7 @@ def _groups(prompts: Sequence[_Unread]) -> Iterator[list[_Unread]]:
             together = [one]
         group = together
     yield group
+
+
+def _padded(tokens: list[int], width: int) -> list[int]:
+    return tokens + [0] * (width - len(tokens))
