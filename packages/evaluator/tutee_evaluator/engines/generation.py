@@ -65,7 +65,8 @@ class BatchGenerator:
         drafts: list[list[int]] = [[] for _ in rows]
         while True:
             chosen = self._choose(logits).tolist()
-            accepted = [row.accept(*pair) for row, *pair in zip(going, drafts, chosen, strict=True)]
+            answers = zip(going, drafts, chosen, strict=True)
+            accepted = [row.accept(draft, tokens) for row, draft, tokens in answers]
             width = logits.shape[1] - 1
             if width:  # what was not accepted stays in the cache, and is never seen again
                 mask[:, -width:] = self._tensor([[at < number for at in range(width)] for number in accepted])
