@@ -8,9 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
-from tutee_evaluator.engines.drafts import CONTEXTS, DRAFT, PromptLookup
+from tutee_evaluator.engines.drafts import NGRAM_SIZES, NUM_DRAFT_TOKENS, PromptLookup
 from tutee_evaluator.engines.generation import BatchGenerator
 
 SHAPE = {
@@ -69,13 +76,13 @@ SEGMENTS = [[1] * 7, list(range(15)), [5, 6, 1, 2], [1, 2, 0]]
 
 
 @given(st.lists(st.sampled_from(SEGMENTS), max_size=8).map(lambda segments: list(chain(*segments))))
-def test_a_draft_is_what_followed_the_longest_context_at_its_latest_place(tokens: list[int]) -> None:
+def test_a_draft_is_what_followed_the_longest_ngram_at_its_latest_place(tokens: list[int]) -> None:
     expected: list[int] = []
-    for length in sorted(CONTEXTS):
+    for length in sorted(NGRAM_SIZES):
         context = tokens[-length:]
         for place in range(length, len(tokens)):
             if tokens[place - length : place] == context:
-                expected = tokens[place : place + DRAFT]
+                expected = tokens[place : place + NUM_DRAFT_TOKENS]
 
     assert PromptLookup(tokens).draft() == expected
 
@@ -109,12 +116,12 @@ def test_wrong_drafts_and_right_ones_change_nothing(monkeypatch: pytest.MonkeyPa
 def test_right_drafts_save_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of()
     written = written_without_drafts(model)
-    draft_half_right(monkeypatch, written, DRAFT)
+    draft_half_right(monkeypatch, written, NUM_DRAFT_TOKENS)
     passes = []
     model.register_forward_hook(lambda *_: passes.append(1))
     generator = BatchGenerator(model, END, LIMIT, temperature=0, seed=0, batch=1)
     assert dict(generator.generate(PROMPTS)) == dict(enumerate(written))
-    assert len(passes) <= len(PROMPTS) * (1 + -(-LIMIT // (1 + DRAFT)))
+    assert len(passes) <= len(PROMPTS) * (1 + -(-LIMIT // (1 + NUM_DRAFT_TOKENS)))
 
 
 def test_tokens_are_drawn_as_often_as_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,3 +153,15 @@ def test_nothing_is_drafted_where_attention_has_a_window(monkeypatch: pytest.Mon
     draft_half_right(monkeypatch, written, right=2)
     generator = BatchGenerator(model, END, LIMIT, temperature=0, seed=0, batch=3)
     assert dict(generator.generate(PROMPTS)) == dict(enumerate(written))
+
+
+def test_no_position_is_read_that_a_whole_turn_would_not_have() -> None:
+    """A model with learned positions has none after the longest turn."""
+    longest = max(map(len, PROMPTS))
+    torch.manual_seed(0)
+    shape = {"n_embd": 32, "n_layer": 2, "n_head": 2, "vocab_size": 5, "bos_token_id": 0, "eos_token_id": 0}
+    model = GPT2LMHeadModel(GPT2Config(n_positions=longest + LIMIT, **shape)).eval()
+    prompts = [[token % 5 for token in prompt] for prompt in PROMPTS]
+    generator = BatchGenerator(model, -1, LIMIT, temperature=1.0, seed=0, batch=16)
+    written = [tokens for _, tokens in generator.generate(prompts * 5)]
+    assert {len(tokens) for tokens in written} == {LIMIT}

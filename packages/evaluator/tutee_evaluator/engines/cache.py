@@ -117,16 +117,14 @@ class PrefixCache:
         self._kept: list[_Prefix] = []
 
     def keep(self, tokens: list[int], cache: DynamicCache, row: int, places: torch.Tensor) -> None:
-        """Keeps the states of `tokens`, which stand at the first `places` of a row of the cache."""
-        places = places[: len(tokens)]
-        states = [part[row, :, 0] for layer in cache.layers for part in (layer.keys, layer.values)]
-        size = len(tokens) * sum(state.nbytes for state in states)
-        if sum(prefix.nbytes for prefix in self._kept) + size <= KEPT_BYTES:
-            layers = [
-                (layer.keys[row : row + 1, :, places], layer.values[row : row + 1, :, places])
-                for layer in cache.layers
-            ]
-            self._kept.append(_Prefix(tokens, layers))
+        """Keeps the states of `tokens`, which stand at `places` of a row of the cache."""
+        layers = [
+            (layer.keys[row : row + 1, :, places], layer.values[row : row + 1, :, places])
+            for layer in cache.layers
+        ]
+        prefix = _Prefix(tokens, layers)
+        if sum(kept.nbytes for kept in self._kept) + prefix.nbytes <= KEPT_BYTES:
+            self._kept.append(prefix)
 
     def take(self, prompt: Sequence[int], cache: DynamicCache) -> int:
         """Fills an empty cache with the states of the prompt's beginning; returns how many tokens that is.

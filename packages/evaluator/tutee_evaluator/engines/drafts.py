@@ -2,36 +2,36 @@
 
 from collections.abc import Iterable, Sequence
 
-DRAFT = 15  # tokens at most
-CONTEXTS = (12, 2)  # tokens that have to have stood there before: of 8 to 16 and 2 to 4, these were best
+NUM_DRAFT_TOKENS = 15
+NGRAM_SIZES = (12, 2)  # of the last tokens: of 4 to 16 and 1 to 4 these were best
 
 
 class PromptLookup:
     """A sequence of tokens, and what followed its last ones where they stood before.
 
     The method is prompt lookup decoding (Saxena, 2023). Where the last tokens stood more than once, the
-    latest place counts; a longer context goes before a shorter one.
+    latest place counts; a longer n-gram goes before a shorter one.
     """
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self._tokens: list[int] = []
-        self._places: dict[tuple[int, ...], int] = {}  # of the token after these tokens
+        self._places: dict[tuple[int, ...], int] = {}  # of the token after an n-gram
         self.extend(tokens)
 
     def extend(self, tokens: Iterable[int]) -> None:
         """Appends tokens to the sequence."""
         for token in tokens:
-            for context in self._contexts():
-                self._places[context] = len(self._tokens)
+            for ngram in self._ngrams():
+                self._places[ngram] = len(self._tokens)
             self._tokens.append(token)
 
     def draft(self) -> list[int]:
-        """The tokens that may come next, DRAFT at most; none where no context stood there before."""
-        for context in self._contexts():
-            place = self._places.get(context)
+        """NUM_DRAFT_TOKENS at most that may come next; none where no n-gram stood there before."""
+        for ngram in self._ngrams():
+            place = self._places.get(ngram)
             if place is not None:
-                return self._tokens[place : place + DRAFT]
+                return self._tokens[place : place + NUM_DRAFT_TOKENS]
         return []
 
-    def _contexts(self) -> list[tuple[int, ...]]:
-        return [tuple(self._tokens[-length:]) for length in CONTEXTS if len(self._tokens) >= length]
+    def _ngrams(self) -> list[tuple[int, ...]]:
+        return [tuple(self._tokens[-size:]) for size in NGRAM_SIZES if len(self._tokens) >= size]

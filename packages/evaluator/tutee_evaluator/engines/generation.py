@@ -62,11 +62,9 @@ class BatchGenerator:
         """Rows that are done leave once they are a quarter of the batch: the others are copied for it."""
         logits, cache, mask = self._read(rows)
         going = rows
-        drafts: list[list[int]] = [[] for _ in rows]
         while True:
             chosen = self._choose(logits).tolist()
-            answers = zip(going, drafts, chosen, strict=True)
-            accepted = [row.accept(draft, tokens) for row, draft, tokens in answers]
+            accepted = [row.accept(tokens) for row, tokens in zip(going, chosen, strict=True)]
             width = logits.shape[1] - 1
             if width:  # what was not accepted stays in the cache, and is never seen again
                 mask[:, -width:] = self._tensor([[at < number for at in range(width)] for number in accepted])
@@ -78,13 +76,12 @@ class BatchGenerator:
                 keep = torch.tensor(stay, device=mask.device)
                 cache.batch_select_indices(keep)
                 mask, going = mask[keep], [going[at] for at in stay]
-            drafts = [row.draft() for row in going]
-            width = 1 + max(map(len, drafts))
-            ids = self._tensor(
-                [_padded([row.written[-1], *draft], width) for row, draft in zip(going, drafts, strict=True)]
-            )
-            positions = mask.sum(1, keepdim=True) + torch.arange(width, device=mask.device)
-            mask = torch.cat([mask, mask.new_ones(len(going), width)], dim=1)
+            unread = [row.unread() for row in going]
+            width = max(map(len, unread))
+            ids = self._tensor([_padded(tokens, width) for tokens in unread])
+            real = self._tensor([_padded([1] * len(tokens), width) for tokens in unread])
+            mask = torch.cat([mask, real], dim=1)
+            positions = (mask.cumsum(1) - 1)[:, -width:]
             logits = self._forward(ids, cache, last=width, attention_mask=mask, position_ids=positions)
         self._keep(cache, mask, going)
         return rows
@@ -174,6 +171,7 @@ class _Row:
     limit: int
     lookup: PromptLookup | None
     written: list[int] = field(default_factory=list)
+    draft: list[int] = field(default_factory=list)
 
     @property
     def has_ended(self) -> bool:
@@ -183,12 +181,16 @@ class _Row:
     def is_done(self) -> bool:
         return self.has_ended or len(self.written) == self.limit
 
-    def draft(self) -> list[int]:
-        """Tokens that may come next."""
-        return self.lookup.draft() if self.lookup and not self.is_done else []
+    def unread(self) -> list[int]:
+        """What the model reads next: the last token, and a draft of those that may follow it."""
+        if self.is_done:
+            return []
+        room = self.limit - len(self.written) - 1  # the model chooses one more than is drafted
+        self.draft = self.lookup.draft()[:room] if self.lookup else []
+        return [self.written[-1], *self.draft]
 
-    def accept(self, draft: list[int], chosen: list[int]) -> int:
-        """Appends what the model chose before a draft and after each of its tokens, as long as they agree.
+    def accept(self, chosen: list[int]) -> int:
+        """Appends what the model chose before the draft and after each of its tokens, as long as they agree.
 
         Returns how many tokens of the draft that are.
         """
@@ -197,7 +199,7 @@ class _Row:
             if self.is_done:
                 break
             self.written.append(token)
-            if at == len(draft) or token != draft[at]:
+            if at == len(self.draft) or token != self.draft[at]:
                 break
         new = self.written[before:]
         if self.lookup:
