@@ -53,7 +53,7 @@ def model_card(setup: Setup, places: Places, name: str, metrics: pl.DataFrame) -
         method=method,
         pretrained=pretrained,
         licence=licence,
-        rollout=setup.parameters.rollout,
+        rollout=setup.preset.rollout,
         splits=_splits(places),
         account=_account(places.account),
         seeds=", ".join(f"{part} {values['seed']}" for part, values in sections.items() if "seed" in values),

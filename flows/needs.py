@@ -62,7 +62,7 @@ def needs(setup: Setup) -> Iterator[str]:
                 f"{stage.name:<11} {stage.tokens:,.0f} tokens, {_minutes(seconds)}, at the most "
                 f"{stage.memory / 1e9:.1f} GB of memory, an adapter of {stage.adapter / 1e6:.1f} MB"
             )
-    rollouts = len(setup.parameters.methods) * _rollout_flop(setup, size, prompt) / rate
+    rollouts = len(setup.parameters.methods) * _rollout_flop(setup, size, prompt, turns) / rate
     yield f"rollouts    of {len(setup.parameters.methods)} methods, {_minutes(rollouts)}"
     yield f"in all      {_minutes(total + rollouts)}, estimated from the measured speed"
 
@@ -109,12 +109,14 @@ def _counter(preset: Preset) -> Callable[[str], int]:
     return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
-def _rollout_flop(setup: Setup, size: Size, prompt: float) -> float:
-    """The work of one method's rollouts: every step reads a prompt and writes a turn."""
-    config, dialog = setup.parameters.rollout, setup.preset.dialog
-    steps = config.max_starts * config.samples * config.steps * 0.6  # many starts are near the end
-    reading = steps * prompt * 2 * size.parameters / TRAINING_SHARE
-    return reading + steps * dialog.max_new_tokens / 4 * 2 * size.parameters / WRITING_SHARE
+def _rollout_flop(setup: Setup, size: Size, prompt: float, turns: int) -> float:
+    """The work of one method's rollouts: each start's prompt is read, and each step's turn and feedback."""
+    config, dialog = setup.preset.rollout, setup.preset.dialog
+    starts = config.max_starts or turns  # the test semester is taken to be like the training ones
+    steps = starts * (1 + config.samples) * config.steps * 0.45  # many starts are near the end
+    written = steps * dialog.max_new_tokens / 4
+    reading = (starts * prompt + 2 * written) / TRAINING_SHARE
+    return 2 * size.parameters * (reading + written / WRITING_SHARE)
 
 
 def _minutes(seconds: float) -> str:

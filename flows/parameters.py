@@ -13,7 +13,6 @@ from flows.places import preset_file
 from tutee_evaluator.engines import EngineConfig
 from tutee_evaluator.engines.baselines import BASELINES
 from tutee_evaluator.metrics import ReportConfig
-from tutee_evaluator.rollout import RolloutConfig
 from tutee_grader.config import Section, describe_errors
 from tutee_grader.errors import InputError
 from tutee_grader.table import GradeConfig
@@ -45,7 +44,6 @@ class Parameters(Section):
     serialize: SerializeConfig
     pairs: PairsConfig
     engine: EngineConfig
-    rollout: RolloutConfig
     report: ReportConfig
     gate: GateConfig
 
@@ -178,7 +176,7 @@ def _absent(preset: str, methods: tuple[str, ...]) -> list[str]:
     """What the preset lacks: keys that dvc.yaml names, if only as null, and the sections of `methods`."""
     file = preset_file(preset)
     present = yaml.safe_load(file.read_text(encoding="utf-8"))
-    needed = ("model", "tokenizer", "base", "lora", "dialog")
+    needed = ("model", "tokenizer", "base", "lora", "dialog", "rollout")
     problems = [
         f"{file}: `{name}`: missing; add the line `{name}: null`" for name in needed if name not in present
     ]

@@ -80,6 +80,13 @@ class Places:
     def rollout(self, method: str) -> Path:
         return self.rollouts / f"{method}.parquet"
 
+    def unfinished_rollouts(self, method: str, key: str) -> Path:
+        """Finished rollouts of a method while others are made, so that a killed run goes on.
+
+        `key` changes with everything that they depend on.
+        """
+        return self.data / "rolling" / f"{method}-{key}"
+
     def rollout_card(self, method: str) -> Path:
         """The card of the student that was rolled out; a baseline has none."""
         return self.rollouts / f"{method}.json"

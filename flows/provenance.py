@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.places import Places
+from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_grader.errors import InputError
 from tutee_grader.files import hash_file
 
@@ -31,6 +32,19 @@ def folder_hash(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     hashes = {file.relative_to(folder).as_posix(): hash_file(file) for file in files}
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+
+def rollouts_key(places: Places, method: str, config: RolloutConfig) -> str:
+    """Changes with everything that the rollouts of `method` depend on."""
+    tables = (places.inputs, places.dialogs, places.submissions, places.verdicts)
+    models = [places.model(name) for name in (method, "base") if places.model(name).exists()]
+    parts = [
+        *(version(package) for package in PACKAGES if package.startswith("tutee")),
+        config.model_dump_json(),
+        *map(hash_file, tables),
+        *map(folder_hash, models),
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _data(places: Places, method: str) -> dict[str, str]:

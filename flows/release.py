@@ -18,7 +18,7 @@ from flows.registry import CHALLENGER, CHAMPION, TEST_STUDENTS, TRAIN_STUDENTS, 
 from flows.tracking import flat
 from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.evaluate import evaluate
-from tutee_evaluator.rollout import roll_out
+from tutee_evaluator.rollout.run import roll_out
 from tutee_grader.errors import InputError
 from tutee_grader.files import read_table
 from tutee_grader.grader import Grader
@@ -133,7 +133,7 @@ def test_set_id(setup: Setup, pipeline: Pipeline) -> str:
     """
     parts = [
         pipeline.hash_of(pipeline.places.rollout("copy")),
-        setup.parameters.rollout.model_dump_json(),
+        setup.preset.rollout.model_dump_json(),
         setup.parameters.report.model_dump_json(),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -149,16 +149,20 @@ def evaluate_model(folder: Path, setup: Setup, places: Places) -> pl.DataFrame:
     dialogs, _ = serialize(
         submissions, verdicts, setup.course, parameters.serialize, card.format, card.feedback
     )
-    config = parameters.rollout
-    student = Student.load(
-        folder, temperature=config.temperature, seed=config.seed, batch=parameters.engine.batch, progress=True
-    )
+    student = Student.load(folder, batch=parameters.engine.batch)
     assignments, _ = setup.course.load_assignments()
     with Grader(cache=places.verdict_cache) as grader:
         rollouts = roll_out(
-            card.method, student, dialogs, submissions, assignments, grader, config, progress=True
+            card.method,
+            student,
+            dialogs,
+            submissions,
+            assignments,
+            grader,
+            setup.preset.rollout,
+            progress=True,
         )
-    _, metrics = evaluate(rollouts, dialogs, submissions, verdicts, parameters.report, progress=True)
+    *_, metrics = evaluate(rollouts, dialogs, submissions, verdicts, parameters.report, progress=True)
     return metrics
 
 

@@ -1,7 +1,7 @@
 """Groups concurrent requests into batches, which one thread processes."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -12,19 +12,12 @@ Result = TypeVar("Result")
 class Batcher(Generic[Request, Result]):
     """Calls `process` in a thread, with one batch of requests at a time.
 
-    No request waits for a batch to fill: while one batch is processed, the next one collects. A batch
-    holds requests of equal `key`, at most `max_size` of them. `process` returns a result per request, in
-    the same order.
+    No request waits for a batch to fill: while one batch is processed, the next one collects, at most
+    `max_size` requests. `process` returns a result per request, in the same order.
     """
 
-    def __init__(
-        self,
-        process: Callable[[list[Request]], Sequence[Result]],
-        key: Callable[[Request], Hashable],
-        max_size: int,
-    ) -> None:
+    def __init__(self, process: Callable[[list[Request]], Sequence[Result]], max_size: int) -> None:
         self._process = process
-        self._key = key
         self._max_size = max_size
         self._waiting: list[tuple[Request, asyncio.Future[Result]]] = []
         self._worker: asyncio.Task[None] | None = None
@@ -61,10 +54,5 @@ class Batcher(Generic[Request, Result]):
 
     def _next_batch(self) -> list[tuple[Request, asyncio.Future[Result]]]:
         self._waiting = [entry for entry in self._waiting if not entry[1].done()]
-        if not self._waiting:
-            return []
-        key = self._key(self._waiting[0][0])
-        batch = [entry for entry in self._waiting if self._key(entry[0]) == key][: self._max_size]
-        taken = {id(future) for _, future in batch}
-        self._waiting = [entry for entry in self._waiting if id(entry[1]) not in taken]
+        batch, self._waiting = self._waiting[: self._max_size], self._waiting[self._max_size :]
         return batch

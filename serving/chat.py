@@ -17,7 +17,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from serving.payloads import ChatRequest
-from serving.students import GenerationRequest, ServedStudent, current_student
+from serving.students import ServedStudent, current_student
+from tutee_serializer.dialogs.dialog import Dialog
 
 chat = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -74,7 +75,7 @@ async def completions(request: ChatRequest) -> Response:
     """
     student = current_student()
     check_model(student, request.model)
-    completion = await student.complete(request_from_chat(student, request))
+    completion = await student.complete(dialog_from_chat(student, request), request.temperature, request.seed)
     head = {
         "id": f"chatcmpl-{secrets.token_hex(12)}",
         "created": int(time.time()),
@@ -118,8 +119,8 @@ def stream_events(
     yield "data: [DONE]\n\n"
 
 
-def request_from_chat(student: ServedStudent, request: ChatRequest) -> GenerationRequest:
-    """The dialog of a chat, with its sampling settings.
+def dialog_from_chat(student: ServedStudent, request: ChatRequest) -> Dialog:
+    """The dialog of a chat.
 
     Raises ChatError where user and assistant do not alternate, from the task to a last user message.
     """
@@ -139,8 +140,7 @@ def request_from_chat(student: ServedStudent, request: ChatRequest) -> Generatio
             "messages",
         )
     task, *turns = (message.text for _, message in messages)
-    dialog = student.dialog(task, zip(turns[::2], turns[1::2], strict=True), system)
-    return GenerationRequest(dialog, request.temperature, request.seed)
+    return student.dialog(task, zip(turns[::2], turns[1::2], strict=True), system)
 
 
 def check_model(student: ServedStudent, name: str) -> None:

@@ -15,7 +15,7 @@ from serving.bundle import OFFLINE_ENVIRONMENT
 from serving.chat import chat
 from serving.limits import SizeLimit
 from serving.payloads import GradedSubmission, HistoryEntry, NextSubmission, NextSubmissionRequest
-from serving.students import GenerationRequest, ServedStudent
+from serving.students import ServedStudent
 from serving.website import website
 from tutee_grader.verdict import Verdict
 
@@ -58,7 +58,7 @@ class ArtificialStudent:
         feedback = await asyncio.gather(*map(feedback_on, history))
         programs = (entry.code for entry in history)
         dialog = student.dialog(loaded.task, zip(programs, feedback, strict=True))
-        completion = await student.complete(GenerationRequest(dialog, temperature, seed))
+        completion = await student.complete(dialog, temperature, seed)
         graded = None
         if completion.program is not None:
             verdict = await student.grade(loaded, completion.program)

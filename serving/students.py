@@ -2,8 +2,8 @@
 
 import secrets
 import time
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +11,7 @@ import bentoml
 
 from serving.batching import Batcher
 from serving.bundle import Bundle
-from tutee_evaluator.engines import Completion
+from tutee_evaluator.engines import Completion, Request, complete
 from tutee_evaluator.engines.transformers import Student
 from tutee_grader.assignment import Assignment
 from tutee_grader.feedback import feedback
@@ -21,20 +21,6 @@ from tutee_serializer.dialogs.dialog import Dialog
 
 # On a CPU, larger batches are no faster.
 MAX_BATCH = 32
-
-
-@dataclass(frozen=True)
-class GenerationRequest:
-    """A dialog for the student to continue; temperature 0 takes the likeliest token each time."""
-
-    dialog: Dialog
-    temperature: float
-    seed: int | None
-
-    @property
-    def batch_key(self) -> Hashable:
-        """Requests of equal keys share a batch. A seeded one runs alone: others would change its result."""
-        return self.temperature if self.seed is None else id(self)
 
 
 class ServedStudent:
@@ -51,10 +37,10 @@ class ServedStudent:
         self.started = int(time.time())  # seconds since 1970
         # Before the model, which takes longer: without a sandbox there is no service.
         self._grader = Grader()
-        self._student = Student.load(bundle.student)
-        self.card = self._student.card
-        self._completions = Batcher(self._complete, lambda request: request.batch_key, MAX_BATCH)
-        self._verdicts = Batcher(self._grader.grade, lambda _: None, MAX_BATCH)
+        student = Student.load(bundle.student, batch=MAX_BATCH)
+        self.card = student.card
+        self._completions = Batcher(partial(complete, student), MAX_BATCH)
+        self._verdicts = Batcher(self._grader.grade, MAX_BATCH)
 
     def dialog(
         self, task: str, history: Iterable[tuple[str, Verdict | str]], system: str | None = None
@@ -69,9 +55,10 @@ class ServedStudent:
             dialog.append(program, verdict)
         return dialog
 
-    async def complete(self, request: GenerationRequest) -> Completion:
-        """The student's next turn."""
-        return await self._completions.submit(request)
+    async def complete(self, dialog: Dialog, temperature: float, seed: int | None) -> Completion:
+        """The student's next turn; temperature 0 takes the likeliest token each time."""
+        seed = secrets.randbits(32) if seed is None else seed
+        return await self._completions.submit(Request(dialog, temperature, seed))
 
     async def grade(self, assignment: Assignment, program: str) -> Verdict:
         """The grader's verdict on a program."""
@@ -86,18 +73,6 @@ class ServedStudent:
         self._completions.close()
         self._verdicts.close()
         self._grader.close()
-
-    def _complete(self, requests: list[GenerationRequest]) -> list[Completion]:
-        first = requests[0]
-        student = Student(
-            self._student.model,
-            self._student.chat,
-            self.card,
-            temperature=first.temperature,
-            seed=secrets.randbits(32) if first.seed is None else first.seed,
-            batch=MAX_BATCH,
-        )
-        return student.complete([request.dialog for request in requests])
 
 
 def current_student() -> ServedStudent:

@@ -9,7 +9,9 @@ import typer
 class Bench(StrEnum):
     """What can be timed."""
 
+    CODEBLEU = "codebleu"
     GRADER = "grader"
+    ROLLOUT = "rollout"
     SERIALIZER = "serializer"
     SFT = "sft"
 
@@ -50,6 +52,7 @@ def bench(
         str, typer.Argument(metavar="COURSE", help="Whose programs or dialogs are used.")
     ] = "demo",
     rows: Annotated[int, typer.Option(help="Submissions for the serializer.")] = 1_000_000,
+    starts: Annotated[int, typer.Option(help="Starts of rollouts.")] = 16,
 ) -> None:
     """Times one part beside the usual way, in the same run; the last line is JSON."""
     if what is Bench.SERIALIZER:
@@ -62,19 +65,30 @@ def bench(
     from tutee_grader.files import read_table
 
     setup = load(course, logs=False)
+    places = Places(setup.course.name)
     if what is Bench.SFT:
         from benchmarks.sft import bench_sft
 
-        places = Places(setup.course.name)
         bench_sft(setup.preset, places.model("base"), places.dialogs)
+        return
+    submissions = read_table(places.submissions, "ingest")
+    if what is Bench.ROLLOUT:
+        from benchmarks.rollout import bench_rollout
+
+        dialogs = read_table(places.dialogs, "serialize")
+        config = setup.preset.rollout.model_copy(update={"max_starts": starts})
+        bench_rollout(places.model("sft"), dialogs, submissions, config, setup.parameters.engine.batch)
+        return
+    programs = list(submissions.select("assignment", "code").iter_rows())
+    if what is Bench.CODEBLEU:
+        from benchmarks.codebleu import bench_codebleu
+
+        bench_codebleu(programs)
         return
     from benchmarks.grader import bench_grader
 
     assignments, _ = setup.course.load_assignments()
-    submissions = read_table(Places(setup.course.name).submissions, "ingest")
-    bench_grader(
-        [(assignments[name], code) for name, code in submissions.select("assignment", "code").iter_rows()]
-    )
+    bench_grader([(assignments[name], code) for name, code in programs])
 
 
 def _accelerator() -> str:

@@ -172,7 +172,7 @@ def pairs(course: CourseArgument) -> None:
 
 
 def rollout(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="A trained method, or copy.")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="A trained method, or a baseline.")],
     course: CourseArgument,
 ) -> None:
     """Rolls one method out from where held-out students stood."""
@@ -181,9 +181,11 @@ def rollout(
     from flows.environment import disable_hub
     from flows.parameters import load, method_named
     from flows.places import Places
+    from flows.provenance import rollouts_key
     from tutee_evaluator.engines.baselines import BASELINES
     from tutee_evaluator.engines.loading import load_engine
-    from tutee_evaluator.rollout import known_verdicts, roll_out
+    from tutee_evaluator.rollout.grading import known_verdicts
+    from tutee_evaluator.rollout.run import roll_out
     from tutee_grader.files import read_table, write_table
     from tutee_grader.grader import Grader
     from tutee_serializer import card
@@ -197,16 +199,8 @@ def rollout(
         dialogs = read_table(places.dialogs, "serialize")
         submissions = read_table(places.submissions, "ingest")
         known = known_verdicts(submissions, read_table(places.verdicts, "grade"))
-        config = setup.parameters.rollout
-        engine = load_engine(
-            method,
-            places.model(method),
-            dialogs,
-            temperature=config.temperature,
-            seed=config.seed,
-            batch=setup.parameters.engine.batch,
-            progress=True,
-        )
+        engine = load_engine(method, places.model(method), dialogs, batch=setup.parameters.engine.batch)
+        folder = places.unfinished_rollouts(method, rollouts_key(places, method, setup.preset.rollout))
         with Grader(cache=places.verdict_cache) as grader:
             rollouts = roll_out(
                 method,
@@ -215,11 +209,13 @@ def rollout(
                 submissions,
                 setup.course.load_assignments()[0],
                 grader,
-                config,
+                setup.preset.rollout,
                 known=known,
+                folder=folder,
                 progress=True,
             )
         write_table(rollouts, places.rollout(method))
+        shutil.rmtree(folder, ignore_errors=True)
         if method not in BASELINES:
             shutil.copyfile(places.model(method) / card.FILE, places.rollout_card(method))
         starts = rollouts.select("dialog_id", "start").n_unique()
@@ -247,7 +243,7 @@ def report(course: CourseArgument) -> None:
         methods = {name: text for name, text in compared if places.rollout(name).exists()}
         if not methods:
             raise InputError(f"{places.rollouts}: no rollouts; run `tutee rollout` first")
-        steps, metrics = evaluate(
+        steps, _, metrics = evaluate(
             pl.concat([read_table(places.rollout(name), "rollout") for name in methods]),
             read_table(places.dialogs, "serialize"),
             read_table(places.submissions, "ingest"),
@@ -263,7 +259,10 @@ def report(course: CourseArgument) -> None:
             setup.parameters.report,
             json.loads(places.account.read_text(encoding="utf-8")),
             [StudentCard.read(card) for card in cards if card.exists()],
-            setup.parameters.model_dump(mode="json", include={"rollout", "serialize", "pairs"}),
+            {
+                **setup.parameters.model_dump(mode="json", include={"serialize", "pairs"}),
+                "rollout": setup.preset.rollout.model_dump(mode="json"),
+            },
             methods,
             places.report,
         )

@@ -1,6 +1,6 @@
 """A small course with real verdicts and dialogs, and a very small model that has memorised them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import yaml
 
-from tutee_evaluator.engines import Completion
+from tutee_evaluator.engines import Completion, Request
 from tutee_grader import Assignment, Grader, grade_table
 from tutee_serializer.card import StudentCard
 from tutee_serializer.course import Course
@@ -125,24 +125,34 @@ class Scripted:
     """An engine that writes what `script` returns for a dialog and a step: a program, or None for a turn
     without one."""
 
+    batch = 4
+
     def __init__(
         self, script: Callable[[Dialog, int], str | None], format: str = "edits", feedback: str = "summary"
     ) -> None:
         self.script = script
         self.format = format
         self.feedback = feedback
-        self.step = 0
+        self.requests: list[Request] = []
+        self._asked: list[Dialog] = []  # a rollout has one dialog, which grows
+        self._waiting: list[tuple[int, Dialog]] = []
 
-    def complete(self, dialogs: Sequence[Dialog]) -> list[Completion]:
-        self.step += 1
-        completions = []
-        for dialog in dialogs:
-            program = self.script(dialog, self.step)
-            if program is None:
-                completions.append(Completion("nonsense", None, "no program in it"))
-            else:
-                completions.append(Completion(write_turn(self.format, dialog.previous, program), program))
-        return completions
+    def add(self, key: int, request: Request) -> None:
+        self.requests.append(request)
+        self._asked.append(request.dialog)
+        self._waiting.append((key, request.dialog))
+
+    def collect(self) -> list[tuple[int, Completion]]:
+        """Answers two at a time, the last one first."""
+        now, self._waiting = self._waiting[-2:], self._waiting[:-2]
+        return [(key, self._answer(dialog)) for key, dialog in reversed(now)]
+
+    def _answer(self, dialog: Dialog) -> Completion:
+        step = sum(asked is dialog for asked in self._asked)
+        program = self.script(dialog, step)
+        if program is None:
+            return Completion("nonsense", None, "no program in it")
+        return Completion(write_turn(self.format, dialog.previous, program), program)
 
 
 @pytest.fixture(scope="session")

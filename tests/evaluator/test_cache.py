@@ -11,8 +11,7 @@ from transformers import (
     Qwen3NextConfig,
 )
 
-from tutee_evaluator.engines import cache as module
-from tutee_evaluator.engines.cache import ROOM, PrefixCache, growing_cache, join
+from tutee_evaluator.engines.cache import BLOCK, ROOM, Held, PrefixCache, growing_cache, join
 
 SHAPE = {
     "vocab_size": 61,
@@ -30,21 +29,15 @@ def model() -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(**SHAPE)).eval()
 
 
-def test_logits_are_those_of_the_copying_cache_while_rows_end(model: LlamaForCausalLM) -> None:
+def test_logits_are_those_of_the_copying_cache(model: LlamaForCausalLM) -> None:
     torch.manual_seed(1)
     caches = [growing_cache(model.config), DynamicCache(config=model.config)]
     ids = torch.randint(0, 61, (3, 5))
     with torch.inference_mode():
-        for step in range(2 * ROOM):  # memory is taken anew twice
+        for _ in range(2 * ROOM):  # memory is taken anew twice
             ours, theirs = (model(input_ids=ids, past_key_values=cache).logits for cache in caches)
             torch.testing.assert_close(ours, theirs)
             ids = torch.randint(0, 61, (len(ids), 1))
-            if step in (1, ROOM):
-                keep = torch.arange(1, len(ids))
-                for cache in caches:
-                    cache.batch_select_indices(keep)
-                ids = ids[keep]
-    assert len(ids) == 1
 
 
 def test_a_new_token_copies_nothing(model: LlamaForCausalLM) -> None:
@@ -92,7 +85,9 @@ def test_joined_dialogs_go_on_as_they_would_alone(model: LlamaForCausalLM) -> No
     with torch.inference_mode():
         together = model(
             input_ids=torch.tensor([[9], [9], [9]]),
-            past_key_values=join([(part, 0) for part in parts]),
+            past_key_values=join(
+                [Held(part, 0, len(prompt)) for part, prompt in zip(parts, prompts, strict=True)]
+            ),
             attention_mask=mask,
             position_ids=torch.tensor([[len(prompt)] for prompt in prompts]),
         ).logits[:, -1]
@@ -100,33 +95,86 @@ def test_joined_dialogs_go_on_as_they_would_alone(model: LlamaForCausalLM) -> No
         torch.testing.assert_close(together[row : row + 1], read(model, [9], one))
 
 
+def test_rows_that_stay_go_on_beside_new_ones(model: LlamaForCausalLM) -> None:
+    """The padding that all of them have is left out."""
+    prompts = [[5, 6, 7, 8], [9, 1], [3, 4, 5]]
+    old, mask = growing_cache(model.config), torch.tensor([[0] + [1] * 4, [1] * 5, [0] * 3 + [1] * 2])
+    padded = [[0, *prompts[0]], [1] * 5, [0, 0, 0, *prompts[1]]]
+    with torch.inference_mode():
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        model(
+            input_ids=torch.tensor(padded), past_key_values=old, attention_mask=mask, position_ids=positions
+        )
+    new = growing_cache(model.config)
+    read(model, prompts[2], new)
+    joined = join([Held(new, 0, 3)], (old, torch.tensor([0, 2]), 1))
+    assert joined.get_seq_length() == 4
+    with torch.inference_mode():
+        together = model(
+            input_ids=torch.tensor([[9]] * 3),
+            past_key_values=joined,
+            attention_mask=torch.tensor([[1] * 5, [0, 0, 1, 1, 1], [0, 1, 1, 1, 1]]),
+            position_ids=torch.tensor([[4], [2], [3]]),
+        ).logits[:, -1]
+    for row, prompt in enumerate(prompts):
+        alone = growing_cache(model.config)
+        read(model, prompt, alone)
+        torch.testing.assert_close(together[row : row + 1], read(model, [9], alone))
+
+
+def test_a_kept_prefix_leaves_gaps_out(model: LlamaForCausalLM) -> None:
+    tokens = list(range(BLOCK + 2))
+    cache, mask = growing_cache(model.config), torch.tensor([[1] * BLOCK + [0, 0, 1, 1]])
+    with torch.inference_mode():
+        model(
+            input_ids=torch.tensor([[*tokens[:BLOCK], 50, 51, *tokens[BLOCK:]]]),
+            past_key_values=cache,
+            attention_mask=mask,
+            position_ids=mask.cumsum(1) - 1,
+        )
+    prefixes = PrefixCache()
+    prefixes.keep(tokens, cache, 0, mask[0].nonzero()[:, 0])
+    taken, plain = growing_cache(model.config), growing_cache(model.config)
+    assert prefixes.take([*tokens, 9], taken) == len(tokens)
+    read(model, tokens, plain)
+    torch.testing.assert_close(read(model, [9], taken), read(model, [9], plain))
+
+
+SHARED = 2 * BLOCK + 3
+
+
 @pytest.fixture
 def known(model: LlamaForCausalLM) -> PrefixCache:
-    """Two dialogs of 20 tokens, which differ from their tenth token on."""
+    """Two dialogs that begin with SHARED same tokens and have 20 of their own."""
     prefixes = PrefixCache()
-    for start in (10, 30):
-        tokens = [*range(10), *range(start, start + 10)]
+    for own in (40, 20):
+        tokens = [*range(SHARED), *range(own, own + 20)]
         cache = growing_cache(model.config)
         read(model, tokens, cache)
-        prefixes.keep(tokens, cache, row=0, places=torch.arange(len(tokens)))
+        prefixes.keep(tokens, cache, 0, torch.arange(len(tokens)))
     return prefixes
 
 
-def test_a_prompt_goes_on_from_the_longest_known_prefix(model: LlamaForCausalLM, known: PrefixCache) -> None:
-    prompt = [*range(10), *range(30, 38), 55, 56, 57]
-    cache = growing_cache(model.config)
-    assert known.take(prompt, cache) == 18
-    whole = read(model, prompt, growing_cache(model.config))
-    torch.testing.assert_close(read(model, prompt[18:], cache), whole)
+@pytest.mark.parametrize("own", [40, 20])
+def test_a_prompt_goes_on_from_the_longest_known_prefix(
+    model: LlamaForCausalLM, known: PrefixCache, own: int
+) -> None:
+    prompt = [*range(SHARED), *range(own, own + 15), 5, 6, 7]
+    for _ in range(2):  # what was read on from a prefix does not change it
+        cache = growing_cache(model.config)
+        assert known.take(prompt, cache) == SHARED + 15
+        whole = read(model, prompt, growing_cache(model.config))
+        torch.testing.assert_close(read(model, prompt[SHARED + 15 :], cache), whole)
 
 
 @pytest.mark.parametrize(
     ("prompt", "tokens"),
     [
-        ([*range(20)], 19),  # the last one has to be read: the model answers to it
-        ([*range(12)], 11),
-        ([*range(10), 60, 60, 60], 10),
-        ([*range(10), *[60] * 11], 0),  # less than half
+        ([*range(SHARED)], SHARED - 1),  # the last one has to be read: the model answers to it
+        ([*range(BLOCK)], BLOCK - 1),
+        ([*range(SHARED), 60, 60, 60], SHARED),
+        ([*range(BLOCK - 1), 60, 60], 0),  # less than a block
+        ([60, *range(SHARED)], 0),
         ([5, 6, 7], 0),
     ],
 )
@@ -136,20 +184,18 @@ def test_how_much_of_a_prompt_is_known(
     assert known.take(prompt, growing_cache(model.config)) == tokens
 
 
-def test_what_was_taken_is_no_longer_kept(model: LlamaForCausalLM, known: PrefixCache) -> None:
-    prompt = list(range(20))
-    assert [known.take(prompt, growing_cache(model.config)) for _ in range(3)] == [19, 10, 0]
+def test_what_was_used_last_is_kept_in_the_memory_granted(model: LlamaForCausalLM) -> None:
+    prompts = [[number] * (BLOCK + 1) for number in range(3)]
+    caches = []
+    for prompt in prompts:
+        caches.append(growing_cache(model.config))
+        read(model, prompt, caches[-1])
+    one = sum(layer.keys.nbytes + layer.values.nbytes for layer in caches[0].layers)
+    prefixes = PrefixCache(capacity=2 * one)
+    for number in (0, 1):
+        prefixes.keep(prompts[number], caches[number], 0, torch.arange(BLOCK + 1))
+    prefixes.take(prompts[0], growing_cache(model.config))
+    prefixes.keep(prompts[2], caches[2], 0, torch.arange(BLOCK + 1))
 
-
-def test_no_more_is_kept_than_memory_is_granted(
-    model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = growing_cache(model.config)
-    read(model, list(range(8)), cache)
-    one = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
-    monkeypatch.setattr(module, "KEPT_BYTES", 2 * one)
-    prefixes = PrefixCache()
-    for _ in range(3):
-        prefixes.keep(list(range(8)), cache, row=0, places=torch.arange(8))
-    taken = [prefixes.take(list(range(8)), growing_cache(model.config)) for _ in range(3)]
-    assert taken == [7, 7, 0]
+    taken = [prefixes.take(prompt, growing_cache(model.config)) for prompt in prompts]
+    assert taken == [BLOCK, 0, BLOCK]

@@ -52,6 +52,16 @@ def written_without_drafts(model: LlamaForCausalLM | MistralForCausalLM) -> list
     return written
 
 
+def generate(
+    generator: BatchGenerator, prompts: Sequence[list[int]], temperature: float = 0.0
+) -> list[list[int]]:
+    """The tokens after each prompt; each is drawn with a seed of its own."""
+    for number, prompt in enumerate(prompts):
+        generator.add(number, prompt, temperature, seed=number)
+    done = dict(generator.collect_all())
+    return [done[number] for number in range(len(prompts))]
+
+
 def draft_half_right(
     monkeypatch: pytest.MonkeyPatch, written: Sequence[list[int]], right: int
 ) -> list[list[int]]:
@@ -103,14 +113,14 @@ def test_wrong_drafts_and_right_ones_change_nothing(monkeypatch: pytest.MonkeyPa
     written = written_without_drafts(model)
     assert any(rest[-1] == END and len(rest) > 5 for rest in written), "nothing to go on from"
     drafts = draft_half_right(monkeypatch, written, right)
-    generator = BatchGenerator(model, END, LIMIT, temperature=0, seed=0, batch=3)
-    assert dict(generator.generate(PROMPTS)) == dict(enumerate(written))
+    generator = BatchGenerator(model, END, LIMIT, batch=3)
+    assert generate(generator, PROMPTS) == written
     assert drafts
 
     monkeypatch.undo()
     longer = [prompt + rest + [5, 6, 7] for prompt, rest in zip(PROMPTS, written, strict=True)]
-    fresh = BatchGenerator(model, END, LIMIT, temperature=0, seed=0, batch=3)
-    assert dict(generator.generate(longer)) == dict(fresh.generate(longer))
+    fresh = BatchGenerator(model, END, LIMIT, batch=3)
+    assert generate(generator, longer) == generate(fresh, longer)
 
 
 def test_right_drafts_save_passes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,8 +129,8 @@ def test_right_drafts_save_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     draft_half_right(monkeypatch, written, NUM_DRAFT_TOKENS)
     passes = []
     model.register_forward_hook(lambda *_: passes.append(1))
-    generator = BatchGenerator(model, END, LIMIT, temperature=0, seed=0, batch=1)
-    assert dict(generator.generate(PROMPTS)) == dict(enumerate(written))
+    generator = BatchGenerator(model, END, LIMIT, batch=1)
+    assert generate(generator, PROMPTS) == written
     assert len(passes) <= len(PROMPTS) * (1 + -(-LIMIT // (1 + NUM_DRAFT_TOKENS)))
 
 
@@ -130,8 +140,8 @@ def test_tokens_are_drawn_as_often_as_the_model_says(monkeypatch: pytest.MonkeyP
     model = LlamaForCausalLM(LlamaConfig(vocab_size=5, **SHAPE)).eval()
     prompt, samples = [1, 3, 2, 4], 4000
     monkeypatch.setattr(PromptLookup, "draft", lambda _: [2, 1])
-    generator = BatchGenerator(model, -1, 3, temperature=2.0, seed=0, batch=samples)
-    drawn = torch.tensor([tokens for _, tokens in generator.generate([prompt] * samples)])
+    generator = BatchGenerator(model, -1, 3, batch=samples)
+    drawn = torch.tensor(generate(generator, [prompt] * samples, temperature=2.0))
     counts = torch.zeros(5, 5)
     for _first, second, third in drawn.tolist():
         counts[second, third] += 1
@@ -151,8 +161,8 @@ def test_nothing_is_drafted_where_attention_has_a_window(monkeypatch: pytest.Mon
     model = model_of(window=8)
     written = written_without_drafts(model)
     draft_half_right(monkeypatch, written, right=2)
-    generator = BatchGenerator(model, END, LIMIT, temperature=0, seed=0, batch=3)
-    assert dict(generator.generate(PROMPTS)) == dict(enumerate(written))
+    generator = BatchGenerator(model, END, LIMIT, batch=3)
+    assert generate(generator, PROMPTS) == written
 
 
 def test_no_position_is_read_that_a_whole_turn_would_not_have() -> None:
@@ -162,6 +172,6 @@ def test_no_position_is_read_that_a_whole_turn_would_not_have() -> None:
     shape = {"n_embd": 32, "n_layer": 2, "n_head": 2, "vocab_size": 5, "bos_token_id": 0, "eos_token_id": 0}
     model = GPT2LMHeadModel(GPT2Config(n_positions=longest + LIMIT, **shape)).eval()
     prompts = [[token % 5 for token in prompt] for prompt in PROMPTS]
-    generator = BatchGenerator(model, -1, LIMIT, temperature=1.0, seed=0, batch=16)
-    written = [tokens for _, tokens in generator.generate(prompts * 5)]
+    generator = BatchGenerator(model, -1, LIMIT, batch=16)
+    written = generate(generator, prompts * 5, temperature=1.0)
     assert {len(tokens) for tokens in written} == {LIMIT}

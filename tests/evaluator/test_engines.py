@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+from tutee_evaluator.engines import Completion, Request, complete
 from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.engines.generation import BatchGenerator
 from tutee_evaluator.engines.loading import load_engine
@@ -39,8 +40,8 @@ def student(students: Path) -> Student:
 
 
 def test_a_batch_writes_what_each_writes_alone(student: Student, dialogs: list[Dialog]) -> None:
-    together = student.complete(dialogs)
-    alone = [student.complete([dialog])[0] for dialog in dialogs]
+    together = complete(student, map(Request, dialogs))
+    alone = [complete(student, map(Request, [dialog]))[0] for dialog in dialogs]
 
     assert together == alone
     assert len({c.content for c in together}) > 2, "all the same: the test would not see a swap"
@@ -51,7 +52,7 @@ def test_batches_of_any_size_write_the_same(students: Path, dialogs: list[Dialog
     wide = Student.load(students / "sft", device="cpu", batch=64)
     narrow = Student.load(students / "sft", device="cpu", batch=3)
 
-    assert wide.complete(dialogs) == narrow.complete(dialogs)
+    assert complete(wide, map(Request, dialogs)) == complete(narrow, map(Request, dialogs))
 
 
 def test_a_merged_adapter_writes_what_the_unmerged_one_writes(
@@ -64,13 +65,13 @@ def test_a_merged_adapter_writes_what_the_unmerged_one_writes(
     unmerged = Student(PeftModel.from_pretrained(base, students / "sft"), student.chat, student.card)
 
     assert not any("lora" in name for name, _ in student.model.named_parameters())
-    assert student.complete(dialogs) == unmerged.complete(dialogs)
+    assert complete(student, map(Request, dialogs)) == complete(unmerged, map(Request, dialogs))
 
 
 def test_the_adapter_changes_what_is_written(student: Student, students: Path, dialogs: list[Dialog]) -> None:
     base = Student.load(students / "base", device="cpu")
 
-    assert base.complete(dialogs) != student.complete(dialogs)
+    assert complete(base, map(Request, dialogs)) != complete(student, map(Request, dialogs))
 
 
 def test_greedy_writing_is_what_transformers_writes(student: Student, dialogs: list[Dialog]) -> None:
@@ -78,7 +79,7 @@ def test_greedy_writing_is_what_transformers_writes(student: Student, dialogs: l
         prompt = student.prompt(dialog)
         ids = torch.tensor([prompt])
         theirs = student.model.generate(ids, do_sample=False, max_new_tokens=32)[0, ids.shape[1] :].tolist()
-        ours = student.complete([dialog])[0]
+        ours = complete(student, map(Request, [dialog]))[0]
         if student.chat.end in theirs:
             assert student.chat.tokenizer.decode(theirs).removesuffix("<|im_end|>") == ours.content
         else:
@@ -104,7 +105,7 @@ def test_a_dialog_that_goes_on_is_read_from_where_it_was_known(
 ) -> None:
     """And the student writes what one writes that reads all of it."""
     going, fresh = (Student.load(students / "sft", device="cpu") for _ in range(2))
-    first = going.complete(dialogs)
+    first = complete(going, map(Request, dialogs))
     longer = []
     for dialog, completion in zip(dialogs, first, strict=True):
         turn = {"role": "assistant", "content": completion.content}
@@ -112,7 +113,7 @@ def test_a_dialog_that_goes_on_is_read_from_where_it_was_known(
             replace(dialog, messages=[*dialog.messages, turn, {"role": "user", "content": "Grade 0."}])
         )
     reads = record_reads(going._generator, monkeypatch)
-    assert going.complete(longer) == fresh.complete(longer)
+    assert complete(going, map(Request, longer)) == complete(fresh, map(Request, longer))
     assert sum(ids.numel() for ids in reads) < sum(len(going.prompt(dialog)) for dialog in longer) / 2
     assert len(reads) < len(longer), "each of the short rests was read alone"
 
@@ -121,9 +122,11 @@ def test_equal_prompts_are_read_once_and_drawn_from_apart(
     student: Student, dialogs: list[Dialog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = (student.prompt(dialog) for dialog in dialogs[:2])
-    generator = BatchGenerator(student.model, student.chat.end, 16, temperature=1.0, seed=0, batch=5)
+    generator = BatchGenerator(student.model, student.chat.end, 16, batch=5)
     reads = record_reads(generator, monkeypatch)
-    written = dict(generator.generate([one, other, one, one, other]))
+    for number, prompt in enumerate([one, other, one, one, other]):
+        generator.add(number, prompt, temperature=1.0, seed=number)
+    written = dict(generator.collect_all())
 
     assert sorted(ids.numel() for ids in reads) == sorted([len(one), len(other)])
     assert len({tuple(written[number]) for number in (0, 2, 3)}) > 1
@@ -133,7 +136,7 @@ def test_a_turn_that_does_not_end_is_data(students: Path, dialogs: list[Dialog])
     student = Student.load(students / "sft", device="cpu")
     short = StudentCard(**{**vars(student.card), "max_new_tokens": 1})
 
-    completions = Student(student.model, student.chat, short).complete(dialogs)
+    completions = complete(Student(student.model, student.chat, short), map(Request, dialogs))
 
     cut = [completion for completion in completions if completion.program is None]
     assert cut, "every turn ended within one token"
@@ -142,8 +145,8 @@ def test_a_turn_that_does_not_end_is_data(students: Path, dialogs: list[Dialog])
 
 def test_drawing_is_reproducible_and_differs_with_the_seed(student: Student, dialogs: list[Dialog]) -> None:
     def draw(seed: int) -> list[str]:
-        drawing = Student(student.model, student.chat, student.card, temperature=1.0, seed=seed)
-        return [completion.content for completion in drawing.complete(dialogs)]
+        drawn = complete(student, [Request(dialog, 1.0, seed) for dialog in dialogs])
+        return [completion.content for completion in drawn]
 
     assert draw(1) == draw(1)
     assert draw(1) != draw(2)
@@ -163,18 +166,20 @@ def test_a_prompt_leaves_space_for_the_longest_turn(student: Student, dialogs: l
 
 
 def test_the_tokens_of_prompt_and_turn_are_counted(student: Student, dialogs: list[Dialog]) -> None:
-    def length(text: str) -> int:
-        return len(student.chat.tokens(text))
+    def length(completion: Completion) -> int:
+        if completion.reason == "no end of turn within 32 tokens":
+            return 32
+        return len([*student.chat.tokens(completion.content), student.chat.end])
 
-    completions = student.complete(dialogs)
+    completions = complete(student, map(Request, dialogs))
 
     assert [c.prompt_tokens for c in completions] == [len(student.prompt(dialog)) for dialog in dialogs]
-    assert [c.completion_tokens for c in completions] == [length(c.content) for c in completions]
-    assert max(c.completion_tokens for c in completions) > 0
+    assert [c.completion_tokens for c in completions] == [length(c) for c in completions]
+    assert min(c.completion_tokens for c in completions) < 32
 
 
 def test_copy_submits_the_last_program_again(dialogs: list[Dialog]) -> None:
-    completions = Copy("edits", "summary").complete(dialogs)
+    completions = complete(Copy("edits", "summary"), map(Request, dialogs))
 
     assert [completion.program for completion in completions] == [dialog.previous for dialog in dialogs]
     for completion, dialog in zip(completions, dialogs, strict=True):
@@ -194,10 +199,10 @@ def test_a_name_of_a_baseline_loads_it_and_any_other_name_a_student(
     table = dialogs_of("code", "full")
 
     baseline = load_engine(COPY, tmp_path, table)
-    student = load_engine("anything", students / "sft", table, temperature=0.5, batch=3)
+    student = load_engine("anything", students / "sft", table, batch=3)
 
     assert isinstance(baseline, Copy) and (baseline.format, baseline.feedback) == ("code", "full")
-    assert isinstance(student, Student) and (student.temperature, student.batch) == (0.5, 3)
+    assert isinstance(student, Student) and student.batch == 3
     assert load_engine(COPY, tmp_path, table.filter(pl.col("feedback") == "none")).feedback == "none"
 
 
@@ -211,3 +216,24 @@ def test_a_name_that_is_no_baseline_needs_a_folder_with_a_student(
 def test_a_baseline_without_dialogs_is_refused(dialogs_of: DialogsOf, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to roll out"):
         load_engine(COPY, tmp_path, dialogs_of().clear())
+
+
+def test_the_nats_of_a_turn_are_what_training_calls_its_loss(student: Student, dialogs_of: DialogsOf) -> None:
+    for row in dialogs_of().filter(feedback="summary").iter_rows(named=True):
+        whole = Dialog.from_row(row)
+        dialog = whole.before(2)
+        turn = whole.messages[len(dialog.messages)]["content"]
+        prompt, reply = student.prompt(dialog), student.chat.reply(turn)
+        ids = torch.tensor([[*prompt, *reply]])
+        labels = ids.clone()
+        labels[:, : len(prompt)] = -100
+        with torch.inference_mode():
+            loss = student.model(input_ids=ids, labels=labels).loss.item()
+
+        for _ in range(2):  # read whole, and from what is known by then
+            assert student.nats(dialog, turn) == pytest.approx(loss * len(reply), rel=1e-4)
+
+
+def test_less_likely_turns_have_more_nats(student: Student, dialogs: list[Dialog]) -> None:
+    written = [c.content for c in complete(student, map(Request, dialogs)) if c.program is not None]
+    assert student.nats(dialogs[0], written[0]) < student.nats(dialogs[0], "xyz" + written[0])

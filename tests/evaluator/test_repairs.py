@@ -1,15 +1,17 @@
 """A repair goes from the turn as a model wrote it to the rows of its rollout."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
-from tutee_evaluator.engines import Completion
+from tutee_evaluator.engines import Completion, Request, complete
 from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.pairing import pair
-from tutee_evaluator.rollout import RolloutConfig, roll_out
+from tutee_evaluator.rollout.config import RolloutConfig
+from tutee_evaluator.rollout.run import roll_out
 from tutee_grader import Assignment, Grader
 from tutee_serializer.dialogs.dialog import Dialog
 
@@ -22,28 +24,16 @@ def test_an_engine_says_what_it_forgave(
     student = Student.load(students / "sft", device="cpu")
     row = dialogs_of().filter(feedback="summary").row(0, named=True)
     dialog = Dialog.from_row(row).before(2)
-    written = iter(["<|same|>", "<|same|>\n", "nonsense"])
-    monkeypatch.setattr(student, "_write", lambda prompts: [next(written) for _ in prompts])
+    written = ["<|same|>", "<|same|>\n", "nonsense"]
+    turns = [(key, [*student.chat.tokens(text), student.chat.end]) for key, text in enumerate(written)]
+    collected = iter([turns, []])
+    monkeypatch.setattr(student._generator, "collect", lambda: next(collected))
 
-    exact, repaired, unreadable = student.complete([dialog] * 3)
+    exact, repaired, unreadable = complete(student, map(Request, [dialog] * 3))
 
     assert exact.program == repaired.program == dialog.previous
     assert (exact.repair, repaired.repair) == (None, "newlines")
     assert unreadable.program is None and unreadable.repair is None
-
-
-class Careless:
-    """Writes the same program each time, readable only after a repair from its second turn on."""
-
-    format, feedback = "edits", "summary"
-
-    def __init__(self) -> None:
-        self.step = 0
-
-    def complete(self, dialogs: Sequence[Dialog]) -> list[Completion]:
-        self.step += 1
-        repair = "no closing fence" if self.step > 1 else None
-        return [Completion("", "x = 1\n", repair=repair) for _ in dialogs]
 
 
 def test_rollouts_and_steps_keep_each_turns_repair(
@@ -52,10 +42,19 @@ def test_rollouts_and_steps_keep_each_turns_repair(
     verdicts: pl.DataFrame,
     assignments: Mapping[str, Assignment],
     grader: Grader,
+    scripted: Any,
 ) -> None:
+    class Careless(scripted):
+        """Its programs can be read only after a repair, from the second turn on."""
+
+        def _answer(self, dialog: Dialog) -> Completion:
+            first = sum(asked is dialog for asked in self._asked) == 1
+            return Completion("", "x = 1\n", repair=None if first else "no closing fence")
+
     dialogs = dialogs_of()
-    config = RolloutConfig(steps=2)
-    rollouts = roll_out("sft", Careless(), dialogs, submissions, assignments, grader, config)
+    config = RolloutConfig(steps=2, samples=0)
+    careless = Careless(lambda dialog, step: None)
+    rollouts = roll_out("sft", careless, dialogs, submissions, assignments, grader, config)
     steps = pair(rollouts, dialogs, submissions, verdicts)
 
     for table in (rollouts, steps):

@@ -10,10 +10,13 @@ import pytest
 from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.evaluate import evaluate
 from tutee_evaluator.metrics import METRICS, ReportConfig
+from tutee_evaluator.report.answer import answer
 from tutee_evaluator.report.examples import marked
+from tutee_evaluator.report.figures import Figures
 from tutee_evaluator.report.page import write_report
 from tutee_evaluator.report.tables import results_table
-from tutee_evaluator.rollout import RolloutConfig, roll_out
+from tutee_evaluator.rollout.config import RolloutConfig
+from tutee_evaluator.rollout.run import roll_out
 from tutee_grader import Assignment, Grader
 from tutee_serializer.card import StudentCard
 from tutee_serializer.course import Course
@@ -38,13 +41,14 @@ def evaluated(
     dialogs = dialogs_of()
     engines = {"copy": Copy("edits", "summary"), "sft": scripted(lambda dialog, step: HOSTILE)}
     rollouts = pl.concat(
-        roll_out(method, engine, dialogs, submissions, assignments, grader, RolloutConfig())
+        roll_out(method, engine, dialogs, submissions, assignments, grader, RolloutConfig(samples=2))
         for method, engine in engines.items()
     )
     # Every first step was read after two repairs.
     repair = pl.when(method="sft", step=1).then(pl.lit("no closing fence, <b>odd</b> blanks"))
     rollouts = rollouts.with_columns(repair=repair)
-    return evaluate(rollouts, dialogs, submissions, verdicts, CONFIG)
+    steps, _, metrics = evaluate(rollouts, dialogs, submissions, verdicts, CONFIG)
+    return steps, metrics
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +149,7 @@ def test_the_page_shows_the_figures_of_the_table(
 
     assert metrics.schema == METRICS
     text = "".join(tags.text)
-    for metric in ("coverage", "grade_proximity", "codebleu", "codebleu_corrected"):
+    for metric in ("energy", "crps", "coverage", "grade_proximity", "codebleu", "codebleu_corrected"):
         shown = metrics.filter(metric=metric, method="sft", stratum="overall").row(0, named=True)
         assert f"{shown['value']:.3f}" in text and f"{shown['low']:.3f} – {shown['high']:.3f}" in text
 
@@ -154,7 +158,8 @@ def test_the_page_shows_how_many_turns_needed_a_repair_and_which(
     evaluated: tuple[pl.DataFrame, pl.DataFrame], page: str
 ) -> None:
     steps, metrics = evaluated
-    written = steps.filter(pl.col("method") == "sft", pl.col("kind").is_not_null())
+    drawn = steps.filter(pl.col("sample") > 0)
+    written = drawn.filter(pl.col("method") == "sft", pl.col("kind").is_not_null())
     table = page[page.index("Turns as written") : page.index('id="assignments"')]
 
     shown = metrics.filter(metric="repaired", method="sft", stratum="overall").row(0, named=True)
@@ -166,7 +171,7 @@ def test_the_page_shows_how_many_turns_needed_a_repair_and_which(
 
 
 def test_methods_come_in_the_order_given_without_those_that_have_no_figures(page: str) -> None:
-    results = page[page.index('id="results"') : page.index('id="changed"')]
+    results = page[page.index('id="results"') : page.index("<h3>Pooled")]
 
     assert re.findall(r'<th scope="row">(\w+)</th>', results) == ["SFT", "COPY"]
 
@@ -185,11 +190,12 @@ def test_the_page_is_the_same_every_time(write: Write, page: str, tmp_path: Path
 
 def test_the_terminals_table_has_each_method_and_its_skill() -> None:
     rows = [
-        ("copy", "coverage", 1.0, 1.0, 1.0),
-        ("copy", "grade_proximity", 0.8, 0.7, 0.9),
+        ("mix", "coverage", 1.0, 1.0, 1.0),
+        ("mix", "grade_proximity", 0.8, 0.7, 0.9),
         ("sft", "coverage", 0.5, 0.25, 0.75),
         ("sft", "grade_proximity", 0.9, 0.85, 0.95),
-        ("sft", "grade_proximity_skill", 0.5, -0.25, 0.625),
+        ("sft", "energy_skill_over_mix", 0.125, -0.25, 0.625),
+        ("sft", "nats", 20.25, 10.0, 30.0),
     ]
     table = results_table(
         pl.DataFrame(
@@ -197,13 +203,15 @@ def test_the_terminals_table_has_each_method_and_its_skill() -> None:
             schema=METRICS,
             orient="row",
         ),
-        ["sft", "absent", "copy"],
+        ["sft", "absent", "mix"],
     )
 
     lines = table.splitlines()
-    assert [line.split()[0] for line in lines] == ["method", "------", "SFT", "COPY"]
-    assert "0.500 [0.250, 0.750]" in lines[2] and "0.500 [-0.250, 0.625]" in lines[2]
+    assert [line.split()[0] for line in lines] == ["method", "------", "SFT", "MIX"]
+    assert "energy skill over MIX" in lines[0]
+    assert "+0.125 [-0.250, +0.625]" in lines[2] and " 20.2 " in lines[2]
     assert lines[3].index("1.000") == lines[2].index("0.500")
+    assert max(map(len, lines)) <= 100
 
 
 def test_changes_are_marked_line_by_line() -> None:
@@ -216,3 +224,42 @@ def test_changes_are_marked_line_by_line() -> None:
         ("same", "c"),
         ("added", "d"),
     ]
+
+
+def figures_of(**values: tuple[float, float, float]) -> Figures:
+    rows = [("sft", metric, "overall", *value, 9) for metric, value in values.items()]
+    mix = ("mix", "coverage", "overall", 1.0, 1.0, 1.0, 9)
+    return Figures(pl.DataFrame([mix, *rows], schema=METRICS, orient="row"))
+
+
+@pytest.mark.parametrize(
+    ("skill", "words"),
+    [
+        ((0.2, 0.1, 0.3), "SFT is a better forecast than MIX (skill +0.20, 95% interval +0.10 to +0.30)"),
+        ((0.2, -0.1, 0.3), "SFT is neither a better nor a worse forecast"),
+        ((-0.2, -0.3, -0.1), "SFT is a worse forecast"),
+    ],
+)
+def test_the_answer_says_whether_the_hardest_baseline_is_beaten(
+    skill: tuple[float, float, float], words: str
+) -> None:
+    (sentence,) = answer(figures_of(energy_skill_over_mix=skill), "sft")
+    assert words in sentence and sentence.startswith("Of the students' next programs")
+
+
+@pytest.mark.parametrize(
+    ("solved", "words"),
+    [((0.1, 0.0, 0.2), "too few"), ((0.9, 0.8, 1.0), "too many"), ((0.45, 0.3, 0.6), "chance")],
+)
+def test_the_answer_says_whether_as_many_solve_the_task(
+    solved: tuple[float, float, float], words: str
+) -> None:
+    (sentence,) = answer(figures_of(solved=solved, real_solved=(0.5, 0.4, 0.6)), "sft")
+    assert f"{solved[0]:.0%} of SFT's" in sentence and "50% of the students" in sentence
+    assert words in sentence
+
+
+def test_the_page_begins_with_the_answer(page: str) -> None:
+    lead = page[page.index('<p class="lead">') : page.index("<nav")]
+    assert "Do the artificial students behave like the synthetic ones?" in lead
+    assert "of SFT&#39;s rollouts have solved the task" in lead

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,15 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tutee_evaluator.engines import Completion
 from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.engines.loading import load_engine
-from tutee_evaluator.rollout import RolloutConfig, draw_starts, known_verdicts, roll_out
+from tutee_evaluator.rollout import shards
+from tutee_evaluator.rollout.config import RolloutConfig
+from tutee_evaluator.rollout.grading import known_verdicts
+from tutee_evaluator.rollout.run import roll_out
+from tutee_evaluator.rollout.starts import draw_starts
+from tutee_evaluator.rollout.state import gives_up
 from tutee_evaluator.schemas import ROLLOUTS
 from tutee_grader import Assignment, Grader, Verdict
 from tutee_grader.errors import InputError
@@ -31,9 +38,12 @@ WRONG = "def double(n):\n    return 'no'\n"
 def rolled(
     dialogs_of: DialogsOf, submissions: pl.DataFrame, assignments: Mapping[str, Assignment], grader: Grader
 ) -> Rolled:
-    def roll(engine: Any, dialogs: pl.DataFrame | None = None, **config: Any) -> pl.DataFrame:
+    def roll(
+        engine: Any, dialogs: pl.DataFrame | None = None, folder: Path | None = None, **config: Any
+    ) -> pl.DataFrame:
         dialogs = dialogs_of() if dialogs is None else dialogs
-        return roll_out("sft", engine, dialogs, submissions, assignments, grader, RolloutConfig(**config))
+        settings = RolloutConfig(**{"samples": 0} | config)
+        return roll_out("sft", engine, dialogs, submissions, assignments, grader, settings, folder=folder)
 
     return roll
 
@@ -60,22 +70,14 @@ def test_a_rollout_that_repeats_the_students_programs_has_the_students_dialog(
         places = [at for at, message in enumerate(row["messages"]) if message["role"] == "assistant"]
         for place, turn in zip(places, row["turns"], strict=True):
             following[repr(row["messages"][:place])] = codes[turn["submission_id"]]
-    beyond: list[Dialog] = []
 
     def teacher(dialog: Dialog, step: int) -> str:
-        key = repr(dialog.messages)
-        if key not in following:
-            beyond.append(dialog)
-            return "def beyond(): pass\n"
-        return following[key]
+        return following[repr(dialog.messages)]
 
     rollouts = rolled(scripted(teacher, format, feedback), dialogs)
 
-    paired = rollouts.filter(pl.col("submission_id").is_not_null())
-    assert paired["code"].to_list() == [codes[name] for name in paired["submission_id"]]
-    assert paired.height > 10
-    # Only a rollout without full marks goes on after the student's last submission.
-    assert len(beyond) == rollouts.filter(pl.col("submission_id").is_null()).height
+    assert rollouts["code"].to_list() == [codes[name] for name in rollouts["submission_id"]]
+    assert rollouts.height > 10
 
 
 def test_starts_are_the_second_submission_and_every_later_one(
@@ -151,23 +153,53 @@ def test_an_unreadable_turn_ends_only_its_own_rollout(rolled: Rolled, scripted: 
 
     rollouts = rolled(scripted(script), steps=3)
 
+    # Of the three starts in "greet", one has a second step: SHOUT, HELLO come after ada's first program.
     bad = rollouts.filter(pl.col("outcome") == "unreadable")
     assert set(bad["step"]) == {2} and set(bad["status"]) == {"no program in it"}
-    assert bad["code"].null_count() == bad["grade"].null_count() == bad.height == 3
+    assert bad["code"].null_count() == bad["grade"].null_count() == bad.height == 1
     by_reason = rollouts.group_by("stop_reason").agg(
         pl.struct("dialog_id", "start").n_unique().alias("rollouts")
     )
-    assert dict(by_reason.iter_rows()) == {"unreadable": 3, "steps": 7}
-    whole = rollouts.filter((pl.col("stop_reason") == "steps") & (pl.col("outcome") == "program"))
-    assert whole.height == 7 * 3
+    assert dict(by_reason.iter_rows()) == {"unreadable": 1, "steps": 9}
+    # 16 real submissions follow the starts, of which one belongs to the turn without a program.
+    assert rollouts.filter(pl.col("outcome") == "program").height == 15
 
 
-def test_a_rollout_goes_on_after_the_student_stopped(rolled: Rolled) -> None:
+def test_a_rollout_ends_with_the_students_last_submission(rolled: Rolled) -> None:
     rollouts = rolled(Copy("edits", "summary"), steps=5)
 
-    assert rollouts.height == 10 * 5
+    assert rollouts.height == 16
     assert set(rollouts["stop_reason"]) == {"steps"}
-    assert rollouts["submission_id"].is_not_null().sum() == 16
+    assert rollouts["submission_id"].null_count() == 0
+    assert rolled(Copy("edits", "summary"), steps=2).height == 10 + 5  # starts, and those two before the end
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("", True),
+        ("  \n", True),
+        ("# I give up\n", True),
+        ("exit()\n", True),
+        ("def f():\n    exit(1)\n", True),
+        ("import sys\nsys.exit()\n", False),
+        ("print('exit()')\n", False),
+        ("exit = 3\n", False),
+        ("def f(:\n    exit()\n", False),
+    ],
+)
+def test_an_empty_program_or_one_that_calls_exit_gives_up(program: str, expected: bool) -> None:
+    assert gives_up(program) is expected
+
+
+def test_giving_up_ends_a_rollout_ungraded(rolled: Rolled, scripted: Any) -> None:
+    rollouts = rolled(scripted(lambda dialog, step: WRONG if step == 1 else "exit()\n"), steps=3)
+
+    gave_up = rollouts.filter(pl.col("outcome") == "gave up")
+    assert set(gave_up["step"]) == {2} and set(gave_up["code"]) == {"exit()\n"}
+    assert set(gave_up["grade"]) == set(gave_up["feedback"]) == {None}
+    assert set(rollouts.filter(pl.col("step") == 3)["outcome"]) == {"ended"}
+    assert set(gave_up["stop_reason"]) == {"gave up"}
 
 
 def test_the_table_has_its_schema(rolled: Rolled) -> None:
@@ -188,7 +220,7 @@ def test_a_program_with_a_known_verdict_is_not_graded_again(
         submissions,
         assignments,
         grader,
-        RolloutConfig(),
+        RolloutConfig(samples=0),
         known=known,
     )
 
@@ -208,7 +240,7 @@ def test_copies_of_real_submissions_have_known_verdicts(
             return []
 
     known = known_verdicts(submissions, verdicts)
-    arguments: Any = (dialogs_of(), submissions, assignments, NothingToGrade(), RolloutConfig())
+    arguments: Any = (dialogs_of(), submissions, assignments, NothingToGrade(), RolloutConfig(samples=0))
 
     rollouts = roll_out("sft", Copy("edits", "summary"), *arguments, known=known)
 
@@ -216,9 +248,15 @@ def test_copies_of_real_submissions_have_known_verdicts(
 
 
 def test_samples_are_separate_rollouts(rolled: Rolled, scripted: Any) -> None:
-    rollouts = rolled(scripted(lambda dialog, step: WRONG), samples=3, temperature=1.0, steps=2)
+    engine = scripted(lambda dialog, step: WRONG)
+    rollouts = rolled(engine, samples=3, temperature=0.7, steps=2)
 
-    assert rollouts.group_by("dialog_id", "start", "sample").len().height == 30
+    assert rollouts.group_by("dialog_id", "start", "sample").len().height == 40
+    asked = [(request.temperature, request.seed) for request in engine.requests]
+    assert len(asked) == rollouts.height
+    assert asked.count((0.0, 0)) == rollouts.filter(sample=0).height
+    drawn = [seed for temperature, seed in asked if temperature == 0.7]
+    assert len(set(drawn)) == len(drawn) == rollouts.filter(pl.col("sample") > 0).height
 
 
 def test_dialogs_of_another_format_are_refused(dialogs_of: DialogsOf, rolled: Rolled) -> None:
@@ -231,9 +269,67 @@ def test_no_held_out_dialog_is_refused(dialogs_of: DialogsOf, rolled: Rolled) ->
         rolled(Copy("edits", "summary"), dialogs_of().filter(pl.col("split") != "test"))
 
 
-def test_samples_without_temperature_are_refused() -> None:
-    with pytest.raises(ValueError, match="samples above 1 need a temperature"):
-        RolloutConfig(samples=2)
+def test_a_killed_run_makes_only_the_rollouts_that_are_missing(
+    rolled: Rolled, scripted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "ROLLOUTS_PER_SHARD", 3)
+
+    def script(dialog: Dialog, step: int) -> str:
+        return WRONG if step < 3 else RIGHT[_name(dialog)]
+
+    whole = scripted(script)
+    expected = rolled(whole, folder=tmp_path / "whole", samples=1)
+
+    class Killed(scripted):
+        def collect(self) -> list[tuple[int, Completion]]:
+            if len(self.requests) > 20:
+                raise KeyboardInterrupt
+            return super().collect()
+
+    with pytest.raises(KeyboardInterrupt):
+        rolled(Killed(script), folder=tmp_path / "killed", samples=1)
+    kept = sum(pl.read_parquet(file).height for file in (tmp_path / "killed").iterdir())
+    again = scripted(script)
+    assert rolled(again, folder=tmp_path / "killed", samples=1).equals(expected)
+    assert 0 < len(again.requests) == len(whole.requests) - kept
+
+
+def test_programs_are_graded_while_others_are_written(
+    dialogs_of: DialogsOf, submissions: pl.DataFrame, assignments: Mapping[str, Assignment], scripted: Any
+) -> None:
+    events: list[str] = []
+    written = threading.Event()
+
+    class Slow:
+        """Gives its first verdicts only when more turns have been written."""
+
+        def grade(self, pairs: list[Any]) -> list[Verdict]:
+            events.append("grading")
+            assert written.wait(20)
+            return [Verdict(grade=0.0, status=Status.COMPILES, tests=()) for _ in pairs]
+
+    class Engine(scripted):
+        def collect(self) -> list[tuple[int, Completion]]:
+            done = super().collect()
+            if events and done:
+                written.set()
+            return done
+
+    engine = Engine(lambda dialog, step: WRONG)
+    arguments: Any = (dialogs_of(), submissions, assignments, Slow(), RolloutConfig(samples=0))
+    assert roll_out("sft", engine, *arguments).height == 16
+
+
+def test_no_more_rollouts_are_under_way_than_keep_the_engine_busy(rolled: Rolled, scripted: Any) -> None:
+    most = []
+
+    class Engine(scripted):
+        def collect(self) -> list[tuple[int, Completion]]:
+            most.append(len(self._waiting))
+            return super().collect()
+
+    rolled(Engine(lambda dialog, step: WRONG), samples=4)
+    assert max(most) == 2 * Engine.batch
 
 
 def test_a_trained_student_is_rolled_out(rolled: Rolled, dialogs_of: DialogsOf, students: Path) -> None:
@@ -249,7 +345,7 @@ def test_a_trained_student_is_rolled_out(rolled: Rolled, dialogs_of: DialogsOf, 
 def test_a_command_line_does_not_wait_for_the_heavy_libraries() -> None:
     program = (
         "import sys\n"
-        "import tutee_evaluator.metrics, tutee_evaluator.rollout, tutee_evaluator.engines\n"
+        "import tutee_evaluator.metrics, tutee_evaluator.rollout.run, tutee_evaluator.engines\n"
         "heavy = {'torch', 'transformers', 'peft', 'trl', 'bitsandbytes', 'codebleu'}\n"
         "print(*heavy.intersection(sys.modules))"
     )

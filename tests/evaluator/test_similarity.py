@@ -1,12 +1,18 @@
+import math
 import os
 import subprocess
 import sys
+import time
+from collections import Counter
+from concurrent.futures.process import BrokenProcessPool
+from keyword import iskeyword
 
 import pytest
 from codebleu import calc_codebleu
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tutee_evaluator import similarity
 from tutee_evaluator.similarity import compare
 
 COUNT = (
@@ -34,7 +40,13 @@ PROGRAMS = [
     "'é' + é",
     "def f(:\n\t'",
     "\x00",
+    "if if if",
+    "return " * 50,
+    "\n".join(f"x{n} = {'+'.join(f'x{k}' for k in range(n))}" for n in range(1, 40)),
 ]
+# Few words, keywords among them, so that n-grams, edges and subtrees come several times and meet often.
+WORDS = ["x", "y", "=", "x", "+", "1", "if", "y:", "return", "\n", "\n    ", "é", "# x", "for", "in"]
+texts = st.lists(st.sampled_from(WORDS), max_size=25).map(" ".join) | st.sampled_from(PROGRAMS) | st.text()
 
 
 @pytest.mark.parametrize("reference", PROGRAMS)
@@ -42,7 +54,55 @@ def test_the_published_value_is_the_packages(reference: str) -> None:
     found = compare([(reference, candidate) for candidate in PROGRAMS])
 
     theirs = [calc_codebleu([reference], [candidate], "python")["codebleu"] for candidate in PROGRAMS]
-    assert [similarity.package for similarity in found] == theirs
+    assert [each.package for each in found] == pytest.approx(theirs, abs=1e-9)
+
+
+@settings(deadline=None)
+@given(texts, texts)
+def test_the_published_value_is_the_packages_for_any_text(reference: str, candidate: str) -> None:
+    theirs = calc_codebleu([reference], [candidate], "python")["codebleu"]
+
+    assert compare([(reference, candidate)])[0].package == pytest.approx(theirs, abs=1e-9)
+
+
+def corrected_bleu(reference: list[str], candidate: list[str], weights: dict[str, float] | None) -> float:
+    """The corrected precision, or the corrected recall where words have weights, as the module defines it."""
+    if not reference or not candidate:
+        return float(reference == candidate)
+    orders = min(4, len(reference))
+    logs = 0.0
+    for order in range(1, orders + 1):
+        wanted, found = (
+            Counter(tuple(words[n : n + order]) for n in range(len(words) - order + 1))
+            for words in (reference, candidate)
+        )
+        match, total = wanted & found, wanted if weights else found
+        if order == 1 and weights:
+            shared, all_of = (sum(weights[word] * n for (word,), n in c.items()) for c in (match, total))
+        else:
+            shared, all_of = match.total(), total.total()
+        if order == 1 and not match:
+            return 0.0
+        logs += math.log((shared or 0.1) / (all_of or 1))
+    return min(1.0, math.exp(1 - len(reference) / len(candidate))) * math.exp(logs / orders)
+
+
+@settings(deadline=None)
+@given(texts, texts)
+def test_the_corrected_value_is_the_mean_of_the_corrected_parts(reference: str, candidate: str) -> None:
+    package = calc_codebleu([reference], [candidate], "python")
+    words, others = reference.split(), candidate.split()
+    weights = {word: 1.0 if iskeyword(word) else 0.2 for word in words}
+    parts = [
+        corrected_bleu(words, others, None),
+        corrected_bleu(words, others, weights),
+        package["syntax_match_score"],
+    ]
+    if calc_codebleu([reference], [reference], "python")["dataflow_match_score"]:
+        parts.append(package["dataflow_match_score"])
+
+    found = compare([(reference, candidate)])[0].corrected
+    assert found == pytest.approx(sum(parts) / len(parts), abs=1e-9)
 
 
 @settings(deadline=None, max_examples=60)
@@ -90,6 +150,58 @@ def test_pairs_keep_their_order_however_often_they_come() -> None:
 
     assert together == [compare([pair])[0] for pair in pairs]
     assert together[0] != together[1]
+
+
+def test_no_pairs_have_no_values() -> None:
+    assert compare([]) == []
+
+
+def test_pairs_that_are_counted_in_several_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [(one, other) for one in PROGRAMS for other in PROGRAMS]
+    at_once = compare(pairs)
+
+    monkeypatch.setattr(similarity, "_BLOCK", 5)
+    assert compare(pairs) == at_once
+
+
+@pytest.fixture
+def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similarity, "_PROGRAMS_PER_PROCESS", 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+
+
+def test_several_processes_find_the_same(two_processes: None) -> None:
+    assert compare([(MIXED, program) for program in PROGRAMS]) == [
+        compare([(MIXED, program)])[0] for program in PROGRAMS
+    ]
+
+
+def test_a_killed_process_is_an_error(two_processes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Programs that end the process that reads them, where it has a parent: this one has none.
+    dying = [
+        f"__import__('multiprocessing').parent_process() and __import__('os')._exit({n})" for n in range(8)
+    ]
+    monkeypatch.setattr(similarity, "_features", eval)
+
+    with pytest.raises(BrokenProcessPool):
+        compare([(dying[0], program) for program in dying])
+
+
+def test_processes_end_with_the_one_that_started_them() -> None:
+    waiting = "[__import__('os').write(1, b'.'), __import__('time').sleep(100)]"
+    program = (
+        "import os; os.sched_getaffinity = lambda _: {0, 1}\n"
+        "from tutee_evaluator import similarity\n"
+        "similarity._PROGRAMS_PER_PROCESS, similarity._features = 1, eval\n"
+        f"similarity.compare([({waiting!r}, {waiting + ' '!r})])"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.read(2) == b".."
+        process.kill()
+        began = time.monotonic()
+        # The pipe ends when the last process that writes to it does.
+        assert process.stdout.read() == b""
+        assert time.monotonic() - began < 50
 
 
 def test_the_value_does_not_vary_with_the_hash_seed() -> None:

@@ -14,6 +14,7 @@ from dvc.repo import Repo
 
 from flows.pipeline import Pipeline
 from flows.places import Places
+from tutee_evaluator.schemas import BASELINE_METHODS
 from tutee_serializer.card import StudentCard
 
 REPOSITORY = Path(__file__).parents[2]
@@ -37,11 +38,11 @@ grade: {}
 serialize: {}
 pairs: {}
 engine: {}
-rollout: {}
 report: {}
 gate: {}
 """
 METHODS = ("base", "para", "sft", "dpo", "dapo")
+BASELINE_STAGES = [f"baseline-{name}" for name in BASELINE_METHODS]
 ATTEMPTS = (
     "def double(n):\n    return n\n",
     "def double(n):\n    return n + 2\n",
@@ -147,7 +148,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = make_project(tmp_path_factory.mktemp("reported"))
     project.add_course("small")
     with contextlib.chdir(project.folder):
-        run_stages(Places("small"), ["source", "ingest", "grade", "serialize", "copy"])
+        run_stages(Places("small"), ["source", "ingest", "grade", "serialize", *BASELINE_STAGES])
         shells(Places("small"))
         project.commit("small")
         run_stages(Places("small"), ["report"])
@@ -155,9 +156,14 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def run_stages(places: Places, names: list[str]) -> list[str]:
-    """Runs the stages of these names; returns those that had to run."""
+    """Runs the stages of these names, such as `ingest` and `baseline-copy`; returns those that had to run."""
     pipeline = Pipeline.of(places)
-    return [name for name in names if pipeline.run(f"{name}@{places.course}")]
+    addresses = {
+        name: "-".join([f"{stage}@{places.course}", *of])
+        for name in names
+        for stage, *of in [name.split("-")]
+    }
+    return [name for name, address in addresses.items() if pipeline.run(address)]
 
 
 def shells(places: Places) -> None:

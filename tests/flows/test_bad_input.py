@@ -167,7 +167,7 @@ def test_a_disk_that_fills_up_during_a_stage(project, small_disk: Path) -> None:
     [
         (("rollout", "sft", "small"), "data/small/dialogs.parquet: missing; run `tutee serialize` first"),
         (("report", "small"), "data/small/rollouts: no rollouts; run `tutee rollout` first"),
-        (("rollout", "icl", "small"), "method 'icl' is not one of copy, base, "),
+        (("rollout", "icl", "small"), "method 'icl' is not one of copy, nearest, transition, mix, base, "),
         (("train", "icl", "small"), "method 'icl' is not one of base, "),
     ],
     ids=["no dialogs", "no rollouts", "rollout of no method", "training by no method"],

@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[2]
 COURSE = "small"
 PACKAGES = ("grader", "serializer", "trainer", "evaluator")
 # What a stage reads or writes without being out of date because of it.
-CACHES = {"verdict_cache", "partitions", "checkpoints", "key"}
+CACHES = {"verdict_cache", "partitions", "checkpoints", "unfinished_rollouts", "key"}
 # Left out of dvc.yaml on purpose: where programs are graded and how many prompts go together changes how
 # long a stage takes, not what it writes.
 SPEED_ONLY = {"grade", "engine"}
@@ -35,10 +35,11 @@ STARTED_BY_PATH = {"inside"}  # the scripts of the sandbox
 def stages() -> Iterator[tuple[str, str | None, dict]]:
     """Each stage of dvc.yaml, once for every method of its matrix, with its entry."""
     for name, entry in yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"].items():
-        methods = entry["matrix"].get("method")
-        for method in list(load_methods()) if methods else [None]:
+        named = {"method": list(load_methods()), "baseline": list(BASELINES)}
+        variable = next((name for name in named if name in entry["matrix"]), None)
+        for method in named[variable] if variable else [None]:
             text = yaml.safe_dump(entry).replace("${item.course}", COURSE)
-            yield name, method, yaml.safe_load(text.replace("${item.method}", method or ""))
+            yield name, method, yaml.safe_load(text.replace(f"${{item.{variable}}}", method or ""))
 
 
 CASES = {f"{name}-{method}" if method else name: entry for name, method, entry in stages()}
@@ -243,7 +244,8 @@ def test_an_edit_of_the_reports_page_reruns_the_report_alone() -> None:
 def test_an_edit_of_a_turns_format_retrains_every_model() -> None:
     formats = Path("packages/serializer/tutee_serializer/dialogs/formats.py")
     using = {case for case, entry in CASES.items() if formats in files_of(modules_of(*command_of(entry)))}
-    assert {"serialize", *load_methods(), "copy", *(f"rollout-{name}" for name in load_methods())} <= using
+    assert {"serialize", *load_methods(), *(f"baseline-{name}" for name in BASELINES)} <= using
+    assert {f"rollout-{name}" for name in load_methods()} <= using
     assert not using & {"ingest", "grade"}
 
 

@@ -10,12 +10,12 @@ from tutee_grader.errors import InputError
 def test_everything_wrong_is_said_at_once(project) -> None:
     (project.folder / "params.yaml").write_text(
         "courses: {small: courses/small/course.yaml}\n"
-        "preset: huge\nrollout: {stepz: 3}\ngate: {min_coverage: 2}\n"
+        "preset: huge\nreport: {resamplez: 3}\ngate: {min_coverage: 2}\n"
     )
     project.edit("courses/small/course.yaml", "train: [one]", "train: []")
     with contextlib.chdir(project.folder), pytest.raises(InputError) as caught:
         load("small", preset="huge")
-    for part in ("rollout.stepz", "gate.min_coverage", "semesters.train", "presets/huge.yaml"):
+    for part in ("report.resamplez", "gate.min_coverage", "semesters.train", "presets/huge.yaml"):
         assert part in str(caught.value)
 
 
@@ -51,14 +51,14 @@ def test_a_course_goes_before_the_parameters_in_how_its_dialogs_are_selected(pro
 
 
 def test_what_is_wrong_with_a_courses_selection_is_said_with_all_else(project) -> None:
-    project.edit("params.yaml", "rollout: {}", "rollout: {stepz: 3}")
+    project.edit("params.yaml", "report: {}", "report: {resamplez: 3}")
     project.edit(
         "courses/small/course.yaml", "name: small", "name: small\nserialize: {min_turnz: 3, seed: x}"
     )
     with contextlib.chdir(project.folder), pytest.raises(InputError) as caught:
         load("small")
     lines = str(caught.value).splitlines()
-    for part in ("rollout.stepz", "serialize: `min_turnz`: unknown key", "serialize: `seed`"):
+    for part in ("report.resamplez", "serialize: `min_turnz`: unknown key", "serialize: `seed`"):
         assert any(part in line for line in lines)
     assert sum(line.startswith("courses/small/course.yaml: ") for line in lines) == 2
 
@@ -73,13 +73,13 @@ def test_a_course_and_parameters_that_contradict_each_other_are_refused(project)
 def test_an_empty_section_has_its_defaults(project) -> None:
     file = project.folder / "params.yaml"
     before = Parameters.load(file)
-    project.edit("params.yaml", "rollout: {}", "rollout:")
+    project.edit("params.yaml", "report: {}", "report:")
     assert Parameters.load(file) == before
 
 
 def test_a_section_that_stages_depend_on_must_be_there(project) -> None:
-    project.edit("params.yaml", "rollout: {}\n", "")
-    with pytest.raises(InputError, match="`rollout`: missing"):
+    project.edit("params.yaml", "report: {}\n", "")
+    with pytest.raises(InputError, match="`report`: missing"):
         Parameters.load(project.folder / "params.yaml")
 
 

@@ -7,6 +7,7 @@ import yaml
 from flows.errors import StageError
 from flows.pipeline import Pipeline
 from flows.places import Places
+from tutee_evaluator.schemas import BASELINE_METHODS
 
 TRAINED = ("base", "sft", "para", "dpo", "dapo")
 
@@ -25,7 +26,7 @@ def test_a_stage_writes_where_places_says(project) -> None:
         *(places.account, places.data_docs),
         *(places.verdicts, places.dialogs, places.pairs, places.metrics, places.report),
         *(places.model(method) for method in TRAINED),
-        *(places.rollout(method) for method in ("copy", *TRAINED)),
+        *(places.rollout(method) for method in (*BASELINE_METHODS, *TRAINED)),
         *(places.rollout_card(method) for method in TRAINED),
     }
     with contextlib.chdir(project.folder), Repo(".") as repo:
@@ -71,10 +72,13 @@ def test_nothing_runs_when_nothing_changed(settled) -> None:
     [
         ("params.yaml", "report: {}", "report: {resamples: 100}", {"report@small"}),
         (
-            "params.yaml",
+            "presets/tiny.yaml",
             "rollout: {}",
             "rollout: {steps: 2}",
-            {"copy@small", *(f"rollout@small-{method}" for method in TRAINED)},
+            {
+                *(f"baseline@small-{name}" for name in BASELINE_METHODS),
+                *(f"rollout@small-{method}" for method in TRAINED),
+            },
         ),
         ("presets/tiny.yaml", "\ndpo:\n", "\ndpo:\n  beta: 0.4\n", {"dpo@small"}),
         ("packages/evaluator/tutee_evaluator/report/page.py", "import", "import ", {"report@small"}),
@@ -114,7 +118,8 @@ def test_an_edit_of_how_turns_are_written_makes_every_model_out_of_date(changed)
     changed.edit("packages/serializer/tutee_serializer/dialogs/formats.py", "from enum", "from  enum")
     with contextlib.chdir(changed.folder):
         outdated = set(Pipeline.of(Places("small")).out_of_date())
-    assert {f"{name}@small" for name in ("serialize", "pairs", "copy", *TRAINED)} <= outdated
+    assert {f"{name}@small" for name in ("serialize", "pairs", *TRAINED)} <= outdated
+    assert {f"baseline@small-{name}" for name in BASELINE_METHODS} <= outdated
     assert not {"ingest@small", "grade@small"} & outdated
 
 

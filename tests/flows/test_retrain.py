@@ -35,10 +35,10 @@ def test_it_ends_with_the_table_and_what_to_do_next(retrained) -> None:
     _, said = retrained
     lines = said.splitlines()
     table = lines.index(next(line for line in lines if line.startswith("method")))
-    assert [line.split()[0] for line in lines[table + 2 : table + 8]] == [
-        *("COPY", "BASE", "PARA", "SFT", "DPO", "DAPO")
+    assert [line.split()[0] for line in lines[table + 2 : table + 11]] == [
+        *("COPY", "NEAREST", "TRANSITION", "MIX", "BASE", "PARA", "SFT", "DPO", "DAPO")
     ]
-    ending = lines[table + 8 :]
+    ending = lines[table + 11 :]
     assert any("reports/small/report.html" in line for line in ending)
     assert any("tutee-small version" in line and "champion" in line for line in ending)
     assert any("synthetic" in line for line in ending)

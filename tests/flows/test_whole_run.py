@@ -186,5 +186,5 @@ def test_the_second_run_has_nothing_to_do(first) -> None:
     run = project.tutee("retrain", "small", timeout=120)
     assert run.returncode == 0, run.stderr
     stages = [line for line in run.stdout.splitlines() if ": up to date" in line]
-    assert len(stages) == 16
+    assert len(stages) == 19
     assert "registered before" in run.stdout

@@ -11,11 +11,11 @@ from serving.batching import Batcher
 class Doubler:
     """Doubles each number. The first batch waits for `resume`; `batches` records all of them."""
 
-    def __init__(self, key=lambda number: None, max_size=32) -> None:
+    def __init__(self, max_size=32) -> None:
         self.batches: list[list[int]] = []
         self.resume = threading.Event()
         self.started = threading.Event()
-        self.batcher = Batcher(self.process, key, max_size)
+        self.batcher = Batcher(self.process, max_size)
 
     def process(self, numbers: list[int]) -> list[int]:
         self.batches.append(numbers)
@@ -43,12 +43,6 @@ def test_waiting_requests_share_a_batch():
     assert doubler.batches == [[1], [2, 3, 4]]
 
 
-def test_keys_are_not_mixed_and_no_request_is_lost():
-    doubler = Doubler(key=lambda number: number % 2)
-    assert asyncio.run(doubler.submit(1, 2, 3, 4, 5)) == [2, 4, 6, 8, 10]
-    assert doubler.batches == [[1], [2, 4], [3, 5]]
-
-
 def test_a_batch_is_no_larger_than_its_maximum():
     doubler = Doubler(max_size=2)
     assert asyncio.run(doubler.submit(0, 1, 2, 3)) == [0, 2, 4, 6]
@@ -56,7 +50,7 @@ def test_a_batch_is_no_larger_than_its_maximum():
 
 
 def test_an_error_reaches_its_own_batch_and_the_next_batch_is_processed():
-    doubler = Doubler(key=lambda number: number)
+    doubler = Doubler(max_size=1)
     results = asyncio.run(doubler.submit(-1, 5))
     assert isinstance(results[0], ValueError)
     assert results[1] == 10

@@ -39,6 +39,7 @@ def test_missing_feedback_is_the_graders(client, trajectory):
 
 
 def test_greedy_is_what_the_evaluators_engine_gives(client, bundle, trajectory):
+    from tutee_evaluator.engines import Request, complete
     from tutee_evaluator.engines.transformers import Student
     from tutee_serializer.dialogs.dialog import Dialog
 
@@ -54,7 +55,7 @@ def test_greedy_is_what_the_evaluators_engine_gives(client, bundle, trajectory):
         dialogs.append(Dialog.start("edits", "summary", task))
         for program, feedback in history:
             dialogs[-1].append(program, feedback)
-    expected = Student.load(bundle / "student", device="cpu").complete(dialogs)
+    expected = complete(Student.load(bundle / "student", device="cpu"), map(Request, dialogs))
     answers = []
     for history in histories:
         entries = [{"code": program, "feedback": feedback} for program, feedback in history]

@@ -16,6 +16,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from tutee_evaluator.engines import Request, complete
 from tutee_evaluator.engines.transformers import Student
 from tutee_grader.grader import Grader
 from tutee_serializer.dialogs.dialog import Dialog, read_dialogs
@@ -139,7 +140,7 @@ def test_every_student_is_rolled_out_and_graded(
     _, folder, dialogs = trained
     begun = [dialog.before(2) for dialog in dialogs]
     for method in ("base", "sft", "para", "dpo", "kto", "dapo"):
-        written = Student.load(folder / method, device="cpu").complete(begun)
+        written = complete(Student.load(folder / method, device="cpu"), map(Request, begun))
         assert len(written) == len(begun)
         # A random model writes no program; that is data with a reason.
         assert all(completion.program is not None or completion.reason for completion in written)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from tutee_evaluator.engines import Request, complete
 from tutee_evaluator.engines.transformers import Student
 from tutee_grader import Assignment, Grader
 from tutee_serializer.dialogs.dialog import Dialog
@@ -63,7 +64,7 @@ def test_it_solves_a_first_exercise_before_any_training(course: Path, tmp_path: 
     )
     system = "You write Python. Answer with the whole function in a ```python block."
     dialog = Dialog.start("code", "summary", TASK, system)
-    (completion,) = Student.load(course / "base", device="cpu").complete([dialog])
+    (completion,) = complete(Student.load(course / "base", device="cpu"), map(Request, [dialog]))
     with Grader(workers=1) as grader:
         (verdict,) = grader.grade([(Assignment.load(tmp_path), completion.program or "")])
     assert verdict.grade == 100, completion

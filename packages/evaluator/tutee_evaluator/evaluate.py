@@ -1,9 +1,10 @@
-"""Evaluates rollouts: pairs their steps with the real students' and measures them."""
+"""Evaluates rollouts: pairs their steps with the real students', scores their samples and measures them."""
 
 import polars as pl
 
 from tutee_evaluator.metrics import ReportConfig, measure
 from tutee_evaluator.pairing import pair
+from tutee_evaluator.scores import score
 
 
 def evaluate(
@@ -13,10 +14,11 @@ def evaluate(
     verdicts: pl.DataFrame,
     config: ReportConfig,
     progress: bool = False,
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """STEPS and METRICS of one or more methods' ROLLOUTS.
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """STEPS, SCORES and METRICS of one or more methods' ROLLOUTS.
 
     Raises InputError where the methods were not rolled out from the same starts.
     """
     steps = pair(rollouts, dialogs, submissions, verdicts, progress)
-    return steps, measure(steps, config)
+    scores = score(steps, progress)
+    return steps, scores, measure(steps, scores, config)

@@ -10,44 +10,49 @@ from tutee_grader.errors import InputError
 # result, has the outcome of its first test (error, timeout, ...) as its kind; one that does not compile has
 # its status.
 SOLVED, SOME, NONE = "solved", "some tests pass", "no test passes"
-UNREADABLE = Outcome.UNREADABLE.value
+GAVE_UP, UNREADABLE = Outcome.GAVE_UP.value, Outcome.UNREADABLE.value
 _RAN = "compiles"
 
-# One row per rollout and step 1..steps, with or without a submission. Columns with `real_` are the real
-# student's, the others the rollout's; null where there is no submission. `proximity`, `codebleu` and
-# `codebleu_corrected` are null unless both submitted a program. `solved` and `real_solved`: grade 100 was
-# reached at this step or before; `changed`: the real grade differs from the one before; `familiar`: some
-# real submission failed the same tests of the assignment (null for grade 100). `before` is the real program
-# before the rollout's start. `repair` is that of ROLLOUTS.
+# One row per row of ROLLOUTS. Columns with `real_` are the real student's, the others the rollout's. `code`,
+# `grade`, `proximity` and both CodeBLEU are null unless the rollout has a program at this step; `kind` is
+# null where the rollout was over. `before` is the real program before the rollout's start. `changed`: the
+# real grade differs from the one before. `familiar`: some real submission failed the same tests of the
+# assignment (null for grade 100). `solves`, `real_solves`: the grade at this step is 100. `real_solved`: the
+# student reaches grade 100 on this assignment at any time, in this dialog. `at_risk`: the rollout was not
+# over, and the student had not reached 100, before this step: both may solve the task now. `repair` and
+# `nats` are those of ROLLOUTS.
 STEPS = pl.Schema(
     {
         "method": pl.String,
+        "dialog_id": pl.String,
         "student": pl.String,
         "assignment": pl.String,
         "start": pl.Int64,
         "sample": pl.Int64,
         "step": pl.Int64,
         "before": pl.String,
+        "outcome": pl.String,
         "code": pl.String,
         "grade": pl.Float64,
         "kind": pl.String,
         "repair": pl.String,
         "feedback": pl.String,
-        "solved": pl.Boolean,
+        "solves": pl.Boolean,
         "familiar": pl.Boolean,
         "real_code": pl.String,
         "real_grade": pl.Float64,
         "real_kind": pl.String,
         "real_feedback": pl.String,
+        "real_solves": pl.Boolean,
         "real_solved": pl.Boolean,
         "changed": pl.Boolean,
+        "at_risk": pl.Boolean,
         "proximity": pl.Float64,
         "codebleu": pl.Float64,
         "codebleu_corrected": pl.Float64,
+        "nats": pl.Float64,
     }
 )
-
-_ROLLOUT = ("method", "dialog_id", "start", "sample")
 
 
 def pair(
@@ -59,14 +64,80 @@ def pair(
 ) -> pl.DataFrame:
     """STEPS of one or more methods' ROLLOUTS.
 
-    Raises InputError where the methods were not rolled out from the same starts.
+    Raises InputError where the rollouts are not of these dialogs, or the methods not of the same starts.
     """
-    turns = _turns(dialogs)
-    before = turns.join(submissions.select("submission_id", before="code"), on="submission_id").select(
-        "dialog_id", "before", start=pl.col("turn") + 1
+    _same_starts(rollouts)
+    turns = _turns(dialogs, submissions)
+    real = _real(submissions, verdicts)
+    failures = real.select("assignment", signature=_signature(), familiar=pl.lit(True)).unique()
+    before = turns.select("dialog_id", start=pl.col("turn") + 1, before="real_code")
+    steps = (
+        rollouts.join(turns.drop("turn"), on=["dialog_id", "submission_id"])
+        .join(before, on=["dialog_id", "start"])
+        .join(real.select("submission_id", "real_kind", "real_feedback"), on="submission_id")
     )
-    students = dialogs.select("dialog_id", "student", "assignment").unique("dialog_id")
-    real = submissions.select("submission_id", real_code="code").join(
+    if steps.height != rollouts.height:
+        raise InputError("the rollouts are of other dialogs than these; run `tutee rollout` for every method")
+    steps = (
+        steps.with_columns(
+            code=pl.when(outcome=Outcome.PROGRAM).then("code"),
+            kind=_kind(pl.col("outcome")),
+            proximity=1 - (pl.col("grade") - pl.col("real_grade")).abs() / 100,
+            solves=_full_marks("grade"),
+            real_solves=_full_marks("real_grade"),
+            at_risk=(pl.col("outcome") != Outcome.ENDED) & ~pl.col("solved_before"),
+        )
+        .with_columns(signature=pl.when(pl.col("code").is_not_null() & ~pl.col("solves")).then(_signature()))
+        .join(failures, on=["assignment", "signature"], how="left")
+        .with_columns(
+            familiar=pl.when(pl.col("signature").is_not_null()).then(pl.col("familiar").fill_null(False))
+        )
+        .sort("method", "student", "assignment", "dialog_id", "start", "sample", "step")
+    )
+    return _with_similarity(steps, progress).select(STEPS.names()).cast(STEPS)
+
+
+def _same_starts(rollouts: pl.DataFrame) -> None:
+    """The number of samples may differ, since no score depends on it."""
+    first: pl.DataFrame | None = None
+    for (method,), group in rollouts.group_by("method", maintain_order=True):
+        keys = ["dialog_id", "start", "step"]
+        starts = group.select(keys).unique().sort(keys)
+        if first is None:
+            first, name = starts, method
+        elif not starts.equals(first):
+            raise InputError(
+                f"the rollouts of {method} and {name} start or end at different places, so they cannot be "
+                "compared; run `tutee rollout` for every method with the same parameters"
+            )
+
+
+def _turns(dialogs: pl.DataFrame, submissions: pl.DataFrame) -> pl.DataFrame:
+    """The real submissions of the dialogs, each once, with its turn and what the student reached."""
+    trajectory = ["dialog_id", "assignment"]
+    return (
+        dialogs.unique("dialog_id")
+        .select("dialog_id", "student", "turns")
+        .explode("turns")
+        .unnest("turns")
+        .rename({"grade": "real_grade"})
+        .join(
+            submissions.select("submission_id", "assignment", real_code="code"),
+            on="submission_id",
+            maintain_order="left",
+        )
+        .with_columns(
+            turn=pl.int_range(1, pl.len() + 1).over("dialog_id"),
+            changed=(pl.col("real_grade") != pl.col("real_grade").shift(1)).over(trajectory),
+            real_solved=_full_marks("real_grade").any().over(trajectory),
+            solved_before=_full_marks("real_grade").shift(1, fill_value=False).cum_max().over(trajectory),
+        )
+    )
+
+
+def _real(submissions: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
+    """The verdicts on the real submissions, also on those that are in no dialog."""
+    return submissions.select("submission_id", "assignment").join(
         verdicts.select(
             "submission_id",
             "status",
@@ -76,68 +147,19 @@ def pair(
         ),
         on="submission_id",
     )
-    failures = (
-        real.join(submissions.select("submission_id", "assignment"), on="submission_id")
-        .select("assignment", signature=_signature(), familiar=pl.lit(True))
-        .unique()
-    )
-    steps = (
-        _grid(rollouts)
-        .join(rollouts, on=[*_ROLLOUT, "step"], how="left")
-        .join(students, on="dialog_id")
-        .join(before, on=["dialog_id", "start"], how="left")
-        .join(turns.drop("dialog_id", "turn"), on="submission_id", how="left")
-        .join(real.drop("status", "tests"), on="submission_id", how="left")
-        .with_columns(
-            kind=_kind(pl.col("outcome")),
-            signature=pl.when(pl.col("code").is_not_null() & (pl.col("grade") < 100)).then(_signature()),
-        )
-        .join(failures, on=["assignment", "signature"], how="left")
-        .with_columns(
-            familiar=pl.when(pl.col("signature").is_not_null()).then(pl.col("familiar").fill_null(False)),
-            solved=_reached("grade"),
-            real_solved=_reached("real_grade"),
-            proximity=1 - (pl.col("grade") - pl.col("real_grade")).abs() / 100,
-        )
-        .sort("method", "student", "assignment", "start", "sample", "step")
-    )
-    _same_starts(steps)
-    return _with_similarity(steps, progress).select(STEPS.names()).cast(STEPS)
 
 
-def _turns(dialogs: pl.DataFrame) -> pl.DataFrame:
-    """The real submissions of the dialogs, each once: its turn, its grade, and whether the grade changed."""
-    return (
-        dialogs.unique("dialog_id")
-        .select("dialog_id", "turns")
-        .explode("turns")
-        .unnest("turns")
-        .with_columns(before=pl.col("grade").shift(1).over("dialog_id"))
-        .select(
-            *("dialog_id", "submission_id"),
-            turn=pl.int_range(1, pl.len() + 1).over("dialog_id"),
-            real_grade="grade",
-            changed=pl.col("grade") != pl.col("before"),
-        )
-    )
-
-
-def _grid(rollouts: pl.DataFrame) -> pl.DataFrame:
-    """Every rollout at every step, so that a solved start stays solved after the rollout ends."""
-    return rollouts.select(_ROLLOUT).unique().join(rollouts.select("step").unique(), how="cross")
-
-
-def _reached(grade: str) -> pl.Expr:
-    return (pl.col(grade).fill_null(0) == 100).cum_max().over(_ROLLOUT, order_by="step")
+def _full_marks(grade: str) -> pl.Expr:
+    return (pl.col(grade) == 100).fill_null(False)
 
 
 def _kind(outcome: pl.Expr) -> pl.Expr:
     """The kind of outcome, from a submission's outcome, grade and status; null where there is none."""
     failed = _failed("outcome").list.first()
     return (
-        pl.when(outcome == Outcome.UNREADABLE)
-        .then(pl.lit(UNREADABLE))
-        .when(outcome != Outcome.PROGRAM)
+        pl.when(outcome.is_in([GAVE_UP, UNREADABLE]))
+        .then(outcome)
+        .when(outcome == Outcome.ENDED)
         .then(None)
         .when(pl.col("grade") == 100)
         .then(pl.lit(SOLVED))
@@ -163,22 +185,9 @@ def _signature() -> pl.Expr:
     return pl.concat_str("status", tests, separator="\x1e", ignore_nulls=True)
 
 
-def _same_starts(steps: pl.DataFrame) -> None:
-    first: pl.DataFrame | None = None
-    for (method,), group in steps.group_by("method", maintain_order=True):
-        starts = group.select("student", "assignment", "start", "sample", "step")
-        if first is None:
-            first, name = starts, method
-        elif not starts.equals(first):
-            raise InputError(
-                f"the rollouts of {method} and {name} start or end at different places, so they cannot be "
-                "compared; run `tutee rollout` for every method with the same parameters"
-            )
-
-
 def _with_similarity(steps: pl.DataFrame, progress: bool) -> pl.DataFrame:
-    both = steps["code"].is_not_null() & steps["real_code"].is_not_null()
-    rows = steps.with_row_index("row").filter(both)
+    """Adds CodeBLEU; the real program is the reference."""
+    rows = steps.with_row_index("row").filter(pl.col("code").is_not_null())
     found = compare(list(zip(rows["real_code"], rows["code"], strict=True)), progress)
     values = pl.DataFrame(
         {

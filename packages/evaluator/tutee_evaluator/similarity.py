@@ -2,11 +2,11 @@
 
 CodeBLEU (Ren et al., arXiv 2009.10297) is the mean of four parts: BLEU over the words, a recall over
 the words in which keywords weigh more, the share of the reference's syntax subtrees that the
-candidate has, and the share of its data flow. The package computes the parts; the features of each
-program are computed once, however many pairs it is in.
+candidate has, and the share of its data flow. The package finds the syntax and the data flow of each
+program once, however many pairs it is in; what the two of a pair share is counted here, for many at a time.
 
 There are two values. `package` is exactly the published formula, for comparison with published tables.
-`corrected` fixes three faults of it:
+`corrected` fixes four faults of it:
 
 - a data-flow match of 0 counts as a full match, so an empty program scores 0.25 against anything.
   Corrected, it counts as 0, and where the reference has no data flow the other three parts share the
@@ -14,29 +14,53 @@ There are two values. `package` is exactly the published formula, for comparison
 - a program of fewer than four words has no n-grams of four words, which lowers its score even against
   itself. Corrected, the n-grams are at most as long as the reference;
 - the weighted recall divides by at least 1, which a short program without keywords does not reach.
-  Corrected, it divides by the actual weight.
+  Corrected, it divides by the actual weight;
+- the weighted recall takes every reference to be two words long, so it hardly ever penalizes a short
+  candidate. Corrected, it takes the reference's length.
 
 Corrected, a program scores 1 against itself, and no other scores more.
+
+Many programs are read by several processes. These are spawned, as a fork of a process with threads may
+hang; so a script that compares many programs needs its `if __name__ == "__main__":`.
 """
 
-import math
+import os
 import tokenize
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from itertools import chain, count, pairwise
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import codebleu
-from codebleu import bleu, dataflow_match, weighted_ngram_match
+import numpy as np
+from codebleu import dataflow_match
 from codebleu.parser import DFG, DFG_python, remove_comments_and_docstrings
 from codebleu.utils import get_tree_sitter_language
+from numpy.typing import NDArray
 from tqdm import tqdm
 from tree_sitter import Node, Parser
 
 _ORDERS = 4
-_OTHER_WORD = 0.2  # the package's weight of a word that is no keyword
+_OTHER_WORD = 0.2  # the package's weight of a word that is no keyword; a keyword's is 1
+_NO_MATCH = 0.1  # what the package takes for no match of an order, so that it has a logarithm
+
+# The columns of counts: keywords and other words, n-grams of two to four words, data flow, subtrees.
+_WORDS, _NGRAMS, _FLOW, _SUBTREES = slice(0, 2), slice(2, 5), 5, 6
+_COLUMNS = 7
+
+_BLOCK = 50_000  # pairs whose counts are in memory at once
+_PROGRAMS_PER_PROCESS = 500  # a third to half of a second of work, more than it takes to start one
+
+Features = list[dict[Hashable, int]]  # of one program: how often each feature occurs, column by column
+Counts = NDArray[np.int32]
+Floats = NDArray[np.float64]
 
 
 class _FirstSeen(dict):
@@ -64,108 +88,169 @@ class Similarity:
     corrected: float
 
 
-@dataclass(frozen=True)
-class _Features:
-    """What CodeBLEU compares of a program."""
-
-    words: list[str]
-    subtrees: list[str]
-    flow: list[Any]
-
-
 def compare(pairs: Sequence[tuple[str, str]], progress: bool = False) -> list[Similarity]:
-    """CodeBLEU of each (reference, candidate) pair, in the same order; equal pairs are computed once."""
-    features: dict[str, _Features] = {}
-    known: dict[tuple[str, str], Similarity] = {}
-    for pair in tqdm(set(pairs), desc="CodeBLEU", unit="pair", disable=None if progress else True):
-        for program in pair:
-            if program not in features:
-                features[program] = _features(program)
-        known[pair] = _similarity(features[pair[0]], features[pair[1]])
-    return [known[pair] for pair in pairs]
+    """CodeBLEU of each (reference, candidate) pair, in the same order; equal pairs are computed once.
+
+    Raises BrokenProcessPool where a process that it started was killed.
+    """
+    if not pairs:
+        return []
+    programs = list(dict.fromkeys(chain.from_iterable(pairs)))
+    numbers = {program: number for number, program in enumerate(programs)}
+    numbered = np.fromiter(map(numbers.__getitem__, chain.from_iterable(pairs)), np.int64)
+    keys, places = np.unique(numbered[::2] * len(programs) + numbered[1::2], return_inverse=True)
+    table = _Table(_read(programs, progress))
+    found: list[Similarity] = []
+    for start in range(0, len(keys), _BLOCK):
+        references, candidates = np.divmod(keys[start : start + _BLOCK], len(programs))
+        shared = table.shared(references, candidates)
+        values = _values(table.totals[references], table.totals[candidates], shared)
+        found += map(Similarity, *(value.tolist() for value in values))
+    return [found[place] for place in places.tolist()]
 
 
-def _similarity(reference: _Features, candidate: _Features) -> Similarity:
-    flow = _flow_match(reference.flow, candidate.flow)
-    syntax = _syntax_match(reference.subtrees, candidate.subtrees)
-    weights = {word: 1.0 if word in _keywords() else _OTHER_WORD for word in reference.words}
-
-    plain = bleu.corpus_bleu([[reference.words]], [candidate.words])
-    weighted = weighted_ngram_match.corpus_bleu([[[reference.words, weights]]], [candidate.words])
-    package = (plain + weighted + syntax + (flow or 1)) / 4
-
-    orders = max(1, min(_ORDERS, len(reference.words)))
-    parts = [
-        _corrected_bleu(reference.words, candidate.words, orders, None),
-        _corrected_bleu(reference.words, candidate.words, orders, weights),
-        syntax,
-    ]
-    if flow is not None:
-        parts.append(flow)
-    return Similarity(package=package, corrected=sum(parts) / len(parts))
+def codebleu_distances(pairs: Sequence[tuple[str, str]], progress: bool = False) -> Floats:
+    """1 - corrected CodeBLEU of each pair of programs, the mean of both directions: it is symmetric."""
+    found = compare([*pairs, *((other, one) for one, other in pairs)], progress)
+    there, back = np.array([similarity.corrected for similarity in found]).reshape(2, -1)
+    return 1 - (there + back) / 2
 
 
-def _corrected_bleu(
-    reference: list[str], candidate: list[str], orders: int, weights: dict[str, float] | None
-) -> float:
-    """BLEU over n-grams of 1 to `orders` words: precision; with `weights` the package's recall."""
-    if not reference or not candidate:
-        return float(reference == candidate)
-    logs = []
-    for order in range(1, orders + 1):
-        wanted, found = _ngrams(reference, order), _ngrams(candidate, order)
-        shared = wanted & found
-        weigh = weights if order == 1 else None
-        match = _weight(shared, weigh)
-        total = _weight(wanted if weights else found, weigh)
-        if match == 0 and order == 1:
-            return 0.0
-        logs.append(math.log((match or 0.1) / (total or 1)))
-    penalty = min(1.0, math.exp(1 - len(reference) / len(candidate)))
-    return penalty * math.exp(sum(logs) / orders)
+def _read(programs: Sequence[str], progress: bool) -> list[Features]:
+    """The features of each program, in order; by several processes where there are enough programs."""
+    processes = min(len(os.sched_getaffinity(0)), len(programs) // _PROGRAMS_PER_PROCESS)
+    bar = partial(
+        tqdm, total=len(programs), desc="CodeBLEU", unit="program", disable=None if progress else True
+    )
+    if processes < 2:
+        return list(bar(map(_features, programs)))
+    with ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent) as pool:
+        return list(bar(pool.map(_features, programs, chunksize=1 + len(programs) // (8 * processes))))
 
 
-def _ngrams(words: list[str], order: int) -> Counter[tuple[str, ...]]:
-    return Counter(zip(*(words[start:] for start in range(order)), strict=False))
+def _end_with_parent() -> None:
+    """Called in a worker: ends it when its parent is killed, which it would otherwise survive for ever."""
+    Thread(target=_exit_after, args=[parent_process()], daemon=True).start()
 
 
-def _weight(counts: Counter[tuple[str, ...]], weights: dict[str, float] | None) -> float:
-    if weights is None:
-        return counts.total()
-    return math.fsum(count * weights[words[0]] for words, count in counts.items())
+def _exit_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
-def _syntax_match(reference: list[str], candidate: list[str]) -> float:
-    have = set(candidate)
-    return sum(subtree in have for subtree in reference) / len(reference)
+def _values(reference: Counts, candidate: Counts, shared: Counts) -> tuple[Floats, Floats]:
+    """The package's and the corrected CodeBLEU of pairs, from the counts of either program and of both."""
+    wanted, found = _length(reference), _length(candidate)
+    penalty = np.minimum(0, 1 - wanted / np.maximum(found, 1))
+    precision = _ngrams(shared), _ngrams(candidate)
+    match, weight = _weighted(shared), _weighted(reference)
+    syntax = shared[:, _SUBTREES] / reference[:, _SUBTREES]
+    flow = shared[:, _FLOW] / np.maximum(reference[:, _FLOW], 1)
+
+    # The package measures the list [words, weights], so it takes every reference to be two words long.
+    mild_penalty = np.minimum(0, 1 - 2 / np.maximum(found, 1))
+    bleu = _bleu(*precision, penalty, _ORDERS)
+    recall = _bleu(match, np.maximum(weight, 1), mild_penalty, _ORDERS)
+    package = (bleu + recall + syntax + np.where(flow > 0, flow, 1)) / 4
+
+    orders = np.clip(wanted, 1, _ORDERS)
+    both = _bleu(*precision, penalty, orders) + _bleu(match, weight, penalty, orders)
+    both[(wanted == 0) & (found == 0)] = 2
+    corrected = (both + syntax + flow) / np.where(reference[:, _FLOW] > 0, 4, 3)
+    return package, corrected
 
 
-def _flow_match(reference: list[Any], candidate: list[Any]) -> float | None:
-    """Share of the reference's data flow that the candidate has; None where the reference has none."""
-    if not reference:
-        return None
-    left = list(candidate)
-    matches = 0
-    for edge in reference:
-        if edge in left:
-            left.remove(edge)
-            matches += 1
-    return matches / len(reference)
+def _length(counts: Counts) -> Counts:
+    return counts[:, _WORDS].sum(axis=1)
 
 
-def _features(program: str) -> _Features:
+def _ngrams(counts: Counts) -> Floats:
+    """Counts of n-grams of 1 to 4 words."""
+    return np.column_stack([_length(counts), counts[:, _NGRAMS]]).astype(float)
+
+
+def _weighted(counts: Counts) -> Floats:
+    """As `_ngrams`, with the single words by their weight."""
+    keywords, others = counts[:, _WORDS].T
+    return np.column_stack([keywords + _OTHER_WORD * others, counts[:, _NGRAMS]])
+
+
+def _bleu(match: Floats, total: Floats, penalty: Floats, orders: Counts | int) -> Floats:
+    """Geometric mean of match / total over n-grams of up to `orders` words, penalized; 0 without a match."""
+    logs = np.log(np.where(match > 0, match, _NO_MATCH) / np.where(total > 0, total, 1))
+    used = np.arange(_ORDERS) < np.reshape(orders, (-1, 1))
+    mean = (logs * used).sum(axis=1) / orders
+    return np.where(match[:, 0] > 0, np.exp(penalty + mean), 0)
+
+
+class _Table:
+    """The features of programs as numbers: in `ids` a program's, column after column.
+
+    The first, second, ... occurrence of a feature in a program have numbers of their own, so that two
+    programs share as many of them as the lower count. A subtree has one number, and how often it occurs is
+    in `counts`: the candidate need have it only once. 0 begins every column, so that none is empty.
+    """
+
+    def __init__(self, programs: Sequence[Features]) -> None:
+        fresh = count(1)
+        numbers: list[dict[Hashable, int]] = [defaultdict(fresh.__next__) for _ in range(_COLUMNS)]
+        self.ids, self.counts, starts = [], [], []
+        for program in programs:
+            ids: list[int] = []
+            counts: list[int] = []
+            for column, known in zip(program, numbers, strict=True):
+                starts.append(len(ids))
+                ids += (0, *map(known.__getitem__, column))
+                counts += (0, *column.values())
+            self.ids.append(np.array(ids))
+            self.counts.append(np.array(counts, np.int32))
+        self.size = next(fresh)
+        self.lengths = np.array([len(ids) for ids in self.ids])
+        self.starts = np.array(starts).reshape(-1, _COLUMNS)
+        self.totals = self._sums(np.arange(len(programs)), np.concatenate(self.counts))
+
+    def shared(self, references: NDArray[np.int64], candidates: NDArray[np.int64]) -> Counts:
+        """What each pair shares: a row for each pair, which must be in the order of their references."""
+        rows = []
+        marks = np.zeros(self.size, np.int32)  # the count of each feature in the present reference
+        edges = np.flatnonzero(np.diff(references, prepend=-1, append=-1)).tolist()
+        for first, end in pairwise(edges):
+            reference, others = references[first], candidates[first:end]
+            marks[self.ids[reference]] = self.counts[reference]
+            features = np.concatenate([self.ids[other] for other in others])
+            rows.append(self._sums(others, marks[features]))
+            marks[self.ids[reference]] = 0
+        return np.concatenate(rows)
+
+    def _sums(self, programs: NDArray[np.int64], counts: Counts) -> Counts:
+        """The sum of each column of each program, from a count for each number in their `ids`."""
+        lengths = self.lengths[programs]
+        starts = self.starts[programs] + (lengths.cumsum() - lengths)[:, None]
+        return np.add.reduceat(counts, starts.ravel()).reshape(-1, _COLUMNS)
+
+
+def _features(program: str) -> Features:
     program = program.strip()
     try:
         bare = remove_comments_and_docstrings(program, "python")
     except (tokenize.TokenError, SyntaxError, ValueError):  # not Python; the package then uses it as it is
         bare = program
     flow = dataflow_match.get_data_flow(bare, (_parser(), DFG_python))
+    edges = [(name, how, tuple(of)) for name, how, of in dataflow_match.normalize_dataflow(flow)]
     tree = _parser().parse(bare.encode("utf-8", "surrogatepass"))
-    return _Features(
-        words=program.split(),
-        subtrees=_subtrees(tree.root_node),
-        flow=dataflow_match.normalize_dataflow(flow),
-    )
+    words = program.split()
+    lists: list[Iterable[Hashable]] = [
+        [word for word in words if word in _keywords()],
+        [word for word in words if word not in _keywords()],
+        *(zip(*(words[start:] for start in range(order)), strict=False) for order in range(2, _ORDERS + 1)),
+        edges,
+    ]
+    return [*map(_occurrences, lists), dict(Counter(_subtrees(tree.root_node)))]
+
+
+def _occurrences(features: Iterable[Hashable]) -> dict[Hashable, int]:
+    """The first, second, ... occurrence of each feature, each once."""
+    return {(feature, n): 1 for feature, times in Counter(features).items() for n in range(times)}
 
 
 def _subtrees(root: Node) -> list[str]:

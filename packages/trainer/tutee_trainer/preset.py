@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, create_model, model_validator
 
+from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_grader.config import Section, describe_errors
 from tutee_grader.errors import InputError
 from tutee_serializer.dialogs.formats import Format
@@ -132,6 +133,7 @@ class Preset(Section):
     tokenizer: TokenizerConfig | None = None
     lora: AdapterConfig
     dialog: DialogConfig
+    rollout: RolloutConfig = RolloutConfig()
 
     @property
     def format(self) -> Format:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,13 +114,14 @@ class Sampler:
             model,
             self._chat.end,
             self._config.max_new_tokens,
-            temperature=self._config.temperature,
-            seed=seed,
             batch=len(repeated) if model.device.type == "cpu" else at_once,
-            reuse_prefixes=False,
+            prefix_bytes=0,
         )
+        draws = random.Random(seed)
+        for number, ids in enumerate(repeated):
+            generator.add(number, ids, self._config.temperature, draws.getrandbits(63))
         model.eval()
-        completions = dict(generator.generate(repeated))
+        completions = dict(generator.collect_all())
         model.train()
         return [completions[number] for number in range(len(repeated))]
 

@@ -1,8 +1,8 @@
 """Engines write a student's next program: baselines, and language models that play students."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import PositiveInt
 
@@ -21,12 +21,25 @@ class EngineConfig(Section):
 
 
 @dataclass(frozen=True)
+class Request:
+    """A dialog to continue, which ends with a user's turn.
+
+    At `temperature` 0 the engine writes its likeliest turn; above, it draws one, and what it draws depends on
+    the dialog, the temperature and `seed`, not on the other requests.
+    """
+
+    dialog: Dialog
+    temperature: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Completion:
     """A student's turn as written, and the program in it; `program` None: there is none, for `reason`.
 
     `repair` says what had to be forgiven to read the program; None: nothing.
-    `prompt_tokens` and `completion_tokens` are the lengths of the prompt and of `content`; 0 where no
-    model is involved.
+    `prompt_tokens` and `completion_tokens` are the lengths of the prompt and of what the model wrote, the end
+    of the turn included; 0 where no model is involved.
     """
 
     content: str
@@ -38,11 +51,38 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Anything that can be rolled out. It reads dialogs of this format and level of feedback."""
+    """Anything that can be rolled out. It reads dialogs of this format and level of feedback.
+
+    It works on up to `batch` requests at once, and takes more at any time.
+    """
 
     format: str
     feedback: Level
+    batch: int
 
-    def complete(self, dialogs: Sequence[Dialog]) -> list[Completion]:
-        """The student's next turn in each dialog, in the same order; each dialog ends with a user's turn."""
+    def add(self, key: int, request: Request) -> None:
+        """Takes a request, which `key` names."""
         ...
+
+    def collect(self) -> list[tuple[int, Completion]]:
+        """Works until at least one request is done; returns those that are. Empty: there are none left."""
+        ...
+
+
+@runtime_checkable
+class LanguageModel(Engine, Protocol):
+    """An engine that knows how likely a turn is."""
+
+    def nats(self, dialog: Dialog, turn: str) -> float:
+        """The negative log-likelihood of `turn`, as it is written in dialogs, after `dialog`."""
+        ...
+
+
+def complete(engine: Engine, requests: Iterable[Request]) -> list[Completion]:
+    """The student's next turn for each request, in the same order."""
+    for key, request in enumerate(requests):
+        engine.add(key, request)
+    done: dict[int, Completion] = {}
+    while collected := engine.collect():
+        done.update(collected)
+    return [done[key] for key in sorted(done)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 ROOM = 64  # tokens that memory is taken for at once
 KEPT_BYTES = 4_000_000_000
+BLOCK = 16  # tokens; a prefix is found by whole blocks
 
 
 def growing_cache(config: Any) -> DynamicCache | None:
@@ -65,33 +66,58 @@ class GrowingLayer(DynamicLayer):
         self.hold(self._memory, after)
         return self.keys, self.values
 
+    def put(self, row: int, states: Sequence[torch.Tensor]) -> None:
+        """Replaces the end of a row by keys and values (heads, tokens, size)."""
+        end = self.get_seq_length()
+        for memory, part in zip(self._memory, states, strict=True):
+            memory[row, :, end - part.shape[1] : end] = part
+
     def reset(self) -> None:
         """Lets go of the memory."""
         super().reset()
         self._memory = []
 
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keeps the dialogs at `indices` only."""
-        self.hold([memory[indices] for memory in self._memory], self.get_seq_length())
+
+@dataclass(frozen=True)
+class Held:
+    """A sequence of `length` tokens, with which a row of a cache ends."""
+
+    cache: DynamicCache
+    row: int
+    length: int
+
+    def states(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a layer, each (heads, tokens, size)."""
+        layer = self.cache.layers[number]
+        start = layer.get_seq_length() - self.length
+        return layer.keys[self.row, :, start:], layer.values[self.row, :, start:]
 
 
-def join(dialogs: Sequence[tuple[DynamicCache, int]]) -> DynamicCache:
-    """One cache, padded on the left, of dialogs that each end with a row of a cache. Empties those."""
-    joined, width = DynamicCache(), max(cache.get_seq_length() for cache, _ in dialogs)
-    for number in range(len(dialogs[0][0].layers)):
-        layers = [(cache.layers[number], row) for cache, row in dialogs]
+Before = tuple[DynamicCache, torch.Tensor, int]
+
+
+def join(sequences: Sequence[Held], before: Before | None = None) -> DynamicCache:
+    """One cache, padded on the left, with a row for each sequence. Empties the caches they were in.
+
+    `before`: a cache, those of its rows that come first, and how many of their tokens are left out at the
+    beginning.
+    """
+    cache, rows, first = before or (sequences[0].cache, torch.zeros(0), 0)
+    known = cache.get_seq_length() - first if before else 0
+    width = max([known, *(held.length for held in sequences)])
+    joined = DynamicCache()
+    for number, layer in enumerate(cache.layers):
         memory = []
-        for parts in (
-            [layer.keys[row] for layer, row in layers],
-            [layer.values[row] for layer, row in layers],
-        ):
-            heads, _, size = parts[0].shape
-            whole = parts[0].new_zeros(len(parts), heads, width + ROOM, size)
-            for place, part in zip(whole, parts, strict=True):
-                place[:, width - part.shape[1] : width] = part
+        for at, states in enumerate((layer.keys, layer.values)):
+            _, heads, _, size = states.shape
+            whole = states.new_zeros(len(rows) + len(sequences), heads, width + ROOM, size)
+            if before:
+                whole[: len(rows), :, width - known : width] = states[:, :, first:].index_select(0, rows)
+            for place, held in zip(whole[len(rows) :], sequences, strict=True):
+                place[:, width - held.length : width] = held.states(number)[at]
             memory.append(whole)
-        for layer, _ in layers:
-            layer.reset()
+        for held in sequences:
+            held.cache.layers[number].reset()
         joined.layers.append(GrowingLayer())
         joined.layers[-1].hold(memory, width)
     return joined
@@ -100,7 +126,7 @@ def join(dialogs: Sequence[tuple[DynamicCache, int]]) -> DynamicCache:
 @dataclass(frozen=True)
 class _Prefix:
     tokens: list[int]
-    layers: list[tuple[torch.Tensor, torch.Tensor]]
+    layers: list[tuple[torch.Tensor, ...]]
 
     @property
     def nbytes(self) -> int:
@@ -108,41 +134,70 @@ class _Prefix:
 
 
 class PrefixCache:
-    """What a model has read and written: the next prompt of a dialog begins with it and need not be read.
+    """What a model has read and written: a prompt that begins with it need not be read from the start.
 
-    Holds at most KEPT_BYTES.
+    Holds at most `capacity` bytes, those last used.
     """
 
-    def __init__(self) -> None:
-        self._kept: list[_Prefix] = []
+    def __init__(self, capacity: int = KEPT_BYTES) -> None:
+        self._capacity = capacity
+        self.clear()
+
+    def clear(self) -> None:
+        """Lets go of everything."""
+        self._kept: OrderedDict[int, _Prefix] = OrderedDict()  # by number, the last used at the end
+        self._blocks: dict[Hashable, int] = {}  # the number of a prefix that begins with these blocks
+        self._number = self._nbytes = 0
 
     def keep(self, tokens: list[int], cache: DynamicCache, row: int, places: torch.Tensor) -> None:
-        """Keeps the states of `tokens`, which stand at `places` of a row of the cache."""
+        """Keeps a copy of the states of `tokens`, which stand at `places` of a row of the cache."""
+        if not self._capacity:
+            return
+        start, end = int(places[0]), int(places[-1]) + 1
+        gapless = end - start == len(places)  # a copy of a slice is faster
         layers = [
-            (layer.keys[row : row + 1, :, places], layer.values[row : row + 1, :, places])
+            tuple(
+                states[row : row + 1, :, start:end].clone() if gapless else states[row : row + 1, :, places]
+                for states in (layer.keys, layer.values)
+            )
             for layer in cache.layers
         ]
         prefix = _Prefix(tokens, layers)
-        if sum(kept.nbytes for kept in self._kept) + prefix.nbytes <= KEPT_BYTES:
-            self._kept.append(prefix)
+        self._number += 1
+        self._kept[self._number] = prefix
+        self._nbytes += prefix.nbytes
+        for block in _blocks(tokens):
+            self._blocks[block] = self._number
+        while self._nbytes > self._capacity:
+            number, oldest = self._kept.popitem(last=False)
+            self._nbytes -= oldest.nbytes
+            for block in _blocks(oldest.tokens):
+                if self._blocks.get(block) == number:
+                    del self._blocks[block]
 
     def take(self, prompt: Sequence[int], cache: DynamicCache) -> int:
         """Fills an empty cache with the states of the prompt's beginning; returns how many tokens that is.
 
-        At most all but the last one, and none where less than half of the prompt is known. What is taken is
-        no longer kept.
+        At most all but the last one.
         """
-        shared = [_shared(kept.tokens, prompt) for kept in self._kept]
-        most = max(shared, default=0)
-        if 2 * most < len(prompt):
-            return 0
-        best = self._kept.pop(shared.index(most))
-        tokens = min(most, len(prompt) - 1)
-        for layer, memory in zip(cache.layers, best.layers, strict=True):
-            layer.hold(memory, tokens)
-        return tokens
+        for at, block in reversed(list(enumerate(_blocks(prompt), 1))):
+            number, known = self._blocks.get(block), at * BLOCK
+            if number is None or self._kept[number].tokens[:known] != list(prompt[:known]):
+                continue
+            prefix = self._kept[number]
+            self._kept.move_to_end(number)
+            while known < min(len(prompt), len(prefix.tokens)) and prompt[known] == prefix.tokens[known]:
+                known += 1
+            known = min(known, len(prompt) - 1)
+            for layer, (keys, values) in zip(cache.layers, prefix.layers, strict=True):
+                layer.hold([keys[:, :, :known].clone(), values[:, :, :known].clone()], known)
+            return known
+        return 0
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """The number of tokens with which both begin."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+def _blocks(tokens: Sequence[int]) -> Iterator[Hashable]:
+    """A hash for each whole number of blocks with which `tokens` begin."""
+    before: Hashable = None
+    for start in range(0, len(tokens) - BLOCK + 1, BLOCK):
+        before = hash((before, *tokens[start : start + BLOCK]))
+        yield before

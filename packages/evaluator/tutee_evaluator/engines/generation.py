@@ -2,103 +2,192 @@
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import DynamicCache
 
-from tutee_evaluator.engines.cache import GrowingLayer, PrefixCache, allows_gaps, growing_cache, join
+from tutee_evaluator.engines.cache import KEPT_BYTES, Held, PrefixCache, allows_gaps, growing_cache, join
 from tutee_evaluator.engines.drafts import PromptLookup
+from tutee_evaluator.engines.rows import Row, choose
 
 READ_AT_ONCE = 512  # tokens, of one prompt or of several: fewer make a processor's products slow
+# A processor reads drafts for no more rows than these: of 8 rows of SmolLM2, 16 tokens each take 3 times as
+# long as one token each, and of 32 rows 8 times, for which too few are accepted where turns are drawn.
+DRAFTED_ROWS = 8
 
 
 class BatchGenerator:
     """Writes up to `max_new_tokens` tokens after prompts, `batch` of them at once, until the token `end`.
 
-    A draft of the next tokens is read in one pass, and as much of it is kept as the model chooses itself
-    (speculative decoding, Leviathan et al., 2023): drafts change the speed, not what is written.
-    `temperature` 0 takes the likeliest token each time; above 0, tokens are drawn with `seed`. With
-    `reuse_prefixes` a call reads of each prompt only what the call before neither read nor wrote: for
-    dialogs that go on, under weights that stay.
+    As soon as a quarter of the batch is done, waiting prompts take those places. Of a prompt only what the
+    generator has neither read nor written yet is read, where the model's cache allows it; `prefix_bytes` is
+    the memory for what it keeps, for as long as the model's weights stay. A draft of the next tokens is read
+    in one pass, and as much of it is kept as the model chooses itself (speculative decoding, Leviathan et
+    al., 2023): drafts change the speed, not what is written.
+
+    Where memory runs out, half as many prompts are written at once from then on.
     """
 
     def __init__(
-        self,
-        model: Any,
-        end: int,
-        max_new_tokens: int,
-        *,
-        temperature: float,
-        seed: int,
-        batch: int,
-        reuse_prefixes: bool = True,
+        self, model: Any, end: int, max_new_tokens: int, *, batch: int, prefix_bytes: int = KEPT_BYTES
     ) -> None:
         self.model = model
-        self.reuse_prefixes = reuse_prefixes
         self.end, self.max_new_tokens, self.batch = end, max_new_tokens, batch
-        self.temperature = temperature
+        self._joins = growing_cache(model.config) is not None
         self._drafts = allows_gaps(model.config)
-        self._random = torch.Generator(device=model.device).manual_seed(seed)
-        self._known, self._kept = PrefixCache(), PrefixCache()  # of the call before, and of this one
+        self._known = PrefixCache(prefix_bytes)
+        self._waiting: deque[Row] = deque()
+        self._rows: list[Row] = []  # of the cache and its mask
+        self._cache: Any = None
+        self._mask = torch.zeros(0, 0)
+        self._done: list[Row] = []
 
-    def generate(self, prompts: Sequence[list[int]]) -> Iterator[tuple[int, list[int]]]:
-        """The number of each prompt, as it is done, and the tokens after it.
+    def add(self, key: int, prompt: list[int], temperature: float = 0.0, seed: int = 0) -> None:
+        """Takes a prompt, which `key` names.
 
-        The last of them is `end`, or there are `max_new_tokens` without it.
+        `temperature` 0 takes the likeliest token each time; above, tokens are drawn, which depends on `seed`
+        and not on the other prompts.
         """
-        longest_first = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
-        for start in range(0, len(prompts), self.batch):
-            numbers = longest_first[start : start + self.batch]
-            with torch.inference_mode():
-                rows = self._generate([self._row(prompts[number]) for number in numbers])
-            for number, row in zip(numbers, rows, strict=True):
-                yield number, row.written
-        self._known, self._kept = self._kept, PrefixCache()
+        lookup = PromptLookup(prompt) if self._drafts else None
+        draws = np.random.default_rng(seed).random(self.max_new_tokens) if temperature else None
+        self._waiting.append(
+            Row(key, prompt, self.end, self.max_new_tokens, lookup, temperature or 1.0, draws)
+        )
 
-    def _generate(self, rows: list[_Row]) -> list[_Row]:
-        """Rows that are done leave once they are a quarter of the batch: the others are copied for it."""
-        logits, cache, mask = self._read(rows)
-        going = rows
-        while True:
-            chosen = self._choose(logits).tolist()
-            accepted = [row.accept(tokens) for row, tokens in zip(going, chosen, strict=True)]
-            width = logits.shape[1] - 1
-            if width:  # what was not accepted stays in the cache, and is never seen again
-                mask[:, -width:] = self._tensor([[at < number for at in range(width)] for number in accepted])
-            stay = [at for at, row in enumerate(going) if not row.is_done]
-            if not stay:
-                break
-            if 4 * len(stay) <= 3 * len(going):
-                self._keep(cache, mask, going)
-                keep = torch.tensor(stay, device=mask.device)
-                cache.batch_select_indices(keep)
-                mask, going = mask[keep], [going[at] for at in stay]
-            unread = [row.unread() for row in going]
-            width = max(map(len, unread))
-            ids = self._tensor([_padded(tokens, width) for tokens in unread])
-            real = self._tensor([_padded([1] * len(tokens), width) for tokens in unread])
-            mask = torch.cat([mask, real], dim=1)
-            positions = (mask.cumsum(1) - 1)[:, -width:]
-            logits = self._forward(ids, cache, last=width, attention_mask=mask, position_ids=positions)
-        self._keep(cache, mask, going)
-        return rows
+    def collect(self) -> list[tuple[int, list[int]]]:
+        """Works until at least one prompt is done: the keys of those that are, and the tokens after them.
 
-    def _read(self, rows: Sequence[_Row]) -> tuple[torch.Tensor, Any, torch.Tensor]:
-        """The logits after each prompt, the cache of all prompts, and the mask of its padding on the left.
-
-        Where the model's cache allows to join them, prompts are read without padding, equal ones once, and
-        from where the call before has known them.
+        The last token is `end`, or there are `max_new_tokens` without it. Empty: no prompt is left.
         """
-        mask = self._mask([len(row.prompt) for row in rows])
-        if growing_cache(self.model.config) is None:
-            cache = DynamicCache(config=self.model.config)
-            width = mask.shape[1]
-            ids = self._tensor([[0] * (width - len(row.prompt)) + row.prompt for row in rows])
-            positions = (mask.cumsum(1) - 1).clamp(min=0)
-            return self._forward(ids, cache, attention_mask=mask, position_ids=positions), cache, mask
+        with torch.inference_mode():
+            while not self._done and (self._waiting or self._rows):
+                try:
+                    if self._has_places():
+                        self._refill()
+                    else:
+                        self._advance()
+                except Exception as error:
+                    if not _is_out_of_memory(error) or len(self._rows) <= 1:
+                        self._waiting.clear()
+                        self._clear()
+                        raise
+                    self._halve()
+        done, self._done = self._done, []
+        return [(row.key, row.written) for row in done]
+
+    def collect_all(self) -> Iterator[tuple[int, list[int]]]:
+        """The same until no prompt is left, one after the other as they are done."""
+        while done := self.collect():
+            yield from done
+
+    def score(self, prompt: list[int], turn: list[int]) -> float:
+        """The negative log-likelihood of a turn after a prompt, in nats: one pass, without sampling."""
+        cache = growing_cache(self.model.config)
+        with torch.inference_mode():
+            known = self._known.take(prompt, cache) if cache else 0
+            ids = self._tensor([[*prompt, *turn[:-1]][known:]])
+            logits = self._forward(ids, cache or DynamicCache(config=self.model.config), last=len(turn))
+            if cache:
+                self._known.keep(prompt, cache, 0, torch.arange(len(prompt)))
+            chances = torch.log_softmax(logits[0].float(), dim=-1)
+            return -float(chances.gather(1, self._tensor([turn]).T).sum())
+
+    def _has_places(self) -> bool:
+        """Whether enough rows are done that it pays to copy the others."""
+        going = sum(not row.is_done for row in self._rows)
+        if not going:
+            return True
+        return self._joins and 4 * going <= 3 * min(self.batch, len(self._rows) + len(self._waiting))
+
+    def _refill(self) -> None:
+        """Reads waiting prompts in the place of rows that are done."""
+        stay = [at for at, row in enumerate(self._rows) if not row.is_done]
+        free = [at for at, row in enumerate(self._rows) if row.is_done]
+        new = [self._waiting.popleft() for _ in range(min(self.batch - len(stay), len(self._waiting)))]
+        before = self._rows
+        self._rows = [before[at] for at in stay] + new  # all of them begin anew where reading fails
+        if not self._rows:
+            self._cache = None
+        elif not self._joins:
+            logits, self._cache, self._mask = self._read_padded(new)
+            self._accept(new, logits)
+        else:
+            logits, held = self._read(new) if new else (torch.zeros(0), [])
+            first = int(self._mask[stay].any(0).int().argmax()) if stay else 0
+            longest = max((one.length for one in held), default=0)
+            if len(free) == len(new) and longest <= self._mask.shape[1] and 4 * first <= self._mask.shape[1]:
+                self._rows = before
+                self._replace(free, new, held)
+            else:
+                self._rebuild(stay, first, held)
+            if new:
+                self._accept(new, logits)
+
+    def _replace(self, places: Sequence[int], new: Sequence[Row], held: Sequence[Held]) -> None:
+        """Puts new rows into the places of rows that are done: nothing else is copied."""
+        for at, row, one in zip(places, new, held, strict=True):
+            self._rows[at] = row
+            self._mask[at] = 0
+            self._mask[at, -one.length :] = 1
+            for number, layer in enumerate(self._cache.layers):
+                layer.put(at, one.states(number))
+
+    def _rebuild(self, stay: Sequence[int], first: int, held: Sequence[Held]) -> None:
+        """A new cache of the rows that stay, from their token `first` on, and of new ones."""
+        rows = torch.tensor(stay, device=self.model.device, dtype=torch.long)
+        kept = self._mask[stay][:, first:] if stay else None
+        cache = join(held, (self._cache, rows, first) if stay else None)
+        mask = self._tensor([[0] * cache.get_seq_length()] * len(self._rows))
+        if kept is not None:
+            mask[: len(stay), -kept.shape[1] :] = kept
+        for at, one in enumerate(held, len(stay)):
+            mask[at, -one.length :] = 1
+        self._cache, self._mask = cache, mask
+
+    def _advance(self) -> None:
+        """Reads the last token of each row and a draft of the next, and accepts what the model chooses."""
+        going = sum(not row.is_done for row in self._rows)
+        drafting = self.model.device.type != "cpu" or going <= DRAFTED_ROWS
+        unread = [row.unread(drafting) for row in self._rows]
+        width = max(map(len, unread))
+        ids = self._tensor([_padded(tokens, width) for tokens in unread])
+        real = self._tensor([_padded([1] * len(tokens), width) for tokens in unread])
+        self._mask = torch.cat([self._mask, real], dim=1)
+        positions = (self._mask.cumsum(1) - 1)[:, -width:]
+        logits = self._forward(
+            ids, self._cache, last=width, attention_mask=self._mask, position_ids=positions
+        )
+        accepted = self._accept(self._rows, logits)
+        if width > 1:  # what was not accepted stays in the cache, and is never seen again
+            seen = [[at <= number for at in range(width)] for number in accepted]
+            self._mask[:, -width:] *= self._tensor(seen)
+        self._keep(unread)
+
+    def _accept(self, rows: Sequence[Row], logits: torch.Tensor) -> list[int]:
+        """Appends to each row what the model chose; returns how many tokens of its draft agreed."""
+        chosen = choose(rows, logits)
+        going = [not row.is_done for row in rows]
+        accepted = [row.accept(tokens) for row, tokens in zip(rows, chosen, strict=True)]
+        self._done += [row for row, was_going in zip(rows, going, strict=True) if was_going and row.is_done]
+        return accepted
+
+    def _keep(self, unread: Sequence[list[int]]) -> None:
+        """Keeps what the rows that have just ended have read and written."""
+        if not self._joins:
+            return
+        for at, row in enumerate(self._rows):
+            if unread[at] and row.has_ended:
+                places = self._mask[at].nonzero()[:, 0]
+                self._known.keep(row.prompt + row.written[:-1], self._cache, at, places)
+
+    def _read(self, rows: Sequence[Row]) -> tuple[torch.Tensor, list[Held]]:
+        """The logits after each prompt, and where its tokens are held; equal prompts are read once."""
         unread = []
         for prompt in dict.fromkeys(tuple(row.prompt) for row in rows):
             cache = growing_cache(self.model.config)
@@ -107,9 +196,12 @@ class BatchGenerator:
         for group in _groups(unread):
             logits, cache = self._read_group(group)
             for row, one in enumerate(group):
-                read[one.prompt] = logits[row], (cache, row)
-        logits, dialogs = zip(*(read[tuple(row.prompt)] for row in rows), strict=True)
-        return torch.stack(logits), join(dialogs), mask
+                held = Held(cache, row, len(one.prompt))
+                end = cache.get_seq_length()
+                self._known.keep(list(one.prompt), cache, row, torch.arange(end - held.length, end))
+                read[one.prompt] = logits[row], held
+        found = [read[tuple(row.prompt)] for row in rows]
+        return torch.stack([logits for logits, _ in found]), [held for _, held in found]
 
     def _read_group(self, group: Sequence[_Unread]) -> tuple[torch.Tensor, Any]:
         """The logits after prompts that are read together: of each as many tokens as the longest rest has."""
@@ -120,17 +212,39 @@ class BatchGenerator:
         for one in group:
             one.cache.crop(one.rest - rest)
         lengths = [len(one.prompt) for one in group]
-        cache = join([(one.cache, 0) for one in group])
+        cache = join([Held(one.cache, 0, len(one.prompt) - rest) for one in group])
         positions = self._tensor([list(range(length - rest, length)) for length in lengths])
-        return self._forward(ids, cache, attention_mask=self._mask(lengths), position_ids=positions), cache
+        mask = self._mask_of(lengths)
+        return self._forward(ids, cache, attention_mask=mask, position_ids=positions), cache
 
-    def _keep(self, cache: Any, mask: torch.Tensor, going: Sequence[_Row]) -> None:
-        """Keeps what the rows that have ended have read and written, for the next call."""
-        if not self.reuse_prefixes or not isinstance(cache.layers[0], GrowingLayer):
-            return
-        for at, row in enumerate(going):
-            if row.has_ended:
-                self._kept.keep(row.prompt + row.written[:-1], cache, at, mask[at].nonzero()[:, 0])
+    def _read_padded(self, rows: Sequence[Row]) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """The same for prompts of a model whose cache cannot be joined: all in one pass, with padding."""
+        cache = DynamicCache(config=self.model.config)
+        mask = self._mask_of([len(row.prompt) for row in rows])
+        ids = self._tensor([[0] * (mask.shape[1] - len(row.prompt)) + row.prompt for row in rows])
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        return self._forward(ids, cache, attention_mask=mask, position_ids=positions), cache, mask
+
+    def _halve(self) -> None:
+        """Begins all rows again, half as many at once."""
+        self.batch = len(self._rows) // 2
+        print(
+            f"out of memory with {len(self._rows)} dialogs at once; from now on {self.batch} at once",
+            file=sys.stderr,
+            flush=True,
+        )
+        again = [row for row in self._rows if not row.is_done]
+        for row in again:
+            row.restart()
+        self._waiting.extendleft(reversed(again))
+        self._clear()
+
+    def _clear(self) -> None:
+        """Lets go of all rows and of what was kept."""
+        self._rows, self._cache = [], None
+        self._known.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _forward(self, ids: torch.Tensor, cache: Any, last: int = 1, **keywords: Any) -> torch.Tensor:
         """The logits after the `last` of `ids` (rows, tokens), which join the cache.
@@ -142,69 +256,13 @@ class BatchGenerator:
         ).logits
         return logits[:, -last:]
 
-    def _mask(self, lengths: Sequence[int]) -> torch.Tensor:
+    def _mask_of(self, lengths: Sequence[int]) -> torch.Tensor:
         """1 for each token of prompts of these lengths, which end together; 0 for the padding before them."""
         width = max(lengths)
         return self._tensor([[0] * (width - length) + [1] * length for length in lengths])
 
     def _tensor(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         return torch.tensor(rows, device=self.model.device)
-
-    def _choose(self, logits: torch.Tensor) -> torch.Tensor:
-        """A token at each place: (rows, places) of (rows, places, vocabulary)."""
-        if self.temperature == 0:
-            return logits.argmax(-1)
-        chances = torch.softmax(logits.float() / self.temperature, dim=-1)
-        return torch.multinomial(chances.flatten(0, 1), 1, generator=self._random).view(logits.shape[:2])
-
-    def _row(self, prompt: list[int]) -> _Row:
-        lookup = PromptLookup(prompt) if self._drafts else None
-        return _Row(prompt, self.end, self.max_new_tokens, lookup)
-
-
-@dataclass
-class _Row:
-    """A prompt with what has been written after it: `limit` tokens at most, `end` the last."""
-
-    prompt: list[int]
-    end: int
-    limit: int
-    lookup: PromptLookup | None
-    written: list[int] = field(default_factory=list)
-    draft: list[int] = field(default_factory=list)
-
-    @property
-    def has_ended(self) -> bool:
-        return self.written[-1:] == [self.end]
-
-    @property
-    def is_done(self) -> bool:
-        return self.has_ended or len(self.written) == self.limit
-
-    def unread(self) -> list[int]:
-        """What the model reads next: the last token, and a draft of those that may follow it."""
-        if self.is_done:
-            return []
-        room = self.limit - len(self.written) - 1  # the model chooses one more than is drafted
-        self.draft = self.lookup.draft()[:room] if self.lookup else []
-        return [self.written[-1], *self.draft]
-
-    def accept(self, chosen: list[int]) -> int:
-        """Appends what the model chose before the draft and after each of its tokens, as long as they agree.
-
-        Returns how many tokens of the draft that are.
-        """
-        before = len(self.written)
-        for at, token in enumerate(chosen):
-            if self.is_done:
-                break
-            self.written.append(token)
-            if at == len(self.draft) or token != self.draft[at]:
-                break
-        new = self.written[before:]
-        if self.lookup:
-            self.lookup.extend(new)
-        return max(0, len(new) - 1)
 
 
 @dataclass(frozen=True)
@@ -231,6 +289,11 @@ def _groups(prompts: Sequence[_Unread]) -> Iterator[list[_Unread]]:
             together = [one]
         group = together
     yield group
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch has no class of its own for a CPU whose memory is used up."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _padded(tokens: list[int], width: int) -> list[int]:

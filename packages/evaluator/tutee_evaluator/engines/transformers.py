@@ -1,12 +1,9 @@
 """A language model, loaded with the library transformers, that plays a student."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from tutee_evaluator.engines import Completion
+from tutee_evaluator.engines import Completion, Request
 from tutee_grader.errors import InputError, UnavailableError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.chat import Chat
@@ -16,23 +13,9 @@ from tutee_serializer.dialogs.tokens import TokenCounter
 
 
 class Student:
-    """A language model that plays a student.
+    """A language model that plays a student. `batch` is the number of dialogs continued at once."""
 
-    `temperature` 0 takes the likeliest token each time; above 0, tokens are drawn with `seed`. `batch`
-    is the number of dialogs continued at once.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        chat: Chat,
-        card: StudentCard,
-        *,
-        temperature: float = 0.0,
-        seed: int = 0,
-        batch: int = 16,
-        progress: bool = False,
-    ) -> None:
+    def __init__(self, model: Any, chat: Chat, card: StudentCard, *, batch: int = 16) -> None:
         from tutee_evaluator.engines.generation import BatchGenerator
 
         self.model = model
@@ -40,13 +23,10 @@ class Student:
         self.card = card
         self.format = card.format
         self.feedback = card.feedback
-        self.temperature = temperature
         self.batch = batch
-        self.progress = progress
         self._count = TokenCounter(chat)
-        self._generator = BatchGenerator(
-            model, chat.end, card.max_new_tokens, temperature=temperature, seed=seed, batch=batch
-        )
+        self._generator = BatchGenerator(model, chat.end, card.max_new_tokens, batch=batch)
+        self._asked: dict[int, tuple[Dialog, int]] = {}  # each dialog and the length of its prompt, by key
 
     @classmethod
     def load(cls, folder: Path | str, device: str | None = None, **settings: Any) -> "Student":
@@ -100,36 +80,30 @@ class Student:
         room = self._count.room(self.card.max_length - self.card.max_new_tokens)
         return self.chat.prompt(dialog.truncated(room, self._count))
 
-    def complete(self, dialogs: Sequence[Dialog]) -> list[Completion]:
-        prompts = [self.prompt(dialog) for dialog in dialogs]
-        return [
-            self._read(dialog, text, len(prompt))
-            for dialog, prompt, text in zip(dialogs, prompts, self._write(prompts), strict=True)
-        ]
+    def nats(self, dialog: Dialog, turn: str) -> float:
+        """The negative log-likelihood of `turn`, as it is written in dialogs, after `dialog`."""
+        return self._generator.score(self.prompt(dialog), self.chat.reply(turn))
 
-    def _read(self, dialog: Dialog, text: str | None, prompt_tokens: int) -> Completion:
-        if text is None:
+    def add(self, key: int, request: Request) -> None:
+        """Takes a request, which `key` names."""
+        prompt = self.prompt(request.dialog)
+        self._asked[key] = request.dialog, len(prompt)
+        self._generator.add(key, prompt, request.temperature, request.seed)
+
+    def collect(self) -> list[tuple[int, Completion]]:
+        """Works until at least one request is done; returns those that are. Empty: there are none left."""
+        return [(key, self._read(tokens, *self._asked.pop(key))) for key, tokens in self._generator.collect()]
+
+    def _read(self, tokens: list[int], dialog: Dialog, prompt_tokens: int) -> Completion:
+        if tokens[-1] != self.chat.end:
             reason = f"no end of turn within {self.card.max_new_tokens} tokens"
-            return Completion("", None, reason, prompt_tokens)
-        completion_tokens = self._count.length(text)
+            return Completion("", None, reason, prompt_tokens, len(tokens))
+        text = self.chat.decode(tokens)
         try:
             reading = read_reply(self.format, dialog.previous, text)
         except TurnError as error:
-            return Completion(text, None, str(error), prompt_tokens, completion_tokens)
-        return Completion(text, reading.program, None, prompt_tokens, completion_tokens, reading.repair)
-
-    def _write(self, prompts: list[list[int]]) -> list[str | None]:
-        """The turn after each prompt, in the same order; None where it does not end in time."""
-        texts: list[str | None] = [None] * len(prompts)
-        with tqdm(
-            total=len(prompts), desc=f"{self.card.method} writes", unit="turn", leave=False,
-            disable=None if self.progress else True,
-        ) as bar:  # fmt: skip
-            for row, tokens in self._generator.generate(prompts):
-                if tokens[-1] == self.chat.end:
-                    texts[row] = self.chat.decode(tokens)
-                bar.update()
-        return texts
+            return Completion(text, None, str(error), prompt_tokens, len(tokens))
+        return Completion(text, reading.program, None, prompt_tokens, len(tokens), reading.repair)
 
 
 def _base(folder: Path, card: StudentCard) -> tuple[str, str | None]:

@@ -3,7 +3,7 @@
 import polars as pl
 from pydantic import NonNegativeInt, PositiveInt
 
-from tutee_evaluator.metrics import outcomes, paper
+from tutee_evaluator.metrics import likelihood, outcomes, paper, proper
 from tutee_evaluator.metrics.bootstrap import Family, resample, sum_steps
 from tutee_grader.config import Section
 
@@ -21,8 +21,10 @@ METRICS = pl.Schema(
 
 # A new metric is a column and a line in its family's file; a new family is a file and a row here.
 FAMILIES = (
-    Family(paper.columns, paper.metrics),
-    Family(outcomes.columns, outcomes.metrics),
+    Family(paper.rows, paper.columns, paper.metrics),
+    Family(outcomes.rows, outcomes.columns, outcomes.metrics),
+    Family(proper.rows, proper.columns, proper.metrics),
+    Family(likelihood.rows, likelihood.columns, likelihood.metrics),
 )
 
 
@@ -35,16 +37,19 @@ class ReportConfig(Section):
     examples: NonNegativeInt = 5
 
 
-def measure(steps: pl.DataFrame, config: ReportConfig) -> pl.DataFrame:
-    """METRICS of a table of steps (STEPS of `pairing`).
+def measure(steps: pl.DataFrame, scores: pl.DataFrame, config: ReportConfig) -> pl.DataFrame:
+    """METRICS of STEPS (of `pairing`) and of the SCORES (of `scores`) made from them.
 
     Each value is over all steps of a method and stratum; `low` and `high` are the 2.5 and 97.5
     percentiles over resamples of the students; `n` counts the steps behind the value. A value that is
     not defined, such as the skill where COPY is perfect, is null.
     """
-    weights = resample(steps["student"].n_unique(), config.resamples, config.seed)
+    students = steps["student"].unique().sort().to_list()
+    weights = resample(len(students), config.resamples, config.seed)
     tables = []
     for family in FAMILIES:
-        sums = sum_steps(steps, family.columns(steps), weights)
-        tables += [estimate.table() for estimate in family.metrics(sums)]
+        rows = family.rows(steps, scores)
+        if not rows.is_empty():
+            sums = sum_steps(rows, family.columns(rows), students, weights)
+            tables += [estimate.table() for estimate in family.metrics(sums)]
     return pl.concat(tables).filter(pl.col("n") > 0).cast(METRICS)

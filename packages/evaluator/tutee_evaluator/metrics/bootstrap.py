@@ -1,12 +1,14 @@
 """Sums over steps for each resample of the students, and intervals of what is computed from them.
 
 Every metric is a function of sums over steps, so a bootstrap over students needs only the sums of each
-student: one matrix product gives all resamples. The same resamples serve every method, so differences
-between methods (the skill over COPY) are paired.
+student: one matrix product gives all resamples of a column. The same resamples serve every method, so
+differences between methods (the skill over COPY) are paired.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -49,32 +51,68 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over steps: `values[resample, method, stratum, column]`; resample 0 has each student once."""
+    """Sums over steps, which are resampled one column at a time: of all at once there would be gigabytes.
 
-    values: Array
+    `table` has the sums of each student, method, stratum and step, and `weights` those of `resample`.
+    """
+
+    table: pl.DataFrame
+    weights: Array
+    students: Sequence[str]
     methods: list[str]
     strata: list[str]
-    columns: list[str]
 
-    def of(self, column: str) -> Array:
-        return self.values[..., self.columns.index(column)]
+    @cached_property
+    def steps(self) -> list[int]:
+        return self.table["step"].unique().sort().to_list()
 
-    def ratio(self, over: str, under: str) -> Array:
-        return divide(self.of(over), self.of(under))
+    def of(self, column: str, step: int | None = None) -> Array:
+        """The sums of a column at one step, None: at all of them; [resample, method, stratum].
+
+        Resample 0 has each student once.
+        """
+        values = self.table[column].to_numpy()
+        at = slice(None) if step is None else self.table["step"].to_numpy() == step
+        shape = (len(self.students), len(self.methods), len(self.strata))
+        sums = np.bincount(self._cells[at], values[at], minlength=math.prod(shape))
+        return (self.weights @ sums.reshape(shape[0], -1)).reshape(-1, *shape[1:])
+
+    def ratio(self, over: str, under: str, step: int | None = None) -> Array:
+        """over / under, at one step or of the sums over all; [resample, method, stratum]."""
+        return divide(self.of(over, step), self.of(under, step))
+
+    def ratios(self, over: str, under: str) -> Array:
+        """over / under at each of `steps`; [resample, method, stratum, step]."""
+        return np.stack([self.ratio(over, under, step) for step in self.steps], axis=-1)
 
     def estimate(self, metric: str, over: str, under: str) -> Estimate:
         """The metric over / under; `under` counts its steps."""
-        return Estimate(metric, self.methods, self.strata, self.ratio(over, under), self.of(under)[0])
+        return self.estimated(metric, self.ratio(over, under), under)
+
+    def estimated(self, metric: str, draws: Array, under: str) -> Estimate:
+        """The metric with these draws; `under` counts its steps."""
+        return Estimate(metric, self.methods, self.strata, draws, self.of(under)[0])
+
+    @cached_property
+    def _cells(self) -> NDArray[np.int64]:
+        """The place of each row of `table` in an array [student, method, stratum], flattened."""
+        axes = {"student": self.students, "method": self.methods, "stratum": self.strata}
+        places = [
+            self.table[axis].replace_strict(labels, range(len(labels)), return_dtype=pl.Int64).to_numpy()
+            for axis, labels in axes.items()
+        ]
+        return np.ravel_multi_index(places, [len(labels) for labels in axes.values()])
 
 
 @dataclass(frozen=True)
 class Family:
     """Metrics made of the same sums.
 
-    `columns` gives, for a table of steps, the columns to sum, each a number per step; `metrics` makes the
-    metrics of these sums.
+    `rows` gives the rows of STEPS, or of SCORES, that they are over; `columns` gives, for these, the columns
+    to sum, each a number per row; `metrics` makes the metrics of these sums.
     """
 
+    rows: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
     columns: Callable[[pl.DataFrame], Mapping[str, pl.Expr]]
     metrics: Callable[[Sums], Iterator[Estimate]]
 
@@ -85,31 +123,30 @@ def resample(students: int, resamples: int, seed: int) -> Array:
     return np.vstack([np.ones(students), drawn])
 
 
-def sum_steps(steps: pl.DataFrame, columns: Mapping[str, pl.Expr], weights: Array) -> Sums:
-    """The sums of `columns` over STEPS; `weights` are those of `resample`."""
-    summed = [
-        steps.filter(keep)
-        .group_by("student", "method", stratum.cast(pl.String).alias("stratum"))
+def sum_steps(
+    rows: pl.DataFrame, columns: Mapping[str, pl.Expr], students: Sequence[str], weights: Array
+) -> Sums:
+    """The sums of `columns` over rows of steps; `weights` are those of `resample` for `students`."""
+    table = pl.concat(
+        rows.filter(keep)
+        .group_by("student", "method", "step", stratum.cast(pl.String).alias("stratum"))
         .agg(expression.cast(pl.Float64).sum().alias(name) for name, expression in columns.items())
         for keep, stratum in strata()
-    ]
-    table = pl.concat(summed)
-    students = steps["student"].unique().sort().to_list()
-    methods = steps["method"].unique().sort().to_list()
-    names = table["stratum"].unique().sort().to_list()
-    values = np.zeros((len(students), len(methods), len(names), len(columns)))
-    student, method, stratum = (
-        table[axis].replace_strict(labels, range(len(labels)), return_dtype=pl.Int64).to_numpy()
-        for axis, labels in (("student", students), ("method", methods), ("stratum", names))
     )
-    values[student, method, stratum] = table.select(*columns).to_numpy()
-    return Sums(np.tensordot(weights, values, axes=1), methods, names, list(columns))
+    methods, names = (table[axis].unique().sort().to_list() for axis in ("method", "stratum"))
+    return Sums(table, weights, students, methods, names)
 
 
 def divide(over: Array, under: Array) -> Array:
     """over / under; NaN where `under` is zero (or no more than rounding)."""
     empty = np.abs(under) < 1e-12
     return np.where(empty, np.nan, over / np.where(empty, 1, under))
+
+
+def mean(values: Array) -> Array:
+    """The mean over the last axis of what is defined; NaN where nothing is."""
+    known = ~np.isnan(values)
+    return divide(np.where(known, values, 0).sum(-1), known.sum(-1).astype(float))
 
 
 def _interval(draws: Array) -> tuple[Array, Array]:

@@ -33,7 +33,7 @@ def examples(steps: pl.DataFrame, method: str, count: int, seed: int) -> Iterato
         .head(count)
     )
     for number, start in enumerate(starts.iter_rows(named=True), 1):
-        key = [pl.col(name) == start[name] for name in ("student", "assignment", "start")]
+        key = [pl.col(name) == start[name] for name in ("dialog_id", "start")]
         rows = rollouts.filter(*key).sort("step")
         yield {
             "number": number,

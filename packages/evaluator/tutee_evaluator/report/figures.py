@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from tutee_evaluator.metrics.outcomes import SHARE
-from tutee_evaluator.metrics.strata import ASSIGNMENT, CHANGED, OVERALL, STEP
-from tutee_evaluator.pairing import NONE, SOLVED, SOME, UNREADABLE
-from tutee_evaluator.schemas import COPY
+from tutee_evaluator.metrics.proper import SKILL_OVER
+from tutee_evaluator.metrics.strata import ASSIGNMENT, OVERALL, START, STARTS, STEP
+from tutee_evaluator.pairing import GAVE_UP, NONE, SOLVED, SOME, UNREADABLE
+from tutee_evaluator.schemas import BASELINE_METHODS, COPY, MIX
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Figures:
         self.assignments = sorted(
             name.removeprefix(ASSIGNMENT) for name in strata if name.startswith(ASSIGNMENT)
         )
+        self.starts = [name for name in STARTS if START + name in strata]
         self._figures = {
             (row["method"], row["metric"], row["stratum"]): Figure(
                 row["value"], row["low"], row["high"], row["n"]
@@ -46,24 +48,33 @@ class Figures:
         """Those of `methods` that have figures, in the same order."""
         return [method for method in methods if self.get(method, "coverage")]
 
-    def best(self, methods: Sequence[str]) -> str:
-        """The method with the highest grade proximity times coverage where the real grade changed.
+    @property
+    def opponent(self) -> str:
+        """The hardest baseline that there are figures of."""
+        return next((name for name in (MIX, COPY) if self.get(name, "coverage")), MIX)
 
-        There, a method that changes nothing is never the best. COPY is left out where there is another.
+    def skill(self, score: str) -> str:
+        """The metric that is the skill of `score` over the hardest baseline."""
+        return f"{score}{SKILL_OVER}{self.opponent}"
+
+    def best(self, methods: Sequence[str]) -> str:
+        """The method with the lowest energy score of the code, else with the highest grade proximity.
+
+        The baselines are left out where there is another method.
         """
 
-        def score(method: str) -> float:
-            found = [self.get(method, metric, CHANGED) for metric in ("grade_proximity", "coverage")]
-            return math.prod(figure.value if figure else 0.0 for figure in found)
+        def score(method: str) -> tuple[float, float]:
+            energy, proximity = self.get(method, "energy"), self.get(method, "grade_proximity")
+            return -energy.value if energy else -math.inf, proximity.value if proximity else -math.inf
 
-        return max([method for method in methods if method != COPY] or methods, key=score)
+        return max([method for method in methods if method not in BASELINE_METHODS] or methods, key=score)
 
     def solved_axis(self) -> float:
         """The end of the axis for the shares of solved starts: the next quarter above all of them."""
         highs = [
             figure.high
             for (_, metric, stratum), figure in self._figures.items()
-            if metric == "solved" and stratum.startswith(STEP)
+            if metric in ("solved", "real_solved") and stratum.startswith(STEP)
         ]
         return max(0.25, math.ceil(min(1.0, max(highs, default=1.0)) * 4) / 4)
 
@@ -74,5 +85,6 @@ class Figures:
             for (_, metric, _), figure in self._figures.items()
             if metric.startswith(SHARE) and figure.value > 0
         }
-        order = [SOLVED, SOME, NONE, *sorted(found - {SOLVED, SOME, NONE, UNREADABLE}), UNREADABLE]
+        first, last = [SOLVED, SOME, NONE], [GAVE_UP, UNREADABLE]
+        order = [*first, *sorted(found - {*first, *last}), *last]
         return [kind for kind in order if kind in found]

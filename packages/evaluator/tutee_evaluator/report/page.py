@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tutee_evaluator.metrics import ReportConfig
+from tutee_evaluator.metrics import ReportConfig, outcomes
 from tutee_evaluator.metrics.outcomes import REAL, SHARE
-from tutee_evaluator.metrics.paper import SKILL
-from tutee_evaluator.metrics.strata import ASSIGNMENT, CHANGED, OVERALL, STEP
+from tutee_evaluator.metrics.paper import DEGRADATION, POOLED, SKILL
+from tutee_evaluator.metrics.proper import SKILL_OVER
+from tutee_evaluator.metrics.strata import ASSIGNMENT, CHANGED, OVERALL, SOLVED, START, STEP, UNSOLVED
+from tutee_evaluator.report.answer import answer
 from tutee_evaluator.report.examples import examples
 from tutee_evaluator.report.figures import Figures
-from tutee_evaluator.schemas import COPY
+from tutee_evaluator.schemas import BASELINE_METHODS, COPY
 from tutee_grader.files import atomic_file
 
 if TYPE_CHECKING:
@@ -32,6 +34,15 @@ COLUMNS = (
     ("codebleu", "CodeBLEU"),
     ("codebleu_corrected", "CodeBLEU, corrected"),
 )
+# The columns of the table of proper scores: metric, heading, and whether it has a skill.
+SCORES = (
+    ("energy", "Energy score of the code", True),
+    ("crps", "CRPS of the grade", True),
+    ("energy_tokens", "Energy score, by tokens", True),
+    ("nats", "Log score, nats", False),
+    ("grade_hit", "Samples with the real grade", False),
+    ("grade_among", "Real grade among the samples", False),
+)
 # The names of methods, metrics and strata that the template uses.
 _NAMES = {
     "COPY": COPY,
@@ -42,6 +53,12 @@ _NAMES = {
     "STEP": STEP,
     "SHARE": SHARE,
     "SKILL": SKILL,
+    "SKILL_OVER": SKILL_OVER,
+    "POOLED": POOLED,
+    "DEGRADATION": DEGRADATION,
+    "START": START,
+    "SOLVED": SOLVED,
+    "UNSOLVED": UNSOLVED,
 }
 
 
@@ -79,11 +96,20 @@ def write_report(
         methods=methods,
         descriptions=descriptions,
         best=best,
+        opponent=figures.opponent,
+        answer=answer(figures, best),
+        scores=SCORES,
         columns=COLUMNS,
         figure=figures.get,
         kinds=figures.kinds(),
         numbers=figures.steps,
-        assignments=figures.assignments,
+        by_assignment=[(name, ASSIGNMENT + name) for name in figures.assignments],
+        rows_by=[
+            *((f"start {name}", START + name) for name in figures.starts),
+            ("student solves it", SOLVED),
+            ("student does not", UNSOLVED),
+        ],
+        baselines=[name for name in BASELINE_METHODS if name in methods],
         solved_axis=figures.solved_axis(),
         size=_size(steps),
         repairs={method: _repairs(steps, method) for method in methods},
@@ -104,14 +130,15 @@ def _size(steps: pl.DataFrame) -> dict[str, int]:
     return {
         "students": real["student"].n_unique(),
         "assignments": real["assignment"].n_unique(),
-        "starts": real.select("student", "assignment", "start").n_unique(),
-        "submissions": int(real["real_code"].is_not_null().sum()),
+        "starts": real.select("dialog_id", "start").n_unique(),
+        "submissions": real.select("dialog_id", "start", "step").n_unique(),
+        "samples": steps.select(pl.max("sample")).item(),
     }
 
 
 def _repairs(steps: pl.DataFrame, method: str, count: int = 3) -> list[tuple[str, int]]:
-    """The most frequent repairs of a method's turns, each with its number of turns."""
-    named = steps.filter(method=method)["repair"].drop_nulls().str.split(", ").explode()
+    """The most frequent repairs of the turns that outcomes are of, each with its number of turns."""
+    named = outcomes.rows(steps, steps).filter(method=method)["repair"].drop_nulls().str.split(", ").explode()
     return named.value_counts().sort("count", "repair", descending=[True, False]).head(count).rows()
 
 

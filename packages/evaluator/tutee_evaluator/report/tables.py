@@ -6,24 +6,28 @@ import polars as pl
 
 from tutee_evaluator.report.figures import Figure, Figures
 
-_COLUMNS = {
-    "Cov": "coverage",
-    "GP": "grade_proximity",
-    "CB": "codebleu",
-    "GP skill": "grade_proximity_skill",
-    "CB skill": "codebleu_skill",
+_SKILLS = {"energy": "energy", "crps": "CRPS"}
+_PLAIN = {
+    "nats": ("nats", "{:.1f}"),
+    "Cov": ("coverage", "{:.3f}"),
+    "GP": ("grade_proximity", "{:.3f}"),
+    "CB": ("codebleu", "{:.3f}"),
 }
 
 
 def results_table(metrics: pl.DataFrame, methods: Sequence[str]) -> str:
-    """METRICS over all steps as lines of text: figures, intervals and skill over COPY.
+    """METRICS over all steps as lines of text, at most 100 columns wide.
 
-    One line per method that has figures, in the order of `methods`.
+    First the skill of the energy score and of the CRPS over the hardest baseline, with 95% intervals; then
+    the log score and the published three. One line per method that has figures, in the order of `methods`.
     """
     figures = Figures(metrics)
-    rows = [["method", *_COLUMNS]]
+    over = figures.opponent.upper()
+    skills = {f"{words} skill over {over}": figures.skill(score) for score, words in _SKILLS.items()}
+    rows = [["method", *skills, *_PLAIN]]
     for method in figures.measured(methods):
-        cells = (_cell(figures.get(method, metric)) for metric in _COLUMNS.values())
+        cells = [_skill(figures.get(method, metric)) for metric in skills.values()]
+        cells += [_plain(figures.get(method, metric), form) for metric, form in _PLAIN.values()]
         rows.append([method.upper(), *cells])
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
@@ -31,5 +35,9 @@ def results_table(metrics: pl.DataFrame, methods: Sequence[str]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cell(figure: Figure | None) -> str:
-    return "-" if figure is None else f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+def _skill(figure: Figure | None) -> str:
+    return "-" if figure is None else f"{figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"
+
+
+def _plain(figure: Figure | None, form: str) -> str:
+    return "-" if figure is None else form.format(figure.value)

@@ -42,8 +42,8 @@ class Turn:
 class Dialog:
     """A dialog, untruncated: system turn, task, then in turn the student's programs and the feedback.
 
-    `format` says how programs are written, `feedback` is the grader's level of detail. `grades` and
-    `submission_ids` belong to the student's turns where these are real submissions, in order.
+    `format` says how programs are written, `feedback` is the grader's level of detail. `grades` (0 to 100)
+    and `submission_ids` belong to the student's turns, in order, as far as they are known.
     """
 
     format: str
@@ -86,6 +86,11 @@ class Dialog:
                 last = read_turn(self.format, last, message["content"])
         return last
 
+    @property
+    def task(self) -> str:
+        """The task turn of the present task."""
+        return next(message["content"] for message in reversed(self.messages) if opens_task(message))
+
     def turns(self) -> Iterator[Turn]:
         """The student's turns in order, with whole programs."""
         previous: str | None = None
@@ -101,11 +106,21 @@ class Dialog:
     def before(self, number: int) -> Self:
         """A new dialog that ends where the student's turn `number`, counted from 1, would come."""
         places = [at for at, message in enumerate(self.messages) if message["role"] == "assistant"]
-        return type(self)(self.format, self.feedback, self.messages[: places[number - 1]])
+        written = number - 1
+        return type(self)(
+            self.format,
+            self.feedback,
+            self.messages[: places[written]],
+            self.dialog_id,
+            self.grades[:written],
+            self.submission_ids[:written],
+        )
 
     def append(self, program: str, verdict: Verdict | str) -> None:
         """Adds the student's next program and the feedback on it: a verdict's, or any text."""
         words = verdict if isinstance(verdict, str) else feedback(verdict, self.feedback)
+        if isinstance(verdict, Verdict):
+            self.grades += (verdict.grade,)
         turn = write_turn(self.format, self.previous, program)
         self.messages.append({"role": "assistant", "content": turn})
         self.messages.append({"role": "user", "content": feedback_turn(self.format, words, program)})

@@ -1,0 +1,62 @@
+"""From where held-out students' work is continued."""
+
+import polars as pl
+
+from tutee_evaluator.engines import Engine
+from tutee_evaluator.rollout.config import RolloutConfig
+from tutee_grader.errors import InputError
+
+
+def draw_starts(dialogs: pl.DataFrame, submissions: pl.DataFrame, config: RolloutConfig) -> pl.DataFrame:
+    """The starts to roll out from: columns dialog_id, student, assignment, start, real.
+
+    Each start k = 2..N of a held-out trajectory of N submissions is the history before submission k;
+    `start` counts the dialog's turns from 1, and `real` lists the ids of the real submissions from
+    there on, at most `steps` of them. The draw depends on the seed and the submissions, not on the format
+    and feedback of the dialogs, so every method gets the same starts.
+    """
+    order = ["student", "assignment", "dialog_id", "start"]
+    turns = (
+        dialogs.filter(pl.col("split") == "test")
+        .unique("dialog_id")
+        .select("dialog_id", "student", pl.col("turns").list.eval(pl.element().struct.field("submission_id")))
+        .with_columns(start=pl.int_ranges(1, pl.col("turns").list.len() + 1))
+        .explode("turns", "start")
+        .rename({"turns": "submission_id"})
+        .join(submissions.select("submission_id", "assignment"), on="submission_id")
+        .sort(order)
+    )
+    starts = (
+        turns.group_by("dialog_id", "student", "assignment", maintain_order=True)
+        .agg("start", at=pl.int_range(pl.len()), real=pl.col("submission_id"))
+        .explode("start", "at")
+        .filter(pl.col("at") > 0)
+        .with_columns(real=pl.col("real").list.slice(pl.col("at"), config.steps))
+        .drop("at")
+    )
+    if config.max_starts is not None and starts.height > config.max_starts:
+        starts = starts.sample(config.max_starts, seed=config.seed).sort(order)
+    return starts
+
+
+def with_dialogs(starts: pl.DataFrame, dialogs: pl.DataFrame, engine: Engine) -> pl.DataFrame:
+    """The starts with their dialogs (DIALOGS) as `engine` reads them.
+
+    Raises InputError where there are no starts, or no such dialogs.
+    """
+    if starts.is_empty():
+        raise InputError(
+            "no held-out student submitted twice for an assignment, so there is no start to roll out from; "
+            "see `semesters: test` of the course file and the rules under `serialize` in params.yaml"
+        )
+    readable = dialogs.filter(
+        (pl.col("feedback") == engine.feedback) & (pl.col("format") == engine.format)
+    ).drop("student", "assignment")
+    chosen = starts.join(readable, on="dialog_id", maintain_order="left")
+    if chosen.height != starts.height:
+        raise InputError(
+            f"{starts.height - chosen.height} of {starts.height} held-out starts have no dialog of format "
+            f"{engine.format!r} and feedback {engine.feedback!r}, which this student was trained on; "
+            "run `tutee serialize` with the preset it was trained with"
+        )
+    return chosen
