@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import course, machine, stages, students
+from flows.commands import course, experiments, machine, stages, students
 from flows.environment import exit_with_parent, explain, set_variables
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         course.simulate,
         course.export,
     ),
+    "Experiments": (experiments.turing,),
     "Stages of the pipeline": (
         stages.source,
         stages.ingest,

@@ -48,7 +48,8 @@ def forget(student: str, root: Path = Path()) -> ForgetResult:
     reports = []
     for course in courses:
         places = Places(course, root)
-        reports += [path for path in (places.report, places.data_docs, places.disagreements) if path.exists()]
+        shown = (places.report, places.turing, places.data_docs, places.disagreements)
+        reports += [path for path in shown if path.exists()]
     for path in reports:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     # A verdict may quote what a program printed.

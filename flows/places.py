@@ -147,6 +147,31 @@ class Places:
         return self.reports / "report.html"
 
     @property
+    def summary(self) -> Path:
+        """The figures over all steps, for `dvc metrics diff`."""
+        return self.reports / "summary.json"
+
+    @property
+    def solved(self) -> Path:
+        """The share solved by each step, for `dvc plots show`."""
+        return self.reports / "solved.csv"
+
+    @property
+    def tables(self) -> Path:
+        """The figures as CSV, JSON and LaTeX."""
+        return self.reports / "tables"
+
+    @property
+    def figures(self) -> Path:
+        """The report's pictures as SVG and PNG."""
+        return self.reports / "figures"
+
+    @property
+    def turing(self) -> Path:
+        """The blinded test; not an output of the pipeline."""
+        return self.reports / "turing.html"
+
+    @property
     def disagreements(self) -> Path:
         """The submissions on which the log and the grader disagree, with their programs."""
         return self.reports / "disagreements.csv"

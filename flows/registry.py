@@ -136,7 +136,10 @@ class Registry:
             params=[Param(name, str(value)) for name, value in params.items()],
         )
         for file in files:
-            client.log_artifact(run_id, str(file))
+            if file.is_dir():
+                client.log_artifacts(run_id, str(file), file.name)
+            else:
+                client.log_artifact(run_id, str(file))
         client.log_dict(run_id, {use: sorted(names) for use, names in students.items()}, STUDENTS)
         # An adapter's card names its base relative to its own folder, so the base travels beside it.
         for method in ("base", *methods):

@@ -49,7 +49,10 @@ def register(
             for row in overall.drop_nulls("value").iter_rows(named=True)
         },
         hashes=pipeline.hashes(parameters.methods),
-        files=[pipeline.places.metrics, pipeline.places.report],
+        files=[
+            *(pipeline.places.metrics, pipeline.places.report, pipeline.places.summary),
+            *(pipeline.places.tables, pipeline.places.figures),
+        ],
         cards={name: model_card(setup, pipeline.places, name, metrics) for name in parameters.adapters},
         students=_students(pipeline.places),
         synthetic=setup.course.synthetic,

@@ -231,6 +231,7 @@ def report(course: CourseArgument) -> None:
     from flows.parameters import load
     from flows.places import Places
     from tutee_evaluator.evaluate import evaluate
+    from tutee_evaluator.report.exports import write_figures, write_solved, write_summary, write_tables
     from tutee_evaluator.report.page import write_report
     from tutee_grader.errors import InputError
     from tutee_grader.files import read_table, write_table
@@ -267,6 +268,10 @@ def report(course: CourseArgument) -> None:
             places.report,
         )
         write_table(metrics, places.metrics)
+        write_summary(metrics, places.summary)
+        write_solved(metrics, list(methods), places.solved)
+        write_tables(metrics, list(methods), places.tables)
+        write_figures(metrics, list(methods), places.figures)
         summary.text = (
             f"rollouts of {count(len(methods), 'methods')} -> {metrics.height:,} figures, {places.report}"
         )

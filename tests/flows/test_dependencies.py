@@ -24,6 +24,7 @@ COURSE = "small"
 PACKAGES = ("grader", "serializer", "trainer", "evaluator")
 # What a stage reads or writes without being out of date because of it.
 CACHES = {"verdict_cache", "partitions", "checkpoints", "unfinished_rollouts", "key"}
+OUTPUTS = ("outs", "metrics", "plots")
 # Left out of dvc.yaml on purpose: where programs are graded and how many prompts go together changes how
 # long a stage takes, not what it writes.
 SPEED_ONLY = {"grade", "engine"}
@@ -180,7 +181,9 @@ def methods_read(function: ast.FunctionDef, arguments: list[str]) -> list[str]:
 
 
 def declared_data(entry: dict) -> set[str]:
-    outs = [next(iter(out)) if isinstance(out, dict) else out for out in entry.get("outs", [])]
+    outs = [
+        next(iter(out)) if isinstance(out, dict) else out for kind in OUTPUTS for out in entry.get(kind, [])
+    ]
     return {one for one in (*entry.get("deps", []), *outs) if not one.startswith("packages")}
 
 

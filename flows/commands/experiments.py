@@ -1,0 +1,49 @@
+"""Artificial students under study."""
+
+from typing import Annotated
+
+import typer
+
+from flows.commands.stages import CourseArgument
+
+
+def turing(
+    course: CourseArgument,
+    pairs: Annotated[int, typer.Option(min=1, help="How many pairs the judge sees.")] = 40,
+    method: Annotated[
+        str | None, typer.Option(help="Whose rollouts; the best of the report by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed draws other pairs.")] = 0,
+) -> None:
+    """Writes a blinded test: a page on which a colleague says which of two students is the real one."""
+    from flows.commands.summary import count
+    from flows.parameters import load
+    from flows.places import Places
+    from tutee_evaluator.pairing import pair
+    from tutee_evaluator.report.figures import Figures
+    from tutee_evaluator.turing.page import write_page
+    from tutee_evaluator.turing.pairs import draw_pairs
+    from tutee_grader.errors import InputError
+    from tutee_grader.files import read_table
+
+    setup = load(course, logs=False)
+    places = Places(setup.course.name)
+    if method is None:
+        figures = Figures(read_table(places.metrics, "report"))
+        method = figures.best(figures.measured(list(setup.parameters.compared)))
+    steps = pair(
+        read_table(places.rollout(method), f"rollout {method}"),
+        read_table(places.dialogs, "serialize"),
+        read_table(places.submissions, "ingest"),
+        read_table(places.verdicts, "grade"),
+    )
+    drawn = draw_pairs(steps, method, pairs, seed)
+    if not drawn:
+        raise InputError(
+            f"{places.rollout(method)}: no sampled rollout of {method} has a program at its first step; "
+            "`rollout.samples` of the preset has to be above 0"
+        )
+    assignments, _ = setup.course.load_assignments()
+    tasks = {name: assignment.task for name, assignment in assignments.items()}
+    write_page(drawn, tasks, setup.course.name, setup.course.synthetic, places.turing)
+    print(f"turing: {count(len(drawn), 'pairs')} of {method.upper()} and the students -> {places.turing}")

@@ -1,0 +1,130 @@
+"""The figures of the report for other programs: tables as CSV, JSON and LaTeX, pictures as SVG and PNG."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tutee_evaluator.metrics.strata import OVERALL, STEP
+from tutee_evaluator.report.figures import Figure, Figures
+from tutee_grader.files import atomic_dir, atomic_file
+
+# The columns of the LaTeX table: heading, metric, and the form of its value. A score has its skill beside it.
+_LATEX = (
+    ("Energy", "energy", ".3f"),
+    ("CRPS", "crps", ".3f"),
+    ("nats", "nats", ".1f"),
+    ("Cov", "coverage", ".3f"),
+    ("GP", "grade_proximity", ".3f"),
+    ("CodeBLEU", "codebleu", ".3f"),
+)
+
+
+def write_summary(metrics: pl.DataFrame, file: Path) -> None:
+    """METRICS over all steps as JSON, method -> metric -> value, for `dvc metrics diff`."""
+    overall = metrics.filter(stratum=OVERALL).drop_nulls("value").sort("method", "metric")
+    values: dict[str, dict[str, float]] = {}
+    for method, metric, value in overall.select("method", "metric", "value").iter_rows():
+        values.setdefault(method, {})[metric] = round(value, 6)
+    with atomic_file(file) as part:
+        part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def write_solved(metrics: pl.DataFrame, methods: Sequence[str], file: Path) -> None:
+    """The share solved by each step as CSV, for `dvc plots show`: of each method, and of the students."""
+    figures = Figures(metrics)
+    rows = [
+        {"step": step, "who": who, "solved": figure.value}
+        for method in figures.measured(methods)
+        for who, metric in ((method.upper(), "solved"), (f"students beside {method.upper()}", "real_solved"))
+        for step in figures.steps
+        if (figure := figures.get(method, metric, f"{STEP}{step}"))
+    ]
+    table = pl.DataFrame(rows, schema={"step": pl.Int64, "who": pl.String, "solved": pl.Float64})
+    with atomic_file(file) as part:
+        table.write_csv(part)
+
+
+def write_tables(metrics: pl.DataFrame, methods: Sequence[str], folder: Path) -> None:
+    """METRICS as `metrics.csv` and `metrics.json`, and the table of results as `results.tex`."""
+    figures = Figures(metrics)
+    with atomic_dir(folder) as part:
+        metrics.write_csv(part / "metrics.csv")
+        metrics.write_json(part / "metrics.json")
+        latex = "\n".join(_latex(figures, figures.measured(methods)))
+        (part / "results.tex").write_text(latex + "\n", encoding="utf-8")
+
+
+def write_figures(metrics: pl.DataFrame, methods: Sequence[str], folder: Path) -> None:
+    """The pictures `solved` and `skill`, each as SVG and PNG."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure as Picture
+
+    figures = Figures(metrics)
+    shown = figures.measured(methods)
+    with atomic_dir(folder) as part:
+        for name, draw in (("solved", _draw_solved), ("skill", _draw_skill)):
+            picture = Picture(figsize=(7, 4), layout="constrained")
+            draw(picture, figures, shown)
+            for suffix in ("svg", "png"):
+                # Without the date and with fixed ids the same figures give the same file.
+                kind: dict[str, Any] = {"metadata": {"Date": None}} if suffix == "svg" else {"dpi": 150}
+                with rc_context({"svg.hashsalt": "tutee"}):
+                    picture.savefig(part / f"{name}.{suffix}", **kind)
+
+
+def _latex(figures: Figures, methods: Sequence[str]) -> Iterator[str]:
+    """A table of the package booktabs; skills are over the hardest baseline, with 95% intervals."""
+    names = [metric for _, metric, _ in _LATEX]
+    skilled = [name for name in names if any(figures.get(one, figures.skill(name)) for one in methods)]
+    heads = []
+    for heading, metric, _ in _LATEX:
+        heads += [heading, f"skill over {figures.opponent.upper()}"] if metric in skilled else [heading]
+    yield rf"\begin{{tabular}}{{l{'r' * len(heads)}}}"
+    yield r"\toprule"
+    yield " & ".join(["method", *heads]) + r" \\"
+    yield r"\midrule"
+    for method in methods:
+        cells = []
+        for _, metric, form in _LATEX:
+            found = figures.get(method, metric)
+            cells.append(format(found.value, form) if found else "--")
+            if metric in skilled:
+                cells.append(_latex_skill(figures.get(method, figures.skill(metric))))
+        yield " & ".join([method.upper().replace("_", r"\_"), *cells]) + r" \\"
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+
+
+def _latex_skill(found: Figure | None) -> str:
+    return f"${found.value:+.2f}$ [${found.low:+.2f}$, ${found.high:+.2f}$]" if found else "--"
+
+
+def _draw_solved(picture: Any, figures: Figures, methods: Sequence[str]) -> None:
+    """The share solved by each step, of each method; dashed, that of the students beside it."""
+    axes = picture.subplots()
+    for number, method in enumerate(methods):
+        for metric, style in (("solved", "-"), ("real_solved", "--")):
+            found = {step: figures.get(method, metric, f"{STEP}{step}") for step in figures.steps}
+            points = [(step, figure.value) for step, figure in found.items() if figure]
+            if points:
+                label = method.upper() if metric == "solved" else None
+                axes.plot(*zip(*points, strict=True), style, color=f"C{number}", label=label)
+    axes.set(xlabel="step", ylabel="share solved (dashed: the students)", ylim=(0, 1), xticks=figures.steps)
+    axes.legend(ncols=2, fontsize="small")
+
+
+def _draw_skill(picture: Any, figures: Figures, methods: Sequence[str]) -> None:
+    """The skill of both scores over the hardest baseline, with 95% intervals."""
+    panels = picture.subplots(1, 2, sharey=True)
+    for axes, (score, words) in zip(panels, (("energy", "energy score"), ("crps", "CRPS")), strict=True):
+        for place, method in enumerate(methods):
+            if found := figures.get(method, figures.skill(score)):
+                reach = [[found.value - found.low], [found.high - found.value]]
+                axes.errorbar(found.value, place, xerr=reach, fmt="o", color="C0", capsize=3)
+        axes.axvline(0, color="0.6", linewidth=1)
+        axes.set(xlabel=f"skill of the {words} over {figures.opponent.upper()}")
+        axes.set_yticks(range(len(methods)), [method.upper() for method in methods])
+    panels[0].invert_yaxis()

@@ -1,0 +1,80 @@
+"""The figures of the report for other programs."""
+
+import csv
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tutee_evaluator.metrics import METRICS
+from tutee_evaluator.report.exports import write_figures, write_solved, write_summary, write_tables
+
+ROWS = [
+    ("mix", "coverage", "overall", 1.0, 1.0, 1.0, 9),
+    ("mix", "energy", "overall", 0.2, 0.1, 0.3, 9),
+    ("mix", "energy_skill_over_mix", "overall", 0.0, 0.0, 0.0, 9),
+    ("a_b", "coverage", "overall", 0.5, 0.4, 0.6, 9),
+    ("a_b", "energy", "overall", 0.25, 0.2, 0.3, 9),
+    ("a_b", "energy_skill_over_mix", "overall", -0.25, -0.5, 0.125, 9),
+    ("a_b", "nats", "overall", None, None, None, 9),
+    ("a_b", "solved", "step=1", 0.1, 0.0, 0.2, 9),
+    ("a_b", "real_solved", "step=1", 0.4, 0.3, 0.5, 9),
+    ("a_b", "solved", "step=2", 0.2, 0.1, 0.3, 7),
+    ("a_b", "coverage", "changed", 0.75, 0.7, 0.8, 4),
+]
+
+
+@pytest.fixture
+def metrics() -> pl.DataFrame:
+    return pl.DataFrame(ROWS, schema=METRICS, orient="row")
+
+
+def test_the_summary_has_every_figure_over_all_steps(metrics: pl.DataFrame, tmp_path: Path) -> None:
+    write_summary(metrics, tmp_path / "summary.json")
+
+    assert json.loads((tmp_path / "summary.json").read_text()) == {
+        "mix": {"coverage": 1.0, "energy": 0.2, "energy_skill_over_mix": 0.0},
+        "a_b": {"coverage": 0.5, "energy": 0.25, "energy_skill_over_mix": -0.25},
+    }
+
+
+def test_the_plot_has_each_method_beside_its_students(metrics: pl.DataFrame, tmp_path: Path) -> None:
+    write_solved(metrics, ["mix", "a_b"], tmp_path / "solved.csv")
+
+    with (tmp_path / "solved.csv").open() as file:
+        rows = [tuple(row.values()) for row in csv.DictReader(file)]
+    assert rows == [("1", "A_B", "0.1"), ("2", "A_B", "0.2"), ("1", "students beside A_B", "0.4")]
+
+
+def test_tables_hold_all_figures(metrics: pl.DataFrame, tmp_path: Path) -> None:
+    write_tables(metrics, ["mix", "a_b"], tmp_path / "tables")
+
+    assert pl.read_csv(tmp_path / "tables" / "metrics.csv").height == len(ROWS)
+    assert len(json.loads((tmp_path / "tables" / "metrics.json").read_text())) == len(ROWS)
+
+
+def test_the_latex_table_has_a_row_per_method_and_the_same_cells_in_each(
+    metrics: pl.DataFrame, tmp_path: Path
+) -> None:
+    write_tables(metrics, ["mix", "absent", "a_b"], tmp_path / "tables")
+
+    lines = (tmp_path / "tables" / "results.tex").read_text().splitlines()
+    header, *rows = [line.removesuffix(r" \\").split(" & ") for line in lines if "&" in line]
+    assert header[:4] == ["method", "Energy", "skill over MIX", "CRPS"]
+    assert [row[0] for row in rows] == ["MIX", r"A\_B"]
+    assert rows[1][1:4] == ["0.250", "$-0.25$ [$-0.50$, $+0.12$]", "--"]
+    assert {len(row) for row in rows} == {len(header)}
+    assert lines[0] == r"\begin{tabular}{l" + "r" * (len(header) - 1) + "}"
+
+
+def test_pictures_are_the_same_every_time(metrics: pl.DataFrame, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        write_figures(metrics, ["mix", "a_b"], tmp_path / name)
+
+    names = {file.name for file in (tmp_path / "one").iterdir()}
+    assert names == {"solved.svg", "solved.png", "skill.svg", "skill.png"}
+    for name in names:
+        content = (tmp_path / "one" / name).read_bytes()
+        assert content.startswith(b"\x89PNG" if name.endswith("png") else b"<?xml")
+        assert content == (tmp_path / "other" / name).read_bytes()
