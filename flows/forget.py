@@ -7,6 +7,7 @@ from pathlib import Path
 from flows.mlflow_client import is_used
 from flows.places import Places
 from flows.registry import Registry
+from tutee_evaluator.schemas import BASELINE_METHODS
 from tutee_serializer.ingest.privacy import (
     load_key,
     pseudonym,
@@ -20,8 +21,8 @@ from tutee_serializer.ingest.privacy import (
 class ForgetResult:
     """What was removed of a student, and which models were trained on them.
 
-    `rows` counts the removed rows by table; `reports` were removed whole, because they show programs;
-    `models` describes the registered versions that were marked; `courses` need a retrain.
+    `rows` counts the removed rows by table; `reports` and the baselines' rollouts were removed whole, because
+    they show programs; `models` describes the registered versions that were marked; `courses` need a retrain.
     """
 
     pseudonym: str
@@ -48,7 +49,11 @@ def forget(student: str, root: Path = Path()) -> ForgetResult:
     reports = []
     for course in courses:
         places = Places(course, root)
-        shown = (places.report, places.turing, places.data_docs, places.disagreements)
+        shown = (
+            *(places.report, places.turing, places.data_docs, places.disagreements, places.rolling),
+            # Baselines submit what training students wrote.
+            *(places.rollout(name) for name in BASELINE_METHODS),
+        )
         reports += [path for path in shown if path.exists()]
     for path in reports:
         shutil.rmtree(path) if path.is_dir() else path.unlink()

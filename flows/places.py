@@ -80,12 +80,14 @@ class Places:
     def rollout(self, method: str) -> Path:
         return self.rollouts / f"{method}.parquet"
 
-    def unfinished_rollouts(self, method: str, key: str) -> Path:
-        """Finished rollouts of a method while others are made, so that a killed run goes on.
+    @property
+    def rolling(self) -> Path:
+        """Finished rollouts while others are made, so that a killed run goes on."""
+        return self.data / "rolling"
 
-        `key` changes with everything that they depend on.
-        """
-        return self.data / "rolling" / f"{method}-{key}"
+    def unfinished_rollouts(self, method: str, key: str) -> Path:
+        """Those of a method; `key` changes with everything that they depend on."""
+        return self.rolling / f"{method}-{key}"
 
     def rollout_card(self, method: str) -> Path:
         """The card of the student that was rolled out; a baseline has none."""
