@@ -32,8 +32,8 @@ class EndpointConfig(Section):
 
     `url` is what comes before `/chat/completions`. `key_variable` names the environment variable with the
     key; local servers need none. `max_new_tokens` null leaves the length of a turn to the endpoint. `batch`
-    requests are under way at once, each for `timeout` seconds at most, and each is sent `attempts` times at
-    most. Prices are per million tokens.
+    requests are under way at once. One that is silent for `timeout` seconds has failed, and a request is sent
+    `attempts` times at most. Prices are per million tokens.
     """
 
     url: HttpUrl
@@ -95,9 +95,9 @@ class _Answer(BaseModel):
 class OpenAIStudent:
     """A language model behind an endpoint that plays a student. `usage` grows with every request.
 
-    It writes after the dialog as it is, uncut. A turn that the endpoint does not give, after all attempts, has
-    no program, with the reason; where the key, the address or a setting is wrong, `collect` raises
-    UnavailableError or InputError.
+    It writes after the whole dialog, as it is. A turn that the endpoint does not give has no program, and its
+    reason is what the endpoint says; where key, address, model or a setting is wrong, `collect` raises
+    UnavailableError or InputError at once. The key is in no message.
     """
 
     def __init__(self, config: EndpointConfig) -> None:
@@ -152,9 +152,8 @@ class OpenAIStudent:
             except _RetryableError as error:
                 reason = str(error)
                 wait = error.wait or min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
-            if self._stopped.is_set() or attempt + 1 == self.config.attempts:
+            if attempt + 1 == self.config.attempts or self._pause(wait * random.uniform(1.0, 1.5)):
                 break
-            self._pause(wait * random.uniform(1.0, 1.5))
         return Completion("", None, f"the endpoint gave no turn in {attempt + 1} attempts: {reason}")
 
     def _body(self, request: Request) -> dict[str, Any]:
@@ -250,8 +249,9 @@ class OpenAIStudent:
         if start > now:
             self._pause(start - now)
 
-    def _pause(self, seconds: float) -> None:
-        self._stopped.wait(seconds)
+    def _pause(self, seconds: float) -> bool:
+        """Waits; returns whether the engine has stopped meanwhile."""
+        return self._stopped.wait(seconds)
 
     def _shown(self, text: str) -> str:
         """What the endpoint says, on one line, short and without the key."""
@@ -269,7 +269,7 @@ def _read_key(variable: str) -> str:
 
 
 def _problem(response: httpx.Response) -> dict[str, str]:
-    """`message`, `code` and `param` of an error as OpenAI's API describes one, empty where they are missing."""
+    """`message`, `code` and `param` of an error, as OpenAI's API has them; empty where they are missing."""
     try:
         body = response.json()
     except ValueError:

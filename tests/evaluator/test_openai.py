@@ -1,0 +1,487 @@
+"""The engine over HTTP: against this project's own chat, and against an endpoint that fails as told."""
+
+import json
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from time import time
+from typing import Any
+
+import httpx
+import pytest
+
+from tutee_evaluator.engines import Completion, Request, complete, openai
+from tutee_evaluator.engines.openai import EndpointConfig, OpenAIStudent
+from tutee_grader.errors import InputError, TuteeError, UnavailableError
+from tutee_serializer.course import Course
+from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.formats import system_turn
+
+KEY = "sk-a-secret-of-ours"
+PROGRAM = "def double(n):\n    return 2 * n\n"
+TASK = "Write the function `double`."
+TURN = f"```python\n{PROGRAM}\n```"
+
+Step = Callable[["Handler"], None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Takes the steps of its endpoint, one for each request."""
+
+    def do_POST(self) -> None:
+        endpoint: Endpoint = self.server.endpoint  # type: ignore[attr-defined]
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with endpoint.lock:
+            endpoint.requests.append({"path": self.path, "headers": dict(self.headers), "body": body})
+            step = endpoint.steps.popleft() if endpoint.steps else endpoint.always
+        step(self)
+
+    def send(self, status: int, text: str, length: int | None = None, **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text) if length is None else length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Endpoint:
+    """An HTTP server that takes `steps`, and `always` after the last of them."""
+
+    def __init__(self) -> None:
+        self.steps: deque[Step] = deque()
+        self.always: Step = answer()
+        self.requests: list[dict[str, Any]] = []
+        self.lock = threading.Lock()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.endpoint = self  # type: ignore[attr-defined]
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+
+
+def answer(content: str | None = TURN, finish: str = "stop", **usage: int) -> Step:
+    message = {"role": "assistant", "content": content}
+    body = {"choices": [{"message": message, "finish_reason": finish}]}
+    return lambda handler: handler.send(200, json.dumps({**body, "usage": usage} if usage else body))
+
+
+def says(
+    status: int, message: str = "", code: str | None = None, param: str | None = None, **headers: str
+) -> Step:
+    error = {"error": {"message": message, "code": code, "param": param}}
+    return lambda handler: handler.send(status, json.dumps(error), **headers)
+
+
+def half_a_body(handler: Handler) -> None:
+    handler.send(200, '{"choices": [', length=1000)
+
+
+def nothing(handler: Handler) -> None:
+    handler.close_connection = True
+
+
+FAULTS = {
+    "too many requests": says(429, "slow down"),
+    "server error": says(500, "oh"),
+    "unavailable": lambda handler: handler.send(503, "<html>busy</html>"),
+    "half a body": half_a_body,
+    "nothing": nothing,
+    "garbage": lambda handler: handler.send(200, "{choices"),
+    "no choices": lambda handler: handler.send(200, '{"choices": []}'),
+    "an error of its own": lambda handler: handler.send(200, '["odd"]'),
+}
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    endpoint = Endpoint()
+    thread = threading.Thread(target=endpoint.server.serve_forever, args=[0.01])
+    thread.start()
+    yield endpoint
+    endpoint.server.shutdown()
+    endpoint.server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def dialog() -> Dialog:
+    dialog = Dialog.start("code", "summary", TASK)
+    dialog.append("def double(n):\n    return n\n", "1 of 3 tests passed.")
+    return dialog
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+Engine = Callable[..., OpenAIStudent]
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    """The seconds of every pause of the engine; none is made."""
+    return []
+
+
+@pytest.fixture
+def engine(endpoint: Endpoint, pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> Engine:
+    def engine(**settings: Any) -> OpenAIStudent:
+        student = OpenAIStudent(EndpointConfig(**{"url": endpoint.url, "model": "m", **settings}))
+        monkeypatch.setattr(student, "_pause", lambda seconds: pauses.append(seconds))
+        return student
+
+    return engine
+
+
+def ask(student: OpenAIStudent, dialog: Dialog) -> Completion:
+    return complete(student, [Request(dialog)])[0]
+
+
+def test_the_dialog_is_sent_as_it_is(endpoint: Endpoint, engine: Engine, dialog: Dialog) -> None:
+    complete(engine(), [Request(dialog, 0.7, 5)])
+
+    (sent,) = endpoint.requests
+    assert sent["path"] == "/v1/chat/completions"
+    assert sent["body"] == {"model": "m", "messages": dialog.messages, "temperature": 0.7, "seed": 5}
+
+
+def test_the_longest_turn_is_a_setting(endpoint: Endpoint, engine: Engine, dialog: Dialog) -> None:
+    ask(engine(max_new_tokens=9), dialog)
+    assert endpoint.requests[0]["body"]["max_tokens"] == 9
+
+
+def test_large_seeds_are_made_small_ones_that_differ(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog
+) -> None:
+    complete(engine(), [Request(dialog, 1.0, 2**64 - seed) for seed in (1, 2)])
+    seeds = {sent["body"]["seed"] for sent in endpoint.requests}
+    assert len(seeds) == 2 and max(seeds) < 2**31
+
+
+def test_the_key_is_that_of_the_named_variable(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER", "another")
+    ask(engine(key_variable="OTHER"), dialog)
+    assert endpoint.requests[0]["headers"]["Authorization"] == "Bearer another"
+
+
+def test_a_local_server_needs_no_key(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert ask(engine(), dialog).program == PROGRAM
+    assert "Authorization" not in endpoint.requests[0]["headers"]
+
+
+def test_a_key_with_other_characters_is_refused_unseen(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", f"“{KEY}”")
+    with pytest.raises(UnavailableError, match="OPENAI_API_KEY") as raised:
+        engine()
+    assert KEY not in str(raised.value)
+
+
+def test_an_answer_is_read_as_students_turns_are(endpoint: Endpoint, engine: Engine, dialog: Dialog) -> None:
+    endpoint.always = answer(f"Here it is:\n{TURN}", prompt_tokens=70, completion_tokens=20)
+    completion = ask(engine(), dialog)
+    assert completion == Completion(f"Here it is:\n{TURN}", PROGRAM, None, 70, 20, "text around the block")
+
+
+@pytest.mark.parametrize(
+    "step, reason",
+    [
+        (answer("I give up."), "no code block"),
+        (answer("```python\nx", "length", completion_tokens=7), "no end of turn within 7 tokens"),
+        (answer(None, "content_filter"), "content_filter"),
+    ],
+)
+def test_a_turn_without_a_program_has_the_reason(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog, step: Step, reason: str
+) -> None:
+    endpoint.always = step
+    completion = ask(engine(), dialog)
+    assert completion.program is None and reason in str(completion.reason)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_request_that_fails_is_sent_again(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog, fault: str
+) -> None:
+    endpoint.steps.append(FAULTS[fault])
+    assert ask(engine(), dialog).program == PROGRAM
+    assert len(endpoint.requests) == 2
+
+
+def test_a_silent_endpoint_is_asked_again(endpoint: Endpoint, engine: Engine, dialog: Dialog) -> None:
+    over = threading.Event()
+    endpoint.steps.append(lambda handler: over.wait() and nothing(handler))
+    assert ask(engine(timeout=0.2), dialog).program == PROGRAM
+    over.set()
+    assert len(endpoint.requests) == 2
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_after_the_last_attempt_the_turn_has_no_program(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog, fault: str
+) -> None:
+    endpoint.always = FAULTS[fault]
+    completion = ask(engine(attempts=3), dialog)
+    assert completion.program is None
+    assert str(completion.reason).startswith("the endpoint gave no turn in 3 attempts: ")
+    assert len(endpoint.requests) == 3
+
+
+def test_an_endpoint_that_is_not_there_is_an_outcome(engine: Engine, dialog: Dialog) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+    assert "ConnectError" in str(ask(engine(url=url, attempts=2), dialog).reason)
+
+
+def test_the_wait_doubles_up_to_the_longest(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog, pauses: list[float]
+) -> None:
+    endpoint.always = says(500)
+    ask(engine(attempts=9), dialog)
+    least = [1, 2, 4, 8, 16, 32, 60, 60]
+    assert all(low <= pause <= 1.5 * low for low, pause in zip(least, pauses, strict=True))
+
+
+def test_two_requests_do_not_wait_equally_long(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog, pauses: list[float]
+) -> None:
+    endpoint.steps.extend([says(500)] * 2)
+    complete(engine(), [Request(dialog)] * 2)
+    assert pauses[0] != pauses[1]
+
+
+@pytest.mark.parametrize("asked", ["77", "77.0", "date"])
+def test_the_wait_that_the_endpoint_asks_for_is_kept(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog, pauses: list[float], asked: str
+) -> None:
+    header = formatdate(time() + 78, usegmt=True) if asked == "date" else asked
+    endpoint.steps.append(says(429, Retry_After=header))
+    ask(engine(), dialog)
+    assert 76 < pauses[0] < 120
+
+
+def test_a_request_that_waits_holds_up_no_other(
+    endpoint: Endpoint, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected = threading.Event()
+    endpoint.steps.append(says(500))
+    student = OpenAIStudent(EndpointConfig(url=endpoint.url, model="m", batch=2))
+    waits = threading.Event()
+    monkeypatch.setattr(student, "_pause", lambda _: waits.set() or not collected.wait(60))
+    student.add(1, Request(dialog))
+    assert waits.wait(60)
+    student.add(2, Request(dialog))
+    first = student.collect()
+    collected.set()
+
+    assert [key for key, _ in first] == [2]
+    assert [(key, one.program) for key, one in student.collect()] == [(1, PROGRAM)]
+    assert student.collect() == []
+
+
+def test_a_batch_of_requests_is_under_way_at_once_and_no_more(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog
+) -> None:
+    active, most = [], []
+    together = threading.Barrier(3)
+
+    def count(handler: Handler) -> None:
+        active.append(handler)
+        together.wait(60)
+        most.append(len(active))
+        together.wait(60)
+        active.remove(handler)
+        answer()(handler)
+
+    endpoint.always = count
+    completions = complete(engine(batch=3), [Request(dialog)] * 9)
+    assert len(completions) == 9 and set(most) == {3}
+
+
+@pytest.mark.parametrize(
+    "step, error, way_out",
+    [
+        (says(401, f"Incorrect API key provided: {KEY}"), UnavailableError, "OPENAI_API_KEY"),
+        (says(403, f"{KEY} may not"), UnavailableError, "OPENAI_API_KEY"),
+        (says(404, f"no model m for {KEY}"), InputError, "`model`"),
+        (says(402, f"pay for {KEY}"), UnavailableError, "credit"),
+        (says(429, f"{KEY} exceeded", "insufficient_quota"), UnavailableError, "credit"),
+        (says(400, f"{KEY}: unsupported", param="temperature"), InputError, "`temperature`"),
+    ],
+)
+def test_what_every_request_would_get_ends_the_work_at_once(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog, step: Step, error: type[TuteeError], way_out: str
+) -> None:
+    endpoint.always = step
+    with pytest.raises(error, match=way_out) as raised:
+        ask(engine(), dialog)
+    assert KEY not in str(raised.value)
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        says(
+            400, "This model's maximum context length is 8192 tokens.", "context_length_exceeded", "messages"
+        ),
+        says(400, "'max_tokens' is too large; the context length is 10", param="max_tokens"),
+        lambda handler: handler.send(400, "the request exceeds the available context size"),
+    ],
+)
+def test_a_dialog_that_is_too_long_is_an_outcome(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog, step: Step
+) -> None:
+    endpoint.steps.append(step)
+    long, short = complete(engine(batch=1, max_new_tokens=9), [Request(dialog)] * 2)
+    assert long.program is None and "too long for the model" in str(long.reason)
+    assert short.program == PROGRAM
+    assert len(endpoint.requests) == 2
+
+
+def test_a_dialog_that_is_refused_is_an_outcome(endpoint: Endpoint, engine: Engine, dialog: Dialog) -> None:
+    endpoint.steps.append(says(400, "against the policy", "content_filter", "prompt"))
+    completion = ask(engine(), dialog)
+    assert completion.program is None and "against the policy" in str(completion.reason)
+
+
+@pytest.mark.parametrize("status", [400, 429, 500])
+def test_no_reason_holds_the_key(endpoint: Endpoint, engine: Engine, dialog: Dialog, status: int) -> None:
+    endpoint.always = says(status, f"{'x' * 290}{KEY}")
+    reason = str(ask(engine(attempts=1), dialog).reason)
+    assert "xxx" in reason and "sk-" not in reason
+
+
+def test_nothing_logs_the_key(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint.steps.append(says(500, KEY))
+    with caplog.at_level("DEBUG"):
+        ask(engine(), dialog)
+    assert "HTTP" in caplog.text and KEY not in caplog.text
+
+
+def test_requests_and_tokens_are_counted_and_priced(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog
+) -> None:
+    endpoint.steps.extend([says(500), answer(prompt_tokens=1000, completion_tokens=100), answer()])
+    student = engine(batch=1, prompt_price=2.0, completion_price=10.0)
+    complete(student, [Request(dialog)] * 2)
+    usage = student.usage
+    assert (usage.requests, usage.prompt_tokens, usage.completion_tokens) == (3, 1000, 100)
+    assert usage.cost == pytest.approx(0.003)
+
+
+def test_requests_start_as_far_apart_as_the_rate_says(
+    endpoint: Endpoint, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, starts = [100.0], []
+    student = OpenAIStudent(EndpointConfig(url=endpoint.url, model="m", batch=1, requests_per_minute=30))
+
+    def pause(seconds: float) -> None:
+        now[0] += seconds
+
+    def start(handler: Handler) -> None:
+        starts.append(now[0])
+        answer()(handler)
+
+    endpoint.always = start
+    monkeypatch.setattr(openai, "monotonic", lambda: now[0])
+    monkeypatch.setattr(student, "_pause", pause)
+    complete(student, [Request(dialog)] * 4)
+    assert starts == [100.0, 102.0, 104.0, 106.0]
+
+
+def test_an_error_ends_the_waits_of_other_requests(endpoint: Endpoint, dialog: Dialog) -> None:
+    endpoint.steps.extend([says(429, Retry_After="5"), says(401)])
+    student = OpenAIStudent(EndpointConfig(url=endpoint.url, model="m", batch=2))
+    with pytest.raises(UnavailableError):
+        complete(student, [Request(dialog)] * 2)
+    student._threads.shutdown()
+    assert len(endpoint.requests) == 2
+
+
+def test_after_an_error_waiting_requests_are_not_sent(
+    endpoint: Endpoint, engine: Engine, dialog: Dialog
+) -> None:
+    over = threading.Event()
+    endpoint.steps.append(says(401))
+    endpoint.always = lambda handler: over.wait(60) and answer()(handler)
+    student = engine(batch=1)
+    with pytest.raises(UnavailableError):
+        complete(student, [Request(dialog)] * 9)
+    over.set()
+    student._threads.shutdown()
+    assert len(endpoint.requests) <= 2  # the second may have been under way
+
+
+@pytest.fixture(scope="module")
+def own_chat(students: Path, course: Course, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of this project's chat, which serves a very small student."""
+    import uvicorn
+
+    import serving.chat
+    from serving.bundle import pack
+    from serving.students import ServedStudent
+
+    bundle = pack(students / "base", course, tmp_path_factory.mktemp("bundle") / "small", {})
+    served = ServedStudent(bundle.folder)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(serving.chat.chat, log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serving.chat, "current_student", lambda: served)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+    served.close()
+
+
+def test_this_projects_own_chat_is_such_an_endpoint(own_chat: str, dialog: Dialog) -> None:
+    """The engine gives what the chat answers to the same messages, a program or none."""
+    known = [{"role": "system", "content": system_turn("edits")}, {"role": "user", "content": TASK}]
+    as_trained = replace(dialog, messages=known + dialog.messages[2:])
+    requests = [Request(as_trained, number / 10, number) for number in range(12)]
+    student = OpenAIStudent(EndpointConfig(url=own_chat, model="tutee-small-base"))
+    completions = complete(student, requests)
+
+    with httpx.Client(base_url=own_chat, timeout=60) as client:
+        for request, completion in zip(requests, completions, strict=True):
+            body = {
+                "model": "tutee-small-base",
+                "messages": as_trained.messages,
+                "temperature": request.temperature,
+                "seed": request.seed,
+            }
+            answered = client.post("/chat/completions", json=body).json()
+            message, usage = answered["choices"][0]["message"], answered["usage"]
+            if message["content"] is None:
+                assert completion.program is None and message["refusal"][:40] in str(completion.reason)
+            else:
+                assert completion.content == message["content"]
+            assert completion.prompt_tokens == usage["prompt_tokens"]
+            assert completion.completion_tokens == usage["completion_tokens"]
+    assert {completion.program is None for completion in completions} == {False, True}
+    assert student.usage.requests == 12
+
+
+def test_the_own_chat_says_which_setting_and_model_it_does_not_take(own_chat: str, dialog: Dialog) -> None:
+    with pytest.raises(InputError, match="max_tokens"):
+        ask(OpenAIStudent(EndpointConfig(url=own_chat, model="tutee-small-base", max_new_tokens=9)), dialog)
+    with pytest.raises(InputError, match="tutee-small-base"):
+        ask(OpenAIStudent(EndpointConfig(url=own_chat, model="gpt-9")), dialog)
