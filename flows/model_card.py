@@ -9,8 +9,9 @@ import yaml
 
 from flows.parameters import Setup
 from flows.places import Places
+from tutee_evaluator.metrics.proper import SKILL_OVER
 from tutee_evaluator.report.figures import Figure, Figures
-from tutee_evaluator.schemas import COPY
+from tutee_evaluator.schemas import COPY, MIX
 from tutee_grader.files import read_table
 from tutee_trainer.method import Method, load_methods
 from tutee_trainer.preset import PretrainedModel
@@ -18,6 +19,8 @@ from tutee_trainer.pretrained import find_source
 
 FILE = "README.md"
 METRICS = {
+    f"energy{SKILL_OVER}{MIX}": "skill over MIX, two look-ups mixed, in the energy score (samples)",
+    f"crps{SKILL_OVER}{MIX}": "skill over MIX in the CRPS of the grade (samples)",
     "coverage": "coverage: steps for which there is a program, of those of the real student",
     "grade_proximity": "grade proximity: 1 - difference of the grades / 100",
     "codebleu": "CodeBLEU, as its package computes it",
