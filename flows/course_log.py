@@ -1,7 +1,6 @@
 """A course's log, read without writing what stage ingest writes."""
 
 from flows.parameters import Setup
-from flows.places import Places
 from tutee_serializer.ingest.ingest import IngestResult, parse_log
 from tutee_serializer.ingest.privacy import load_key, read_forgotten
 from tutee_serializer.ingest.source import collect
@@ -9,7 +8,7 @@ from tutee_serializer.ingest.source import collect
 
 def read_log(setup: Setup) -> IngestResult:
     """What stage ingest would make of the log; a course's simulator runs first, where it has one."""
-    places = Places(setup.course.name)
+    places = setup.places
     if setup.course.simulator:
         collect(setup.course, places.inputs, places.simulated)
     return parse_log(

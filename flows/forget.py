@@ -38,7 +38,7 @@ def forget(student: str, root: Path = Path()) -> ForgetResult:
     The log itself, backups and DVC remotes are out of reach. What DVC keeps of earlier results goes too, for
     all courses: an old table would bring the student back.
     """
-    shared = Places("", root)
+    shared = Places("", root=root)
     name = pseudonym(student.strip(), load_key(shared.key))
     write_forgotten(read_forgotten(shared.forgotten) | {name}, shared.forgotten)
     folders = sorted(path for path in (root / "data").iterdir() if path.is_dir())
@@ -48,12 +48,13 @@ def forget(student: str, root: Path = Path()) -> ForgetResult:
     courses = sorted({table.relative_to(root / "data").parts[0] for table in rows})
     reports = []
     for course in courses:
-        places = Places(course, root)
-        shown = (
-            *(places.report, places.turing, places.data_docs, places.disagreements, places.rolling),
+        of_course = Places(course, root=root)
+        presets = sorted(path.name for path in of_course.data.iterdir() if path.is_dir())
+        shown = [of_course.data_docs, of_course.disagreements]
+        for places in (Places(course, preset, root) for preset in presets):
+            shown += [places.report, places.turing, places.rolling]
             # Baselines submit what training students wrote.
-            *(places.rollout(name) for name in BASELINE_METHODS),
-        )
+            shown += [places.rollout(name) for name in BASELINE_METHODS]
         reports += [path for path in shown if path.exists()]
     for path in reports:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -64,7 +65,7 @@ def forget(student: str, root: Path = Path()) -> ForgetResult:
     models = []
     if is_used(shared):
         for folder in folders:
-            registry = Registry(Places(folder.name, root))
+            registry = Registry(Places(folder.name, root=root))
             models += [registry.describe(version) for version in registry.forget(name)]
     return ForgetResult(name, rows, tuple(reports), tuple(models), tuple(courses))
 

@@ -8,7 +8,6 @@ import polars as pl
 
 from flows.course_log import read_log
 from flows.parameters import Setup
-from flows.places import Places
 from tutee_grader.files import read_table
 from tutee_grader.table import VERDICTS
 from tutee_grader.verdict import Status
@@ -74,7 +73,7 @@ def _name(preset: Preset) -> str:
 
 def _dialogs(setup: Setup) -> tuple[list[Dialog], bool]:
     """The training students' dialogs, and whether they are an estimate: the log is not graded yet."""
-    places = Places(setup.course.name)
+    places = setup.places
     preset = setup.preset
     if places.dialogs.exists():
         table = read_table(places.dialogs, "serialize")

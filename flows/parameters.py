@@ -1,6 +1,5 @@
 """params.yaml, parsed once, and a course and a preset with it: every problem is reported before any work."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -9,7 +8,7 @@ import yaml
 from pydantic import Field, PositiveInt, ValidationError, field_validator
 
 from flows.gate import GateConfig
-from flows.places import preset_file
+from flows.places import Places, preset_file
 from tutee_evaluator.engines import EngineConfig
 from tutee_evaluator.engines.baselines import BASELINES
 from tutee_evaluator.metrics import ReportConfig
@@ -30,12 +29,15 @@ FILE = Path("params.yaml")
 class Parameters(Section):
     """The whole of params.yaml. `courses` maps a course's name to its file.
 
-    `methods` are the training methods to compare, in the order of the report. `warm_start` is the number of
-    a registered version whose adapter SFT begins from, such as last semester's champion. Every section must
-    be there, if only as `report: {}`: dvc.yaml says that stages depend on them.
+    `presets` are those that a course can be retrained with, each apart from the others, and `preset` is the
+    one that commands take where they are given none. `methods` are the training methods to compare, in the
+    order of the report. `warm_start` is the number of a registered version whose adapter SFT begins from,
+    such as last semester's champion. Every section must be there, if only as `report: {}`: dvc.yaml says that
+    stages depend on them.
     """
 
     courses: dict[str, str] = Field(min_length=1)
+    presets: tuple[str, ...] = Field(min_length=1)
     preset: str
     methods: tuple[str, ...]
     warm_start: PositiveInt | None
@@ -101,6 +103,11 @@ class Setup:
     parameters: Parameters
     preset: Preset
 
+    @property
+    def places(self) -> Places:
+        """The files of the course and preset, below the folder that the command runs in."""
+        return Places(self.course.name, self.preset.name)
+
 
 def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
     """The configuration of a stage of `course`, which is a name in params.yaml or a course file.
@@ -133,6 +140,8 @@ def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
         try:
             chosen = Preset.load(preset_file(name))
             problems += _absent(name, parameters.methods if parameters else ())
+            if parameters and name not in parameters.presets:
+                problems.append(f"{FILE}: `presets`: {name} is missing; add it, and dvc.yaml has its stages")
         except PresetError as error:
             problems.append(str(error))
     if problems or not (parameters and found and chosen):
@@ -148,14 +157,6 @@ def _serialize(course: Course, parameters: Parameters | None) -> SerializeConfig
     except ValidationError as error:
         problems = describe_errors(error)
         raise CourseError("\n".join(f"{course.file}: serialize: {problem}" for problem in problems)) from None
-
-
-def choose_preset(preset: str, file: Path = FILE) -> None:
-    """Writes `preset: NAME` into params.yaml, leaving every other byte, so that `dvc repro` does the same."""
-    text = file.read_text(encoding="utf-8")
-    changed = re.sub(r"(?m)^(preset:[ \t]*)[^\s#]+", rf"\g<1>{preset}", text, count=1)
-    if changed != text:
-        file.write_text(changed, encoding="utf-8")
 
 
 def _courses() -> dict[str, str]:

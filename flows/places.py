@@ -11,9 +11,14 @@ def preset_file(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Places:
-    """The files of one course below `root`, the folder the commands run in."""
+    """The files of one course below `root`, the folder the commands run in.
+
+    What depends on the preset is kept for each preset apart. Where only the course's own files or those of
+    all courses are asked for, `preset` and `course` may be empty.
+    """
 
     course: str
+    preset: str = ""
     root: Path = field(default_factory=Path)
 
     @property
@@ -57,25 +62,30 @@ class Places:
         return self.data / "verdicts.parquet"
 
     @property
-    def dialogs(self) -> Path:
-        return self.data / "dialogs.parquet"
-
-    @property
-    def pairs(self) -> Path:
-        return self.data / "pairs.parquet"
-
-    def checkpoints(self, method: str) -> Path:
-        """What a killed training of `method` goes on from."""
-        return self.data / "training" / method
-
-    @property
     def partitions(self) -> Path:
         """Verdicts of finished partitions while others are graded, so that a killed run goes on."""
         return self.data / "grading"
 
     @property
+    def of_preset(self) -> Path:
+        """The tables of the course that depend on the preset."""
+        return self.data / self.preset
+
+    @property
+    def dialogs(self) -> Path:
+        return self.of_preset / "dialogs.parquet"
+
+    @property
+    def pairs(self) -> Path:
+        return self.of_preset / "pairs.parquet"
+
+    def checkpoints(self, method: str) -> Path:
+        """What a killed training of `method` goes on from."""
+        return self.of_preset / "training" / method
+
+    @property
     def rollouts(self) -> Path:
-        return self.data / "rollouts"
+        return self.of_preset / "rollouts"
 
     def rollout(self, method: str) -> Path:
         return self.rollouts / f"{method}.parquet"
@@ -83,7 +93,7 @@ class Places:
     @property
     def rolling(self) -> Path:
         """Finished rollouts while others are made, so that a killed run goes on."""
-        return self.data / "rolling"
+        return self.of_preset / "rolling"
 
     def unfinished_rollouts(self, method: str, key: str) -> Path:
         """Those of a method; `key` changes with everything that they depend on."""
@@ -95,14 +105,18 @@ class Places:
 
     @property
     def models(self) -> Path:
-        return self.root / "models" / self.course
+        return self.root / "models" / self.course / self.preset
 
     def model(self, method: str) -> Path:
         return self.models / method
 
     @property
-    def reports(self) -> Path:
+    def reports_of_course(self) -> Path:
         return self.root / "reports" / self.course
+
+    @property
+    def reports(self) -> Path:
+        return self.reports_of_course / self.preset
 
     @property
     def retrain_lock(self) -> Path:
@@ -138,7 +152,7 @@ class Places:
 
     @property
     def data_docs(self) -> Path:
-        return self.reports / "data_docs"
+        return self.reports_of_course / "data_docs"
 
     @property
     def metrics(self) -> Path:
@@ -176,7 +190,7 @@ class Places:
     @property
     def disagreements(self) -> Path:
         """The submissions on which the log and the grader disagree, with their programs."""
-        return self.reports / "disagreements.csv"
+        return self.reports_of_course / "disagreements.csv"
 
     @property
     def verdict_cache(self) -> Path:

@@ -60,7 +60,7 @@ def _data(places: Places, method: str) -> dict[str, str]:
     hashes: dict[str, Any] = {}
     try:
         with Repo(str(places.root)) as repo:
-            for dependency in repo.stage.load_one(name=f"{method}@{places.course}").deps:
+            for dependency in repo.stage.load_one(name=f"{method}@{places.course}-{places.preset}").deps:
                 there = dependency.exists
                 hashes[dependency.def_path] = dependency.get_hash().value if there else "missing"
     except DvcException as error:

@@ -153,6 +153,7 @@ class Registry:
             training = {method: trainings[method]}
             of_version = {
                 "method": method,
+                "preset": self.places.preset,
                 "fingerprint": fingerprint,
                 "test_set": test_set,
                 TRAINED_IN: trainings[method] or NO_TRAINING,
@@ -169,7 +170,8 @@ class Registry:
     def describe(self, version: Version) -> str:
         """In words, for a person."""
         trained = f", trained on {version.forgotten} since forgotten" if version.forgotten else ""
-        return f"{self.model} version {version.number} ({version.method.upper()}{trained})"
+        preset = f", {version.tags['preset']}" if "preset" in version.tags else ""
+        return f"{self.model} version {version.number} ({version.method.upper()}{preset}{trained})"
 
     def metrics(self, version: Version) -> dict[str, float]:
         """The figures of the version's method, by metric."""

@@ -37,7 +37,7 @@ def register(
     fingerprint = pipeline.fingerprint(parameters.methods)
     if found := registry.find(fingerprint, parameters.adapters):
         return found, False
-    sections = parameters.model_dump(mode="json", exclude={"courses", "preset"})
+    sections = parameters.model_dump(mode="json", exclude={"courses", "presets", "preset"})
     overall = metrics.filter((pl.col("stratum") == "overall") & pl.col("metric").str.contains(r"^\w+$"))
     versions = registry.register(
         fingerprint,

@@ -29,11 +29,11 @@ EXPLAINED = (1, 2, 3)
 SETTLE_S = 10
 
 
-def retrain(course: str) -> None:
+def retrain(course: str, preset: str | None = None) -> None:
     """Runs the flow, and returns when Prefect has recorded it."""
     # Before the flow begins: Prefect's server needs as long to start as these need to be imported.
-    setup = load(course)
-    places = Places(setup.course.name)
+    setup = load(course, preset)
+    places = setup.places
     pipeline, registry = Pipeline.of(places), Registry(places)
     # A heartbeat costs a second at the end of every flow, and nothing here watches for it.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -53,7 +53,7 @@ _step = partial(
 )
 
 
-@flow(name="retrain", flow_run_name="{setup.course.name}", validate_parameters=False)
+@flow(name="retrain", flow_run_name="{setup.course.name} {setup.preset.name}", validate_parameters=False)
 def _retrain(setup: Setup, pipeline: Pipeline, registry: Registry) -> None:
     places = pipeline.places
     for stage in pipeline.stages:
@@ -76,9 +76,9 @@ def _run(pipeline: Pipeline, stage: str) -> None:
         get_run_logger().info("ran for %.1f s", time.monotonic() - started)
     else:
         get_run_logger().info("up to date")
-        course = pipeline.places.course
-        name = stage.replace(f"@{course}-", " ").removesuffix(f"@{course}")
-        print(f"{name}: up to date", flush=True)
+        name, _, of = stage.partition("@")
+        method = of.removeprefix(pipeline.places.course).removeprefix(f"-{pipeline.places.preset}")
+        print(f"{name}{method.replace('-', ' ', 1)}: up to date", flush=True)
 
 
 @_step(name="register", task_run_name="register")

@@ -84,8 +84,9 @@ class TrainingRun:
         tags = {
             KIND: TRAINING,
             "course": places.course,
+            "preset": places.preset,
             "method": method.name,
-            "mlflow.source.name": f"tutee train {method.name} {places.course}",
+            "mlflow.source.name": f"tutee train {method.name} {places.course} --preset {places.preset}",
             "mlflow.source.type": "LOCAL",
             **provenance(places, method.name),
             **process_tags(),

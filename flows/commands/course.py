@@ -5,15 +5,13 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.stages import CourseArgument
+from flows.commands.stages import CourseArgument, PresetOption
 from flows.commands.summary import count, summary_line
 
 
 def validate(
     course: CourseArgument,
-    preset: Annotated[
-        str | None, typer.Option(help="A file of presets/, without .yaml, in place of that in params.yaml.")
-    ] = None,
+    preset: PresetOption = None,
 ) -> None:
     """Checks course, parameters, preset and machine, and says what a retrain will need.
 
@@ -75,11 +73,10 @@ def preview(course: CourseArgument) -> None:
 def regrade(course: CourseArgument) -> None:
     """Compares the log's own scores with the grader's, and writes the programs on which they disagree."""
     from flows.parameters import load
-    from flows.places import Places
     from tutee_grader.files import read_table
     from tutee_serializer.ingest.regrade import disagreements, regrade, table_text, write_disagreements
 
-    places = Places(load(course, logs=False).course.name)
+    places = load(course, logs=False).places
     submissions, verdicts = read_table(places.submissions, "ingest"), read_table(places.verdicts, "grade")
     table = regrade(submissions, verdicts)
     write_disagreements(disagreements(submissions, verdicts), places.disagreements)
@@ -132,11 +129,10 @@ def export(
 ) -> None:
     """Writes a course's submissions, under pseudonyms, as a ProgSnap2 data set."""
     from flows.parameters import load
-    from flows.places import Places
     from tutee_grader.files import read_table
     from tutee_serializer.logs.export import export_progsnap
 
-    places = Places(load(course, logs=False).course.name)
+    places = load(course, logs=False).places
     with summary_line("export") as summary:
         submissions = read_table(places.submissions, "ingest")
         export_progsnap(submissions, folder)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.stages import CourseArgument
+from flows.commands.stages import CourseArgument, PresetOption
 
 
 def turing(
@@ -14,11 +14,11 @@ def turing(
         str | None, typer.Option(help="Whose rollouts; the best of the report by default.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed draws other pairs.")] = 0,
+    preset: PresetOption = None,
 ) -> None:
     """Writes a blinded test: a page on which a colleague says which of two students is the real one."""
     from flows.commands.summary import count
     from flows.parameters import load
-    from flows.places import Places
     from tutee_evaluator.pairing import pair
     from tutee_evaluator.report.figures import Figures
     from tutee_evaluator.turing.page import write_page
@@ -26,8 +26,8 @@ def turing(
     from tutee_grader.errors import InputError
     from tutee_grader.files import read_table
 
-    setup = load(course, logs=False)
-    places = Places(setup.course.name)
+    setup = load(course, preset, logs=False)
+    places = setup.places
     if method is None:
         figures = Figures(read_table(places.metrics, "report"))
         method = figures.best(figures.measured(list(setup.parameters.compared)))

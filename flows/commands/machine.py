@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.stages import PresetOption
+
 
 class Bench(StrEnum):
     """What can be timed."""
@@ -53,6 +55,7 @@ def bench(
     ] = "demo",
     rows: Annotated[int, typer.Option(help="Submissions for the serializer.")] = 1_000_000,
     starts: Annotated[int, typer.Option(help="Starts of rollouts.")] = 16,
+    preset: PresetOption = None,
 ) -> None:
     """Times one part beside the usual way, in the same run; the last line is JSON."""
     if what is Bench.SERIALIZER:
@@ -61,11 +64,10 @@ def bench(
         bench_serializer(rows)
         return
     from flows.parameters import load
-    from flows.places import Places
     from tutee_grader.files import read_table
 
-    setup = load(course, logs=False)
-    places = Places(setup.course.name)
+    setup = load(course, preset, logs=False)
+    places = setup.places
     if what is Bench.SFT:
         from benchmarks.sft import bench_sft
 

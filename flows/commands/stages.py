@@ -9,17 +9,19 @@ from flows.commands.summary import count, summary_line
 CourseArgument = Annotated[
     str, typer.Argument(metavar="COURSE", help="A course file, or a course's name in params.yaml.")
 ]
+PresetOption = Annotated[
+    str | None, typer.Option(help="A file of presets/, without .yaml; by default that of params.yaml.")
+]
 
 
 def source(course: CourseArgument) -> None:
     """Runs the course's simulator, if it has one, and writes the hashes of all files the course reads."""
     from flows.parameters import load
-    from flows.places import Places
     from tutee_serializer.ingest.privacy import read_forgotten, write_forgotten
     from tutee_serializer.ingest.source import collect
 
     setup = load(course)
-    places = Places(setup.course.name)
+    places = setup.places
     with summary_line("source") as summary:
         collected = collect(setup.course, places.inputs, places.simulated)
         write_forgotten(read_forgotten(places.forgotten), places.forgotten_noted)
@@ -31,12 +33,11 @@ def source(course: CourseArgument) -> None:
 def ingest(course: CourseArgument) -> None:
     """Reads and validates the log: submissions, quarantine, row account, Data Docs."""
     from flows.parameters import load
-    from flows.places import Places
     from tutee_serializer.ingest.ingest import ingest
     from tutee_serializer.ingest.privacy import load_key, read_forgotten
 
     setup = load(course)
-    places = Places(setup.course.name)
+    places = setup.places
     with summary_line("ingest") as summary:
         account = ingest(
             setup.course,
@@ -66,12 +67,11 @@ def grade(course: CourseArgument) -> None:
     import shutil
 
     from flows.parameters import load
-    from flows.places import Places
     from tutee_grader.files import read_table, write_table
     from tutee_grader.table import grade_table
 
     setup = load(course, logs=False)
-    places = Places(setup.course.name)
+    places = setup.places
     with summary_line("grade") as summary:
         submissions = read_table(places.submissions, "ingest")
         verdicts = grade_table(
@@ -90,17 +90,16 @@ def grade(course: CourseArgument) -> None:
         )
 
 
-def serialize(course: CourseArgument) -> None:
+def serialize(course: CourseArgument, preset: PresetOption = None) -> None:
     """Turns graded submissions into dialogs."""
     import polars as pl
 
     from flows.parameters import load
-    from flows.places import Places
     from tutee_grader.files import read_table, write_table
     from tutee_serializer.dialogs.serialize import serialize
 
-    setup = load(course, logs=False)
-    places = Places(setup.course.name)
+    setup = load(course, preset, logs=False)
+    places = setup.places
     with summary_line("serialize") as summary:
         submissions = read_table(places.submissions, "ingest")
         dialogs, counts = serialize(
@@ -128,19 +127,19 @@ def serialize(course: CourseArgument) -> None:
 def train(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="base, sft, para, dpo, dapo, ...")],
     course: CourseArgument,
+    preset: PresetOption = None,
 ) -> None:
     """Trains the base model, or an adapter on it, by one method."""
     from flows.environment import disable_hub
     from flows.parameters import load, method_named
-    from flows.places import Places
     from flows.registry import Registry
     from flows.tracking import train
     from tutee_trainer.training import TrainingJob
 
     row = method_named(method)
-    setup = load(course, logs=False)
+    setup = load(course, preset, logs=False)
     disable_hub(setup.preset)
-    places = Places(setup.course.name)
+    places = setup.places
     warm_start = setup.parameters.warm_start if method == "sft" else None
     tables = {"dialogs": places.dialogs, "pairs": places.pairs}
     job = TrainingJob(
@@ -158,14 +157,13 @@ def train(
     print(f"{method}: {train(row, job, places)}", flush=True)
 
 
-def pairs(course: CourseArgument) -> None:
+def pairs(course: CourseArgument, preset: PresetOption = None) -> None:
     """Makes preference pairs from the training dialogs."""
     from flows.parameters import load
-    from flows.places import Places
     from tutee_trainer.pairs import write_pairs
 
-    setup = load(course, logs=False)
-    places = Places(setup.course.name)
+    setup = load(course, preset, logs=False)
+    places = setup.places
     with summary_line("pairs") as summary:
         dialogs, made = write_pairs(setup.parameters.pairs, setup.preset, places.dialogs, places.pairs)
         summary.text = f"{count(dialogs, 'dialogs')} -> {count(made, 'pairs')}"
@@ -174,13 +172,13 @@ def pairs(course: CourseArgument) -> None:
 def rollout(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="A trained method, or a baseline.")],
     course: CourseArgument,
+    preset: PresetOption = None,
 ) -> None:
     """Rolls one method out from where held-out students stood."""
     import shutil
 
     from flows.environment import disable_hub
     from flows.parameters import load, method_named
-    from flows.places import Places
     from flows.provenance import rollouts_key
     from tutee_evaluator.engines.baselines import BASELINES
     from tutee_evaluator.engines.loading import load_engine
@@ -192,9 +190,9 @@ def rollout(
 
     if method not in BASELINES:
         method_named(method, also=tuple(BASELINES))
-    setup = load(course, logs=False)
+    setup = load(course, preset, logs=False)
     disable_hub(setup.preset)
-    places = Places(setup.course.name)
+    places = setup.places
     with summary_line(f"rollout {method}") as summary:
         dialogs = read_table(places.dialogs, "serialize")
         submissions = read_table(places.submissions, "ingest")
@@ -222,14 +220,13 @@ def rollout(
         summary.text = f"{count(starts, 'starts')} -> {count(rollouts.height, 'steps')}"
 
 
-def report(course: CourseArgument) -> None:
+def report(course: CourseArgument, preset: PresetOption = None) -> None:
     """Measures the rollouts and writes the HTML report."""
     import json
 
     import polars as pl
 
     from flows.parameters import load
-    from flows.places import Places
     from tutee_evaluator.evaluate import evaluate
     from tutee_evaluator.report.exports import write_figures, write_solved, write_summary, write_tables
     from tutee_evaluator.report.page import write_report
@@ -237,8 +234,8 @@ def report(course: CourseArgument) -> None:
     from tutee_grader.files import read_table, write_table
     from tutee_serializer.card import StudentCard
 
-    setup = load(course, logs=False)
-    places = Places(setup.course.name)
+    setup = load(course, preset, logs=False)
+    places = setup.places
     with summary_line("report") as summary:
         compared = setup.parameters.compared.items()
         methods = {name: text for name, text in compared if places.rollout(name).exists()}

@@ -4,42 +4,36 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.stages import CourseArgument
+from flows.commands.stages import CourseArgument, PresetOption
 
 
 def retrain(
     course: CourseArgument,
-    preset: Annotated[
-        str | None, typer.Option(help="A file of presets/, without .yaml; written into params.yaml.")
-    ] = None,
+    preset: PresetOption = None,
 ) -> None:
     """Brings a course's students up to date: stages, registration, gate, promotion, Bento."""
     from flows.environment import check_disk, exclusive_lock
-    from flows.parameters import choose_preset, load
-    from flows.places import Places
+    from flows.parameters import load
     from flows.server import prefect
     from tutee_trainer.pretrained import check
 
     setup = load(course, preset)
     check(setup.preset)
-    places = Places(setup.course.name)
+    places = setup.places
     check_disk()
-    if preset:
-        choose_preset(preset)
     with exclusive_lock(places.retrain_lock), prefect(places.prefect):
         from flows.retrain import retrain
 
-        retrain(course)
+        retrain(course, preset)
 
 
-def status(course: CourseArgument) -> None:
+def status(course: CourseArgument, preset: PresetOption = None) -> None:
     """Lists the stages that are out of date, and the versions that are champion and challenger."""
     from flows.parameters import load
     from flows.pipeline import Pipeline
-    from flows.places import Places
     from flows.registry import CHALLENGER, CHAMPION, Registry
 
-    places = Places(load(course, logs=False).course.name)
+    places = load(course, preset, logs=False).places
     pipeline = Pipeline.of(places)
     outdated = pipeline.out_of_date()
     for stage in pipeline.stages:
@@ -51,17 +45,16 @@ def status(course: CourseArgument) -> None:
         print(f"{alias}: {registry.describe(version) if version else 'none yet'}")
 
 
-def promote(course: CourseArgument) -> None:
+def promote(course: CourseArgument, preset: PresetOption = None) -> None:
     """Puts the best of the present results to the gate again; ends with 1 where the gate refuses it."""
     from flows.parameters import load
     from flows.pipeline import Pipeline
-    from flows.places import Places
     from flows.registry import Registry
     from flows.release import pack, promote
     from tutee_grader.files import read_table
 
-    setup = load(course, logs=False)
-    places = Places(setup.course.name)
+    setup = load(course, preset, logs=False)
+    places = setup.places
     registry = Registry(places)
     metrics = read_table(places.metrics, "report")
     decision, _ = promote(setup, Pipeline.of(places), registry, metrics, again=True)
@@ -72,12 +65,11 @@ def promote(course: CourseArgument) -> None:
 def rollback(course: CourseArgument) -> None:
     """Makes the champion before the present one champion again."""
     from flows.parameters import load
-    from flows.places import Places
     from flows.registry import Registry
     from flows.release import pack
 
     setup = load(course, logs=False)
-    registry = Registry(Places(setup.course.name))
+    registry = Registry(setup.places)
     old, new = registry.roll_back()
     print(f"rollback: champion is {registry.describe(new)} again, no longer version {old.number}")
     print(f"pack: {pack(setup, registry)}")
@@ -90,10 +82,9 @@ def serve(
 ) -> None:
     """Serves the champion: an API, and a page on which one watches it work."""
     from flows.parameters import load
-    from flows.places import Places
     from serving.run import serve
 
-    serve(Places(load(course, logs=False).course.name).student, host, port)
+    serve(load(course, logs=False).places.student, host, port)
 
 
 def forget(

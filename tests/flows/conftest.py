@@ -30,6 +30,7 @@ PARAMETERS = """\
 # Mine.
 courses:
   none: courses/none.yaml
+presets: [tiny, smollm2-135m]
 preset: tiny # small
 methods: [base, para, sft, dpo, dapo]
 warm_start: null
@@ -81,8 +82,8 @@ class Project:
 
     def commit(self, course: str, *more: str) -> None:
         """Tells DVC that what lies there is what the training stages, and `more` ones, have made."""
-        trained = [f"{stage}@{course}" for stage in ("base", "sft", "para", "pairs", "dpo", "dapo")]
-        rollouts = [f"rollout@{course}-{method}" for method in METHODS]
+        trained = [f"{stage}@{course}-tiny" for stage in ("base", "sft", "para", "pairs", "dpo", "dapo")]
+        rollouts = [f"rollout@{course}-tiny-{method}" for method in METHODS]
         with contextlib.chdir(self.folder), Repo(".") as repo:
             for stage in (*trained, *rollouts, *more):
                 repo.commit(stage, force=True)
@@ -148,18 +149,19 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = make_project(tmp_path_factory.mktemp("reported"))
     project.add_course("small")
     with contextlib.chdir(project.folder):
-        run_stages(Places("small"), ["source", "ingest", "grade", "serialize", *BASELINE_STAGES])
-        shells(Places("small"))
+        run_stages(Places("small", "tiny"), ["source", "ingest", "grade", "serialize", *BASELINE_STAGES])
+        shells(Places("small", "tiny"))
         project.commit("small")
-        run_stages(Places("small"), ["report"])
+        run_stages(Places("small", "tiny"), ["report"])
     return project
 
 
 def run_stages(places: Places, names: list[str]) -> list[str]:
     """Runs the stages of these names, such as `ingest` and `baseline-copy`; returns those that had to run."""
     pipeline = Pipeline.of(places)
+    preset = {stage: [places.preset] for stage in ("serialize", "baseline", "report")}
     addresses = {
-        name: "-".join([f"{stage}@{places.course}", *of])
+        name: "-".join([f"{stage}@{places.course}", *preset.get(stage, []), *of])
         for name in names
         for stage, *of in [name.split("-")]
     }
@@ -191,7 +193,7 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = make_project(tmp_path_factory.mktemp("settled"))
     project.add_course("small")
     with contextlib.chdir(project.folder), Repo(".") as repo:
-        first, *others = (pipeline := Pipeline.of(Places("small"))).stages
+        first, *others = (pipeline := Pipeline.of(Places("small", "tiny"))).stages
         pipeline.run(first)
         for stage in others:
             for out in repo.stage.load_one(name=stage).outs:

@@ -165,8 +165,11 @@ def test_a_disk_that_fills_up_during_a_stage(project, small_disk: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (("rollout", "sft", "small"), "data/small/dialogs.parquet: missing; run `tutee serialize` first"),
-        (("report", "small"), "data/small/rollouts: no rollouts; run `tutee rollout` first"),
+        (
+            ("rollout", "sft", "small"),
+            "small/tiny/dialogs.parquet: missing; run `tutee serialize` first",
+        ),
+        (("report", "small"), "data/small/tiny/rollouts: no rollouts; run `tutee rollout` first"),
         (("rollout", "icl", "small"), "method 'icl' is not one of copy, nearest, transition, mix, base, "),
         (("train", "icl", "small"), "method 'icl' is not one of base, "),
     ],

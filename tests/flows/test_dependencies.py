@@ -20,7 +20,7 @@ from tutee_evaluator.engines.baselines import BASELINES
 from tutee_trainer.method import load_methods
 
 REPOSITORY = Path(__file__).parents[2]
-COURSE = "small"
+COURSE, PRESET_NAME = "small", "tiny"
 PACKAGES = ("grader", "serializer", "trainer", "evaluator")
 # What a stage reads or writes without being out of date because of it.
 CACHES = {"verdict_cache", "partitions", "checkpoints", "unfinished_rollouts", "key"}
@@ -29,7 +29,7 @@ OUTPUTS = ("outs", "metrics", "plots")
 # long a stage takes, not what it writes.
 SPEED_ONLY = {"grade", "engine"}
 OPTIONAL = {"demographics"}  # written only where the course file asks for it
-PRESET = "presets/${preset}.yaml"
+PRESET = f"presets/{PRESET_NAME}.yaml"
 STARTED_BY_PATH = {"inside"}  # the scripts of the sandbox
 
 
@@ -40,6 +40,7 @@ def stages() -> Iterator[tuple[str, str | None, dict]]:
         variable = next((name for name in named if name in entry["matrix"]), None)
         for method in named[variable] if variable else [None]:
             text = yaml.safe_dump(entry).replace("${item.course}", COURSE)
+            text = text.replace("${item.preset}", PRESET_NAME)
             yield name, method, yaml.safe_load(text.replace(f"${{item.{variable}}}", method or ""))
 
 
@@ -145,7 +146,7 @@ def test_a_stage_depends_on_the_code_that_it_runs(case: str) -> None:
 
 def data_of(function: ast.FunctionDef, arguments: list[str]) -> set[str]:
     """The files and folders that a stage's function names."""
-    places = Places(COURSE)
+    places = Places(COURSE, PRESET_NAME)
     if function.name == "train":
         method = load_methods()[arguments[0]]
         table = places.pairs if method.learns_from == "pairs" else places.dialogs

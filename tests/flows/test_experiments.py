@@ -6,7 +6,7 @@ def test_a_blinded_test_is_written_for_the_best_method(reported) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "3 pairs of" in done.stdout and "COPY" not in done.stdout
-    html = (reported.folder / "reports/small/turing.html").read_text()
+    html = (reported.folder / "reports/small/tiny/turing.html").read_text()
     assert html.count('<section class="pair"') == 3
     assert "Write `double(n)`" in html
 
@@ -15,4 +15,4 @@ def test_a_blinded_test_needs_rollouts(project) -> None:
     done = project.tutee("turing", "small", "--method", "sft")
 
     assert done.returncode == 2
-    assert "data/small/rollouts/sft.parquet: missing; run `tutee rollout sft` first" in done.stderr
+    assert "data/small/tiny/rollouts/sft.parquet: missing; run `tutee rollout sft` first" in done.stderr

@@ -22,7 +22,7 @@ KEPT = ("data", "models", "reports", "mlruns", ".dvc/cache")
 def number(reported) -> int:
     """Of one whose programs the report shows. The two students with it, one of the training semester and one
     of the test semester, wrote `by hand NUMBER` into every program, and nobody else did."""
-    report = Places("small", reported.folder).report.read_text()
+    report = Places("small", "tiny", reported.folder).report.read_text()
     return next(number for number in range(8) if f"by hand {number}" in report)
 
 
@@ -30,7 +30,7 @@ def number(reported) -> int:
 def before(reported, number):
     """Where traces of the students are when the project's results have been registered and promoted."""
     with contextlib.chdir(reported.folder):
-        setup, places = load("small"), Places("small")
+        setup, places = load("small"), Places("small", "tiny")
         registry, pipeline = Registry(places), Pipeline.of(places)
         metrics = pl.read_parquet(places.metrics)
         release.register(setup, pipeline, registry, metrics)
@@ -53,7 +53,7 @@ def students(number: int) -> tuple[str, str]:
 
 def traces(folder: Path, number: int) -> set[str]:
     """Files that hold a pseudonym of the students, or a program of theirs."""
-    key = load_key(Places("small", folder).key)
+    key = load_key(Places("small", "tiny", folder).key)
     secrets = [*(pseudonym(student, key) for student in students(number)), f"by hand {number}"]
     found = set()
     for kept in KEPT:
@@ -67,8 +67,8 @@ def traces(folder: Path, number: int) -> set[str]:
 
 def test_no_table_report_or_copy_of_one_holds_them(reported, number, before, said) -> None:
     kinds = (
-        "data/small/dialogs",
-        "reports/small/report.html",
+        "data/small/tiny/dialogs",
+        "reports/small/tiny/report.html",
         "reports/small/disagreements.csv",
         "mlruns/",
         ".dvc/cache/",
@@ -79,13 +79,13 @@ def test_no_table_report_or_copy_of_one_holds_them(reported, number, before, sai
 
 def test_it_says_what_it_removed_and_what_comes_next(said) -> None:
     assert "data/small/submissions.parquet: 3 rows removed" in said
-    assert "reports/small/report.html: removed" in said
+    assert "reports/small/tiny/report.html: removed" in said
     assert "tutee retrain small" in said
 
 
 def test_models_trained_on_them_are_marked_once_for_each(reported, number, said) -> None:
     with contextlib.chdir(reported.folder):
-        registry = Registry(Places("small"))
+        registry = Registry(Places("small", "tiny"))
         assert {version.forgotten for version in registry.versions()} == {1}
         again = reported.tutee("forget", students(number)[0])
         assert again.returncode == 0
@@ -96,16 +96,16 @@ def test_models_trained_on_them_are_marked_once_for_each(reported, number, said)
 
 def test_the_next_run_leaves_them_out(reported, number, said) -> None:
     with contextlib.chdir(reported.folder):
-        pipeline = Pipeline.of(Places("small"))
+        pipeline = Pipeline.of(Places("small", "tiny"))
         assert [stage for stage in ("source", "ingest", "grade") if pipeline.run(f"{stage}@small")] == [
             *("source", "ingest", "grade")
         ]
-        submissions = pl.read_parquet(Places("small").submissions)
+        submissions = pl.read_parquet(Places("small", "tiny").submissions)
     assert submissions["student"].n_unique() == 14
     assert traces(reported.folder, number) == set()
 
 
 def test_a_champion_trained_on_them_need_not_be_beaten(reported, said, monkeypatch) -> None:
     monkeypatch.chdir(reported.folder)
-    setup, registry = load("small"), Registry(Places("small"))
-    assert release._score(registry.champion(), setup, Pipeline.of(Places("small")), registry) is None
+    setup, registry = load("small"), Registry(Places("small", "tiny"))
+    assert release._score(registry.champion(), setup, Pipeline.of(Places("small", "tiny")), registry) is None

@@ -21,7 +21,7 @@ def setup(reported, monkeypatch: pytest.MonkeyPatch) -> Setup:
 
 
 def card(setup: Setup, method: str = "sft") -> ModelCard:
-    places = Places("small")
+    places = Places("small", "tiny")
     return ModelCard(model_card.model_card(setup, places, method, pl.read_parquet(places.metrics)))
 
 
@@ -64,7 +64,7 @@ def test_a_licence_that_nobody_names_is_called_unknown(setup: Setup, tmp_path: P
 
 def test_students_and_rows_are_counted(setup: Setup) -> None:
     found = rows(card(setup))
-    dialogs = pl.read_parquet(Places("small").dialogs).filter(split="train", feedback="summary")
+    dialogs = pl.read_parquet(Places("small", "tiny").dialogs).filter(split="train", feedback="summary")
     assert found["train"] == [str(dialogs["student"].n_unique()), str(dialogs.height)]
     assert found["test"] == ["8", "8"]
     assert found["rows in the log"] == ["in", "48"]
@@ -72,7 +72,7 @@ def test_students_and_rows_are_counted(setup: Setup) -> None:
 
 
 def test_figures_stand_beside_those_of_copy_with_their_intervals(setup: Setup) -> None:
-    metrics = pl.read_parquet(Places("small").metrics).filter(metric="codebleu", stratum="overall")
+    metrics = pl.read_parquet(Places("small", "tiny").metrics).filter(metric="codebleu", stratum="overall")
     cells = []
     for method in ("sft", "copy"):
         one = metrics.row(by_predicate=pl.col("method") == method, named=True)
@@ -90,6 +90,6 @@ def test_seeds_and_sections_are_those_of_all_the_trainings_before(setup: Setup) 
 
 def test_no_student_is_named(setup: Setup) -> None:
     text = card(setup).text
-    students = pl.read_parquet(Places("small").submissions)["student"].unique().to_list()
+    students = pl.read_parquet(Places("small", "tiny").submissions)["student"].unique().to_list()
     assert not [name for name in students if name in text]
     assert "no student in it is real" in text

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.parameters import Parameters, choose_preset, load
+from flows.parameters import Parameters, load
 from tutee_grader.errors import InputError
 
 
@@ -89,15 +89,13 @@ def test_a_preset_names_every_section(project) -> None:
         load("small", preset="qwen3-4b")
 
 
-def test_choosing_a_preset_leaves_every_other_byte(project) -> None:
-    before = (project.folder / "params.yaml").read_text()
-    choose_preset("qwen3-4b", project.folder / "params.yaml")
-    after = (project.folder / "params.yaml").read_text()
-    assert after == before.replace("preset: tiny # small", "preset: qwen3-4b # small")
-    assert Parameters.load(project.folder / "params.yaml").preset == "qwen3-4b"
+def test_a_preset_has_to_be_listed(project) -> None:
+    with contextlib.chdir(project.folder), pytest.raises(InputError, match="`presets`: qwen3-4b is missing"):
+        load("small", preset="qwen3-4b")
 
 
 def test_the_presets_of_the_repository_are_fine(project) -> None:
     with contextlib.chdir(project.folder):
         for preset in sorted(Path("presets").glob("*.yaml")):
+            project.edit("params.yaml", "presets: [", f"presets: [{preset.stem}, ")
             assert load("small", preset=preset.stem).preset.name == preset.stem

@@ -20,7 +20,7 @@ def lock_entries(folder: Path, course: str) -> dict[str, object]:
 def test_a_stage_writes_where_places_says(project) -> None:
     from dvc.repo import Repo
 
-    places = Places("small")
+    places = Places("small", "tiny")
     expected = {
         *(places.source, places.forgotten_noted, places.submissions, places.quarantine),
         *(places.account, places.data_docs),
@@ -42,7 +42,7 @@ def test_stages_run_in_an_order_that_works(project) -> None:
 
     with contextlib.chdir(project.folder), Repo(".") as repo:
         there: set[str] = set()
-        for name in Pipeline.of(Places("small")).stages:
+        for name in Pipeline.of(Places("small", "tiny")).stages:
             stage = repo.stage.load_one(name=name)
             made_here = {str(dep) for dep in stage.deps if str(dep).startswith(("data", "models", "reports"))}
             assert all(any(one == dep or one.startswith(f"{dep}/") for one in there) for dep in made_here)
@@ -57,7 +57,7 @@ def test_every_part_of_a_preset_belongs_to_a_stage(project) -> None:
         for stage in stages.values()
         for params in stage.get("params", [])
         if isinstance(params, dict)
-        for section in params["presets/${preset}.yaml"]
+        for section in params["presets/${item.preset}.yaml"]
     }
     for preset in (project.folder / "presets").glob("*.yaml"):
         assert set(yaml.safe_load(preset.read_text())) == named
@@ -65,24 +65,24 @@ def test_every_part_of_a_preset_belongs_to_a_stage(project) -> None:
 
 def test_nothing_runs_when_nothing_changed(settled) -> None:
     with contextlib.chdir(settled.folder):
-        assert list(Pipeline.of(Places("small")).out_of_date()) == ["source@small"]
+        assert list(Pipeline.of(Places("small", "tiny")).out_of_date()) == ["source@small"]
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        ("params.yaml", "report: {}", "report: {resamples: 100}", {"report@small"}),
+        ("params.yaml", "report: {}", "report: {resamples: 100}", {"report@small-tiny"}),
         (
             "presets/tiny.yaml",
             "rollout: {}",
             "rollout: {steps: 2}",
             {
-                *(f"baseline@small-{name}" for name in BASELINE_METHODS),
-                *(f"rollout@small-{method}" for method in TRAINED),
+                *(f"baseline@small-tiny-{name}" for name in BASELINE_METHODS),
+                *(f"rollout@small-tiny-{method}" for method in TRAINED),
             },
         ),
-        ("presets/tiny.yaml", "\ndpo:\n", "\ndpo:\n  beta: 0.4\n", {"dpo@small"}),
-        ("packages/evaluator/tutee_evaluator/report/page.py", "import", "import ", {"report@small"}),
+        ("presets/tiny.yaml", "\ndpo:\n", "\ndpo:\n  beta: 0.4\n", {"dpo@small-tiny"}),
+        ("packages/evaluator/tutee_evaluator/report/page.py", "import", "import ", {"report@small-tiny"}),
     ],
 )
 def test_a_change_reruns_what_depends_on_it(
@@ -91,9 +91,16 @@ def test_a_change_reruns_what_depends_on_it(
     project = changed
     project.edit(file, old, new)
     with contextlib.chdir(project.folder):
-        late = set(Pipeline.of(Places("small")).out_of_date())
+        late = set(Pipeline.of(Places("small", "tiny")).out_of_date())
     assert expected <= late
-    before = {"ingest@small", "grade@small", "serialize@small", "base@small", "sft@small", "para@small"}
+    before = {
+        "ingest@small",
+        "grade@small",
+        "serialize@small-tiny",
+        "base@small-tiny",
+        "sft@small-tiny",
+        "para@small-tiny",
+    }
     assert not late & before
 
 
@@ -102,8 +109,8 @@ def test_a_change_reruns_what_depends_on_it(
     [
         ("params.yaml", "engine: {}", "engine: {batch: 8}", set()),
         ("params.yaml", "grade: {}", "grade: {cluster: auto}", set()),
-        ("packages/evaluator/tutee_evaluator/report/report.html", "<h2 ", "<h2  ", {"report@small"}),
-        ("packages/trainer/tutee_trainer/methods/dapo.py", "import", "import ", {"dapo@small"}),
+        ("packages/evaluator/tutee_evaluator/report/report.html", "<h2 ", "<h2  ", {"report@small-tiny"}),
+        ("packages/trainer/tutee_trainer/methods/dapo.py", "import", "import ", {"dapo@small-tiny"}),
     ],
 )
 def test_a_change_reruns_nothing_that_it_cannot_change(
@@ -111,16 +118,16 @@ def test_a_change_reruns_nothing_that_it_cannot_change(
 ) -> None:
     changed.edit(file, old, new)
     with contextlib.chdir(changed.folder):
-        outdated = set(Pipeline.of(Places("small")).out_of_date())
+        outdated = set(Pipeline.of(Places("small", "tiny")).out_of_date())
     assert outdated == {"source@small", *expected}
 
 
 def test_an_edit_of_how_turns_are_written_makes_every_model_out_of_date(changed) -> None:
     changed.edit("packages/serializer/tutee_serializer/dialogs/formats.py", "from enum", "from  enum")
     with contextlib.chdir(changed.folder):
-        outdated = set(Pipeline.of(Places("small")).out_of_date())
-    assert {f"{name}@small" for name in ("serialize", "pairs", *TRAINED)} <= outdated
-    assert {f"baseline@small-{name}" for name in BASELINE_METHODS} <= outdated
+        outdated = set(Pipeline.of(Places("small", "tiny")).out_of_date())
+    assert {f"{name}@small-tiny" for name in ("serialize", "pairs", *TRAINED)} <= outdated
+    assert {f"baseline@small-tiny-{name}" for name in BASELINE_METHODS} <= outdated
     assert not {"ingest@small", "grade@small"} & outdated
 
 
@@ -129,9 +136,24 @@ def test_a_course_leaves_the_entries_of_another_alone(changed) -> None:
     project.add_course("other")
     before = lock_entries(project.folder, "small")
     with contextlib.chdir(project.folder):
-        assert Pipeline.of(Places("other")).run("source@other")
+        assert Pipeline.of(Places("other", "tiny")).run("source@other")
     assert lock_entries(project.folder, "small") == before
     assert set(lock_entries(project.folder, "other")) == {"source@other"}
+
+
+def test_a_preset_leaves_the_entries_of_another_alone(changed) -> None:
+    before = lock_entries(changed.folder, "small")
+    with contextlib.chdir(changed.folder):
+        other = Pipeline.of(Places("small", "smollm2-135m"))
+        stage = "pairs@small-smollm2-135m"
+        Path("data/small/smollm2-135m").mkdir()
+        for name in ("dialogs", "pairs"):
+            Path(f"data/small/smollm2-135m/{name}.parquet").touch()
+        other.repo.commit(stage, force=True)
+        assert list(Pipeline.of(Places("small", "tiny")).out_of_date()) == ["source@small"]
+    after = lock_entries(changed.folder, "small")
+    assert after.pop(stage)
+    assert after == before
 
 
 @pytest.mark.parametrize("file", ["log.csv", "course.yaml", "assignments/double/tests.yaml"])
@@ -140,7 +162,7 @@ def test_what_a_course_reads_is_noticed_when_it_changes(changed, file: str) -> N
     path = project.folder / "courses/small" / file
     path.write_text(path.read_text().replace("two", "two ").replace("-1", "-3").replace("-2", "-6"))
     with contextlib.chdir(project.folder):
-        pipeline = Pipeline.of(Places("small"))
+        pipeline = Pipeline.of(Places("small", "tiny"))
         pipeline.run("source@small")
         assert {"ingest@small", "grade@small"} <= set(pipeline.out_of_date())
 
@@ -148,7 +170,7 @@ def test_what_a_course_reads_is_noticed_when_it_changes(changed, file: str) -> N
 def test_a_failed_stage_keeps_its_exit_code(project) -> None:
     (project.folder / "courses/small/log.csv").write_text("student,assignment,code,semester,attempt\n")
     with contextlib.chdir(project.folder):
-        pipeline = Pipeline.of(Places("small"))
+        pipeline = Pipeline.of(Places("small", "tiny"))
         pipeline.run("source@small")
         with pytest.raises(StageError) as caught:
             pipeline.run("ingest@small")

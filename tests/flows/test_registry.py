@@ -14,7 +14,7 @@ ADAPTERS = ("sft", "para", "dpo", "dapo")
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
     """A course with models, in a folder whose MLflow database is made once: that takes seconds."""
-    places = Places("small", tmp_path_factory.mktemp("registry"))
+    places = Places("small", "tiny", tmp_path_factory.mktemp("registry"))
     for method in ("base", *ADAPTERS):
         places.model(method).mkdir(parents=True)
         StudentCard(method, "small", "../base", "edits", "summary", 64, 16, "tiny").save(places.model(method))
@@ -39,7 +39,7 @@ def register(registry: Registry, fingerprint: str) -> dict[str, Version]:
         ADAPTERS,
         params={"preset.lora.rank": 16},
         metrics={"sft.codebleu": 0.5, "dpo.codebleu": 0.6},
-        hashes={"models/small/sft": "abc.dir"},
+        hashes={"models/small/tiny/sft": "abc.dir"},
         files=[registry.places.root / "metrics"],
         cards={method: f"# {method}" for method in ADAPTERS},
         students={TRAIN_STUDENTS: ["ann", "ben"], TEST_STUDENTS: ["cem"]},
@@ -66,7 +66,7 @@ def test_a_version_knows_its_figures_and_where_it_came_from(registry: Registry) 
     assert registry.metrics(version) == {"codebleu": 0.6}
     run = registry.client.get_run(version.run_id).data
     assert run.params["preset.lora.rank"] == "16"
-    assert run.tags["dvc.models/small/sft"] == "abc.dir"
+    assert run.tags["dvc.models/small/tiny/sft"] == "abc.dir"
     assert version.tags["synthetic"] == "true"
 
 

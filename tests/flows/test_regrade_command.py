@@ -9,7 +9,7 @@ from flows.places import Places
 
 def test_it_prints_shares_and_writes_the_disagreeing_programs(project, monkeypatch, capsys) -> None:
     monkeypatch.chdir(project.folder)
-    places = Places("small")
+    places = Places("small", "tiny")
     places.data.mkdir(parents=True)
     shared = {"assignment": "double", "student": "a pseudonym", "semester": "one", "logged_correct": None}
     pl.DataFrame(

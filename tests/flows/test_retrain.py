@@ -28,7 +28,7 @@ def retrained(reported):
 
 
 def registry_of(project) -> Registry:
-    return Registry(Places("small", project.folder))
+    return Registry(Places("small", "tiny", project.folder))
 
 
 def test_it_ends_with_the_table_and_what_to_do_next(retrained) -> None:
@@ -39,7 +39,7 @@ def test_it_ends_with_the_table_and_what_to_do_next(retrained) -> None:
         *("COPY", "NEAREST", "TRANSITION", "MIX", "BASE", "PARA", "SFT", "DPO", "DAPO")
     ]
     ending = lines[table + 11 :]
-    assert any("reports/small/report.html" in line for line in ending)
+    assert any("reports/small/tiny/report.html" in line for line in ending)
     assert any("tutee-small version" in line and "champion" in line for line in ending)
     assert any("synthetic" in line for line in ending)
     assert lines[-1].endswith("make serve COURSE=courses/small/course.yaml")
@@ -48,16 +48,17 @@ def test_it_ends_with_the_table_and_what_to_do_next(retrained) -> None:
 def test_each_stage_says_one_line_in_order(retrained) -> None:
     project, said = retrained
     with contextlib.chdir(project.folder):
-        stages = Pipeline.of(Places("small")).stages
+        stages = Pipeline.of(Places("small", "tiny")).stages
     names = [line.split(":")[0] for line in said.splitlines()]
-    assert names[: len(stages)] == [stage.replace("@small-", " ").removesuffix("@small") for stage in stages]
+    plain = [stage.replace("@small-tiny-", " ").removesuffix("@small-tiny") for stage in stages]
+    assert names[: len(stages)] == [stage.removesuffix("@small") for stage in plain]
 
 
 def test_nothing_is_registered_promoted_or_built_twice(retrained, monkeypatch) -> None:
     project, _ = retrained
     monkeypatch.chdir(project.folder)
-    setup, registry = load("small"), Registry(Places("small"))
-    pipeline, metrics = Pipeline.of(Places("small")), pl.read_parquet(Places("small").metrics)
+    setup, registry = load("small"), Registry(Places("small", "tiny"))
+    pipeline, metrics = Pipeline.of(Places("small", "tiny")), pl.read_parquet(Places("small", "tiny").metrics)
     before = registry.versions()
     assert not release.register(setup, pipeline, registry, metrics)[1]
     assert not release.promote(setup, pipeline, registry, metrics)[1]
@@ -72,7 +73,7 @@ def test_the_best_candidate_is_champion_and_challenger(retrained) -> None:
     project, _ = retrained
     registry = registry_of(project)
     champion = registry.champion()
-    metrics = pl.read_parquet(Places("small", project.folder).metrics)
+    metrics = pl.read_parquet(Places("small", "tiny", project.folder).metrics)
     scores = {method: score(metrics, method, GateConfig()).score for method in ("sft", "dpo", "dapo")}
     assert scores[champion.method] == max(scores.values())
     assert registry.get_by_alias(CHALLENGER) == champion
@@ -94,9 +95,11 @@ def test_prefect_remembers_each_step(retrained) -> None:
         flows = database.execute("SELECT name, state_type FROM flow_run").fetchall()
         tasks = database.execute("SELECT name, state_type FROM task_run").fetchall()
         (artifact,) = database.execute("SELECT DISTINCT data FROM artifact").fetchall()
-    assert flows == [("small", "COMPLETED")]
+    assert flows == [("small tiny", "COMPLETED")]
     assert {state for _, state in tasks} == {"COMPLETED"}
-    assert {"sft@small", "report@small", "register", "promote", "pack"} <= {name for name, _ in tasks}
+    assert {"sft@small-tiny", "report@small-tiny", "register", "promote", "pack"} <= {
+        name for name, _ in tasks
+    }
     assert "COPY" in artifact[0]
 
 
@@ -111,7 +114,7 @@ def test_nothing_is_written_outside_the_project(retrained, monkeypatch: pytest.M
 
 def trained_again(project, score: float) -> None:
     """New weights for every model, whose rollouts come to the figure `score` in every metric."""
-    places = Places("small")
+    places = Places("small", "tiny")
     for method in ("base", *ADAPTERS):
         (places.model(method) / "weights").write_text(f"{method} for a score of {score}")
     figures = pl.read_parquet(places.metrics)
@@ -119,7 +122,7 @@ def trained_again(project, score: float) -> None:
         ["grade_proximity", "codebleu", "coverage"]
     )
     figures.with_columns(value=pl.when(mine).then(score).otherwise("value")).write_parquet(places.metrics)
-    project.commit("small", "report@small")
+    project.commit("small", "report@small-tiny")
 
 
 def test_the_gate_keeps_an_equal_out_and_lets_a_better_in(retrained, monkeypatch) -> None:
@@ -131,7 +134,8 @@ def test_the_gate_keeps_an_equal_out_and_lets_a_better_in(retrained, monkeypatch
     first = registry.champion()
     for score, promoted in ((0.5, False), (0.99, True)):
         trained_again(project, score)
-        pipeline, metrics = Pipeline.of(Places("small")), pl.read_parquet(Places("small").metrics)
+        places = Places("small", "tiny")
+        pipeline, metrics = Pipeline.of(places), pl.read_parquet(places.metrics)
         release.register(setup, pipeline, registry, metrics)
         said, new = release.promote(setup, pipeline, registry, metrics)
         assert new

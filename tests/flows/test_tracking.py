@@ -57,11 +57,11 @@ def places(settled, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequ
     """The project's course, with an experiment of its own for the test: a new database takes seconds."""
     monkeypatch.chdir(settled.folder)
     name = f"tutee-{request.node.name}"
-    client = mlflow_client.connect(Places("small"))
+    client = mlflow_client.connect(Places("small", "tiny"))
     identifier = client.create_experiment(name, Path("mlruns", request.node.name).resolve().as_uri())
     for module in (mlflow_client, tracking):
         monkeypatch.setattr(module, "experiment_id", lambda client, places: identifier)
-    return Places("small")
+    return Places("small", "tiny")
 
 
 def method(lesson: Lesson) -> Method:
@@ -151,7 +151,7 @@ def test_a_run_says_what_it_was_made_of(places: Places) -> None:
     train(places, Lesson())
     tags = runs(places)[0].data.tags
     locked = (places.root / "dvc.lock").read_text()
-    for path in ("data/small/dialogs.parquet", "models/small/base"):
+    for path in ("data/small/tiny/dialogs.parquet", "models/small/tiny/base"):
         assert f"md5: {tags[f'dvc.{path}']}" in locked
     assert tags["git"].startswith("not a git repository")
     assert tags["version.python"] == ".".join(map(str, sys.version_info[:3]))
@@ -176,19 +176,19 @@ def test_the_commit_is_named_and_whether_files_differ_from_it(places: Places, tm
 
 def test_a_change_of_code_makes_another_job(changed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(changed.folder)
-    before = provenance(Places("small"), "sft")["job"]
-    assert provenance(Places("small"), "sft")["job"] == before
+    before = provenance(Places("small", "tiny"), "sft")["job"]
+    assert provenance(Places("small", "tiny"), "sft")["job"] == before
     with Path("packages/trainer/tutee_trainer/methods/sft.py").open("a") as code:
         code.write("# changed\n")
-    assert provenance(Places("small"), "sft")["job"] != before
+    assert provenance(Places("small", "tiny"), "sft")["job"] != before
 
 
 def test_the_version_that_it_began_from_is_named(changed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(changed.folder)
-    assert "params.warm_start" not in provenance(Places("small"), "sft")
+    assert "params.warm_start" not in provenance(Places("small", "tiny"), "sft")
     file = Path("params.yaml")
     file.write_text(file.read_text().replace("warm_start: null", "warm_start: 3"))
-    assert provenance(Places("small"), "sft")["params.warm_start"] == "3"
+    assert provenance(Places("small", "tiny"), "sft")["params.warm_start"] == "3"
 
 
 # --- one that fails ---------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ from flows.places import Places
 from tutee_trainer.method import load_methods
 from tutee_trainer.training import TrainingJob
 tracking.experiment_id = lambda client, places: sys.argv[2]
-places = Places("small")
+places = Places("small", "tiny")
 path = places.model("base")
 run = tracking.TrainingRun.start(
     load_methods()["sft"], TrainingJob(load("small").preset, "small", path, path, path, path, path), places
@@ -331,13 +331,13 @@ def served(changed, server: Server, monkeypatch: pytest.MonkeyPatch) -> Places:
     """A project whose MLflow is the server."""
     monkeypatch.chdir(changed.folder)
     monkeypatch.setenv(mlflow_client.ADDRESS, server.address)
-    Places("small").mlflow_database.unlink(missing_ok=True)  # that of the tests before
+    Places("small", "tiny").mlflow_database.unlink(missing_ok=True)  # that of the tests before
     for name in ("base", "sft"):
-        path = Places("small").model(name)
+        path = Places("small", "tiny").model(name)
         path.unlink()
         path.mkdir()
         (path / "weights").write_text(name)
-    return Places("small")
+    return Places("small", "tiny")
 
 
 def register(registry: Registry, fingerprint: str) -> dict:
@@ -422,7 +422,7 @@ def test_without_its_server_no_training_begins(settled, monkeypatch: pytest.Monk
         port = free.getsockname()[1]
     monkeypatch.setenv(mlflow_client.ADDRESS, f"http://someone:secret@127.0.0.1:{port}")
     with pytest.raises(UnavailableError, match="MLFLOW_TRACKING_URI: MLflow at http://\\*\\*\\*@") as raised:
-        train(Places("small"), Lesson(error=AssertionError("it has begun")))
+        train(Places("small", "tiny"), Lesson(error=AssertionError("it has begun")))
     assert "secret" not in str(raised.value)
 
 
@@ -433,11 +433,11 @@ def test_without_its_server_no_training_begins(settled, monkeypatch: pytest.Monk
 def registered(places: Places, changed, monkeypatch: pytest.MonkeyPatch) -> Registry:
     monkeypatch.chdir(changed.folder)
     for name in ("base", "sft"):
-        path = Places("small").model(name)
+        path = Places("small", "tiny").model(name)
         path.unlink()
         path.mkdir()
         (path / "weights").write_text(name)
-    return Registry(Places("small"))
+    return Registry(Places("small", "tiny"))
 
 
 def test_a_version_leads_to_the_training_that_made_it(registered: Registry) -> None:

@@ -99,7 +99,7 @@ def first(killer, make):
     for section, values in FEW.items():
         preset[section] |= values
     (project.folder / "presets/few.yaml").write_text(yaml.safe_dump(preset))
-    project.edit("params.yaml", "preset: tiny", "preset: few")
+    project.edit("params.yaml", "presets: [tiny, smollm2-135m]\npreset: tiny", "presets: [few]\npreset: few")
     project.edit("params.yaml", "ingest: {}", "ingest: {max_quarantined: 0.5}")
     project.edit("params.yaml", "gate: {}", "gate: {min_coverage: 0}")
     killer.start()
@@ -147,7 +147,7 @@ def test_nothing_that_names_a_student_leaves_the_log(first) -> None:
 
 def test_what_was_masked_stays_in_its_place(first) -> None:
     project, _ = first
-    dialogs = pl.read_parquet(project.folder / "data/small/dialogs.parquet")
+    dialogs = pl.read_parquet(project.folder / "data/small/few/dialogs.parquet")
     said = str(dialogs["messages"].to_list())
     assert "<name-" in said
     assert re.search(r"Call <phone-\w+> or write to <e-mail-\w+>", said)
@@ -162,7 +162,7 @@ def test_the_account_of_the_rows_adds_up(first) -> None:
 @pytest.mark.parametrize("method", ["base", "sft", "dapo"])
 def test_equal_trainings_write_equal_folders(first, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     project, _ = first
-    model = Places("small", project.folder).model(method)
+    model = Places("small", "few", project.folder).model(method)
     before = {path.name: path.read_bytes() for path in model.iterdir()}
     monkeypatch.setenv("PYTHONHASHSEED", "7")  # sets have another order
     trained = project.tutee("train", method, "small")
@@ -172,7 +172,7 @@ def test_equal_trainings_write_equal_folders(first, method: str, monkeypatch: py
 
 def test_every_training_is_a_run_that_its_version_names(first) -> None:
     project, _ = first
-    registry = Registry(Places("small", project.folder))
+    registry = Registry(Places("small", "few", project.folder))
     for version in registry.versions():
         training = registry.client.get_run(version.tags[TRAINED_IN])
         assert (training.info.status, training.info.run_name) == ("FINISHED", version.method)

@@ -1,0 +1,114 @@
+"""Students by name: a method of a preset, any adapter folder, a registered version, an endpoint."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import NonNegativeInt, model_validator
+
+from flows.places import Places
+from tutee_evaluator.engines.baselines import BASELINES
+from tutee_evaluator.engines.openai import EndpointConfig
+from tutee_grader.config import Section
+from tutee_grader.errors import InputError
+from tutee_serializer.card import FILE as CARD
+
+if TYPE_CHECKING:
+    from flows.parameters import Setup
+
+NAME = r"[\w.-]+"
+_VERSION = re.compile(rf"models:/tutee-(?P<course>{NAME})(/(?P<number>\d+)|@(?P<alias>{NAME}))")
+
+
+class NamedStudent(Section):
+    """A row of section `students` of params.yaml: a student to compare with those of a preset.
+
+    `source` is PRESET/METHOD, the folder of an adapter, or a registered version (`models:/tutee-COURSE/3`,
+    `models:/tutee-COURSE@champion`); in its place `endpoint` is a model behind an OpenAI-compatible endpoint.
+    With `examples` it is prompted: told what is wanted, and shown that many dialogs of training students. The
+    text of a source alone stands for the row that has nothing else.
+    """
+
+    source: str | None = None
+    endpoint: EndpointConfig | None = None
+    examples: NonNegativeInt | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_one(self) -> "NamedStudent":
+        if (self.source is None) == (self.endpoint is None):
+            raise ValueError("needs `source` or `endpoint`, and not both")
+        return self
+
+
+@dataclass(frozen=True)
+class FoundStudent:
+    """A student that can be rolled out: what plays it is in `folder`, or behind `row.endpoint`."""
+
+    name: str
+    row: NamedStudent
+    folder: Path | None
+
+    @property
+    def description(self) -> str:
+        """One sentence for the report."""
+        endpoint = self.row.endpoint
+        what = f"The model {endpoint.model} at {endpoint.url}" if endpoint else f"The student {self.row.source}"
+        if self.row.examples is None:
+            return f"{what}."
+        return f"{what}, prompted with {self.row.examples or 'no'} examples of other students."
+
+
+def find_student(text: str, setup: "Setup") -> FoundStudent:
+    """The student that `text` names: a row of `students` in params.yaml, or what its `source` may be.
+
+    Raises InputError, saying what could be named, where there is none.
+    """
+    rows = setup.parameters.students
+    row = rows.get(text) or NamedStudent(source=text)
+    name = text if text in rows else re.sub(r"[^\w.]+", "-", text.removeprefix("models:/")).strip("-")
+    return FoundStudent(name, row, _folder(row.source, setup.places, rows) if row.source else None)
+
+
+def check_names(rows: Mapping[str, NamedStudent], taken: tuple[str, ...]) -> None:
+    """Raises ValueError for a name that cannot be a file's, or is that of a method or baseline."""
+    for name in rows:
+        if not re.fullmatch(NAME, name):
+            raise ValueError(f"{name!r} is not a name of letters, digits, '_', '.' and '-'")
+        if name in (*taken, *BASELINES):
+            raise ValueError(f"{name} is the name of a method; choose another one")
+
+
+def _folder(source: str, places: Places, rows: Mapping[str, NamedStudent]) -> Path:
+    if source.startswith("models:/"):
+        return _registered(source, places.root)
+    preset, _, method = source.rpartition("/")
+    for folder in (Places(places.course, preset, places.root).model(method), Path(source)):
+        if (folder / CARD).exists():
+            return folder
+    named = f"one of `students` of params.yaml ({', '.join(rows)}), " if rows else ""
+    raise InputError(
+        f"{source!r} names no student; it may be {named}PRESET/METHOD of a trained model, the folder of an "
+        f"adapter (which holds {CARD}), or a registered version (models:/tutee-{places.course}/3)"
+    )
+
+
+def _registered(source: str, root: Path) -> Path:
+    from flows.registry import Registry
+
+    found = _VERSION.fullmatch(source)
+    if found is None:
+        raise InputError(f"{source}: is not of the form models:/tutee-COURSE/NUMBER or models:/tutee-COURSE@ALIAS")
+    registry = Registry(Places(found["course"], root=root))
+    if found["number"]:
+        return registry.folder(registry.get(int(found["number"])))
+    version = registry.get_by_alias(found["alias"])
+    if version is None:
+        raise InputError(f"{source}: {registry.model} has no version with the alias {found['alias']}")
+    return registry.folder(version)
