@@ -27,12 +27,12 @@ def bench_rollout(
     must be the same, token for token; samples are drawn otherwise, so tokens per second are compared.
     """
     student = Student.load(folder, batch=batch)
-    starts = with_dialogs(draw_starts(dialogs, submissions, config), dialogs, student)
+    starts = draw_starts(dialogs, submissions, config)
     requests = []
-    for start in starts.iter_rows(named=True):
+    for start, whole in with_dialogs(starts, dialogs, student):
         for sample in range(1 + config.samples):
             # No assignment: nothing is graded here.
-            rollout = Rollout.begin(start, sample, None)  # type: ignore[arg-type]
+            rollout = Rollout.begin(start, whole, sample, None)  # type: ignore[arg-type]
             requests.append(rollout.request(config))
     prompts = [student.prompt(request.dialog) for request in requests]
     temperatures = [request.temperature for request in requests]

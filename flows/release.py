@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 
@@ -152,20 +154,30 @@ def evaluate_model(folder: Path, setup: Setup, places: Places) -> pl.DataFrame:
     dialogs, _ = serialize(
         submissions, verdicts, setup.course, parameters.serialize, card.format, card.feedback
     )
-    student = Student.load(folder, batch=parameters.engine.batch)
+    make_student = partial(Student.load, folder.resolve(), batch=parameters.engine.batch)
     assignments, _ = setup.course.load_assignments()
-    with Grader(cache=places.verdict_cache) as grader:
+    with Grader(cache=places.verdict_cache) as grader, TemporaryDirectory() as temporary:
         rollouts = roll_out(
             card.method,
-            student,
+            make_student,
             dialogs,
             submissions,
             assignments,
             grader,
             setup.preset.rollout,
+            Path(temporary) / "rollouts.parquet",
+            cluster=parameters.grade.cluster,
             progress=True,
         )
-    *_, metrics = evaluate(rollouts, dialogs, submissions, verdicts, parameters.report, progress=True)
+        *_, metrics = evaluate(
+            rollouts,
+            dialogs,
+            submissions,
+            verdicts,
+            parameters.report,
+            cluster=parameters.grade.cluster,
+            progress=True,
+        )
     return metrics
 
 

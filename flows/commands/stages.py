@@ -176,6 +176,9 @@ def rollout(
 ) -> None:
     """Rolls one method out from where held-out students stood."""
     import shutil
+    from functools import partial
+
+    import polars as pl
 
     from flows.environment import disable_hub
     from flows.parameters import load, method_named
@@ -184,7 +187,7 @@ def rollout(
     from tutee_evaluator.engines.loading import load_engine
     from tutee_evaluator.rollout.grading import known_verdicts
     from tutee_evaluator.rollout.run import roll_out
-    from tutee_grader.files import read_table, write_table
+    from tutee_grader.files import read_table
     from tutee_grader.grader import Grader
     from tutee_serializer import card
 
@@ -197,27 +200,28 @@ def rollout(
         dialogs = read_table(places.dialogs, "serialize")
         submissions = read_table(places.submissions, "ingest")
         known = known_verdicts(submissions, read_table(places.verdicts, "grade"))
-        engine = load_engine(method, places.model(method), dialogs, batch=setup.parameters.engine.batch)
         folder = places.unfinished_rollouts(method, rollouts_key(places, method, setup.preset.rollout))
+        batch = setup.parameters.engine.batch
         with Grader(cache=places.verdict_cache) as grader:
             rollouts = roll_out(
                 method,
-                engine,
+                partial(load_engine, method, places.model(method).resolve(), dialogs, batch=batch),
                 dialogs,
                 submissions,
                 setup.course.load_assignments()[0],
                 grader,
                 setup.preset.rollout,
+                places.rollout(method),
                 known=known,
                 folder=folder,
+                cluster=setup.parameters.grade.cluster,
                 progress=True,
             )
-        write_table(rollouts, places.rollout(method))
         shutil.rmtree(folder, ignore_errors=True)
         if method not in BASELINES:
             shutil.copyfile(places.model(method) / card.FILE, places.rollout_card(method))
-        starts = rollouts.select("dialog_id", "start").n_unique()
-        summary.text = f"{count(starts, 'starts')} -> {count(rollouts.height, 'steps')}"
+        starts, steps = rollouts.select(pl.struct("dialog_id", "start").n_unique(), pl.len()).collect().row(0)
+        summary.text = f"{count(starts, 'starts')} -> {count(steps, 'steps')}"
 
 
 def report(course: CourseArgument, preset: PresetOption = None) -> None:
@@ -242,11 +246,12 @@ def report(course: CourseArgument, preset: PresetOption = None) -> None:
         if not methods:
             raise InputError(f"{places.rollouts}: no rollouts; run `tutee rollout` first")
         steps, _, metrics = evaluate(
-            pl.concat([read_table(places.rollout(name), "rollout") for name in methods]),
+            pl.scan_parquet([places.rollout(name) for name in methods]),
             read_table(places.dialogs, "serialize"),
             read_table(places.submissions, "ingest"),
             read_table(places.verdicts, "grade"),
             setup.parameters.report,
+            cluster=setup.parameters.grade.cluster,
             progress=True,
         )
         cards = [places.rollout_card(name) for name in methods]

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -27,11 +28,13 @@ def rolled(
     assignments: Mapping[str, Assignment],
     grader: Grader,
     scripted: Any,
+    tmp_path: Path,
 ) -> Rolled:
     def roll(method: str, script: Script, scope: str = "assignment", **config: Any) -> pl.DataFrame:
         """The rollouts of an engine that writes what `script` returns, without drawn samples."""
         dialogs, settings = dialogs_of(scope=scope), RolloutConfig(**{"samples": 0, **config})
-        return roll_out(method, scripted(script), dialogs, submissions, assignments, grader, settings)
+        arguments = (dialogs, submissions, assignments, grader, settings, tmp_path / f"{method}.parquet")
+        return roll_out(method, lambda: scripted(script), *arguments).collect()
 
     return roll
 

@@ -36,12 +36,15 @@ def evaluated(
     assignments: Mapping[str, Assignment],
     grader: Grader,
     scripted: Any,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """STEPS and METRICS of two methods, one of which writes hostile programs."""
     dialogs = dialogs_of()
     engines = {"copy": Copy("edits", "summary"), "sft": scripted(lambda dialog, step: HOSTILE)}
+    arguments = (dialogs, submissions, assignments, grader, RolloutConfig(samples=2))
+    table = tmp_path_factory.mktemp("rollouts") / "table.parquet"
     rollouts = pl.concat(
-        roll_out(method, engine, dialogs, submissions, assignments, grader, RolloutConfig(samples=2))
+        roll_out(method, lambda engine=engine: engine, *arguments, table).collect()
         for method, engine in engines.items()
     )
     # Every first step was read after two repairs.

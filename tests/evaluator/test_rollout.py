@@ -36,14 +36,19 @@ WRONG = "def double(n):\n    return 'no'\n"
 
 @pytest.fixture
 def rolled(
-    dialogs_of: DialogsOf, submissions: pl.DataFrame, assignments: Mapping[str, Assignment], grader: Grader
+    dialogs_of: DialogsOf,
+    submissions: pl.DataFrame,
+    assignments: Mapping[str, Assignment],
+    grader: Grader,
+    tmp_path: Path,
 ) -> Rolled:
     def roll(
         engine: Any, dialogs: pl.DataFrame | None = None, folder: Path | None = None, **config: Any
     ) -> pl.DataFrame:
         dialogs = dialogs_of() if dialogs is None else dialogs
         settings = RolloutConfig(**{"samples": 0} | config)
-        return roll_out("sft", engine, dialogs, submissions, assignments, grader, settings, folder=folder)
+        arguments = (dialogs, submissions, assignments, grader, settings, tmp_path / "sft.parquet")
+        return roll_out("sft", lambda: engine, *arguments, folder=folder).collect()
 
     return roll
 
@@ -207,7 +212,11 @@ def test_the_table_has_its_schema(rolled: Rolled) -> None:
 
 
 def test_a_program_with_a_known_verdict_is_not_graded_again(
-    dialogs_of: DialogsOf, submissions: pl.DataFrame, assignments: Mapping[str, Assignment], grader: Grader
+    dialogs_of: DialogsOf,
+    submissions: pl.DataFrame,
+    assignments: Mapping[str, Assignment],
+    grader: Grader,
+    tmp_path: Path,
 ) -> None:
     known = {
         (name, code): Verdict(grade=12.5, status=Status.COMPILES, tests=())
@@ -215,14 +224,15 @@ def test_a_program_with_a_known_verdict_is_not_graded_again(
     }
     rollouts = roll_out(
         "copy",
-        Copy("edits", "none"),
+        lambda: Copy("edits", "none"),
         dialogs_of(),
         submissions,
         assignments,
         grader,
         RolloutConfig(samples=0),
+        tmp_path / "copy.parquet",
         known=known,
-    )
+    ).collect()
 
     assert set(rollouts["grade"]) == {12.5}
 
@@ -233,6 +243,7 @@ def test_copies_of_real_submissions_have_known_verdicts(
     verdicts: pl.DataFrame,
     assignments: Mapping[str, Assignment],
     rolled: Rolled,
+    tmp_path: Path,
 ) -> None:
     class NothingToGrade:
         def grade(self, pairs: list[Any]) -> list[Verdict]:
@@ -240,11 +251,12 @@ def test_copies_of_real_submissions_have_known_verdicts(
             return []
 
     known = known_verdicts(submissions, verdicts)
-    arguments: Any = (dialogs_of(), submissions, assignments, NothingToGrade(), RolloutConfig(samples=0))
+    config, table = RolloutConfig(samples=0), tmp_path / "table.parquet"
+    arguments: Any = (dialogs_of(), submissions, assignments, NothingToGrade(), config, table)
 
-    rollouts = roll_out("sft", Copy("edits", "summary"), *arguments, known=known)
+    rollouts = roll_out("sft", lambda: Copy("edits", "summary"), *arguments, known=known)
 
-    assert rollouts.equals(rolled(Copy("edits", "summary")))
+    assert rollouts.collect().equals(rolled(Copy("edits", "summary")))
 
 
 def test_samples_are_separate_rollouts(rolled: Rolled, scripted: Any) -> None:
@@ -295,7 +307,11 @@ def test_a_killed_run_makes_only_the_rollouts_that_are_missing(
 
 
 def test_programs_are_graded_while_others_are_written(
-    dialogs_of: DialogsOf, submissions: pl.DataFrame, assignments: Mapping[str, Assignment], scripted: Any
+    dialogs_of: DialogsOf,
+    submissions: pl.DataFrame,
+    assignments: Mapping[str, Assignment],
+    scripted: Any,
+    tmp_path: Path,
 ) -> None:
     events: list[str] = []
     written = threading.Event()
@@ -316,8 +332,9 @@ def test_programs_are_graded_while_others_are_written(
             return done
 
     engine = Engine(lambda dialog, step: WRONG)
-    arguments: Any = (dialogs_of(), submissions, assignments, Slow(), RolloutConfig(samples=0))
-    assert roll_out("sft", engine, *arguments).height == 16
+    config, table = RolloutConfig(samples=0), tmp_path / "table.parquet"
+    arguments: Any = (dialogs_of(), submissions, assignments, Slow(), config, table)
+    assert roll_out("sft", lambda: engine, *arguments).collect().height == 16
 
 
 def test_no_more_rollouts_are_under_way_than_keep_the_engine_busy(rolled: Rolled, scripted: Any) -> None:

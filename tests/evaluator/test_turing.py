@@ -33,12 +33,14 @@ def steps(
     assignments: Mapping[str, Assignment],
     grader: Grader,
     scripted: Any,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> pl.DataFrame:
     """Of a method that writes a hostile program, and no program at every third step."""
     engine = scripted(lambda dialog, step: None if step == 3 else HOSTILE + "#" * step)
     config = RolloutConfig(samples=1)
-    rollouts = roll_out("sft", engine, dialogs_of(), submissions, assignments, grader, config)
-    return pair(rollouts, dialogs_of(), submissions, verdicts)
+    table = tmp_path_factory.mktemp("rollouts") / "table.parquet"
+    arguments = (dialogs_of(), submissions, assignments, grader, config, table)
+    return pair(roll_out("sft", lambda: engine, *arguments).collect(), dialogs_of(), submissions, verdicts)
 
 
 def test_both_sides_have_the_submissions_that_both_made(steps: pl.DataFrame) -> None:

@@ -1,24 +1,83 @@
-"""Evaluates rollouts: pairs their steps with the real students', scores their samples and measures them."""
+"""Evaluates rollouts: pairs their steps with the real students', scores their samples and measures them.
+
+A few trajectories are paired and scored at a time, of all methods together, since these often wrote the same
+programs: so memory holds the texts and the comparisons of these only. That is done here or on a Ray cluster.
+"""
+
+from collections.abc import Iterator
 
 import polars as pl
+from tqdm import tqdm
 
+from tutee_evaluator import similarity
 from tutee_evaluator.metrics import ReportConfig, measure
-from tutee_evaluator.pairing import pair
+from tutee_evaluator.pairing import ORDER, check_starts, pair
+from tutee_evaluator.rollout.shards import read_pieces
 from tutee_evaluator.scores import score
+from tutee_grader.cluster import from_bytes, map_on_cluster, to_bytes
+
+ROWS_PER_PART = 20_000  # of ROLLOUTS, or more: a trajectory stays together
+
+Tables = tuple[bytes, ...]
 
 
 def evaluate(
-    rollouts: pl.DataFrame,
+    rollouts: pl.DataFrame | pl.LazyFrame,
     dialogs: pl.DataFrame,
     submissions: pl.DataFrame,
     verdicts: pl.DataFrame,
     config: ReportConfig,
+    cluster: str = "local",
     progress: bool = False,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """STEPS, SCORES and METRICS of one or more methods' ROLLOUTS.
+    """STEPS, SCORES and METRICS of one or more methods' ROLLOUTS, which may be a scan of files.
 
-    Raises InputError where the methods were not rolled out from the same starts.
+    `cluster` is `local` or the address of a Ray cluster, whose workers pair and score. Raises InputError
+    where the methods were not rolled out from the same starts.
     """
-    steps = pair(rollouts, dialogs, submissions, verdicts, progress)
-    scores = score(steps, progress)
-    return steps, scores, measure(steps, scores, config)
+    rollouts = rollouts.lazy()
+    check_starts(rollouts)
+    steps, scores = [], []
+    total = rollouts.select(pl.len()).collect().item()
+    with tqdm(total=total, desc="scores", unit="step", disable=None if progress else True) as bar:
+        if cluster == "local":
+            parts = _here(rollouts, dialogs, submissions, verdicts)
+        else:
+            parts = _on_cluster(cluster, rollouts, dialogs, submissions, verdicts)
+        for paired, scored in parts:
+            steps.append(paired)
+            scores.append(scored)
+            bar.update(paired.height)
+    paired = pl.concat(steps).sort(ORDER)
+    scored = pl.concat(scores).sort([name for name in ORDER if name != "sample"])
+    return paired, scored, measure(paired, scored, config)
+
+
+def _here(
+    rollouts: pl.LazyFrame, dialogs: pl.DataFrame, submissions: pl.DataFrame, verdicts: pl.DataFrame
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    for part in read_pieces(rollouts, ROWS_PER_PART):
+        steps = pair(part, dialogs, submissions, verdicts)
+        yield steps, score(steps)
+
+
+def _on_cluster(
+    address: str,
+    rollouts: pl.LazyFrame,
+    dialogs: pl.DataFrame,
+    submissions: pl.DataFrame,
+    verdicts: pl.DataFrame,
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    read = dialogs.select("dialog_id", "student", "turns").unique("dialog_id")
+    shared = tuple(map(to_bytes, (read, submissions, verdicts)))
+    items = ((str(number), to_bytes(part)) for number, part in enumerate(read_pieces(rollouts, ROWS_PER_PART)))
+    for _, (steps, scores) in map_on_cluster(address, _score_part, items, shared):
+        yield from_bytes(steps), from_bytes(scores)
+
+
+def _score_part(part: bytes, shared: Tables) -> tuple[bytes, bytes]:
+    """STEPS and SCORES of a part of ROLLOUTS, in a process of a cluster, which has one core."""
+    similarity.processes = 1
+    steps = pair(from_bytes(part), *map(from_bytes, shared))
+    return to_bytes(steps), to_bytes(score(steps))
+

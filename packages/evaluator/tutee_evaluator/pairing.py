@@ -54,6 +54,8 @@ STEPS = pl.Schema(
     }
 )
 
+ORDER = ["method", "student", "assignment", "dialog_id", "start", "sample", "step"]
+
 
 def pair(
     rollouts: pl.DataFrame,
@@ -66,7 +68,7 @@ def pair(
 
     Raises InputError where the rollouts are not of these dialogs, or the methods not of the same starts.
     """
-    _same_starts(rollouts)
+    check_starts(rollouts.lazy())
     turns = _turns(dialogs, submissions)
     real = _real(submissions, verdicts)
     failures = real.select("assignment", signature=_signature(), familiar=pl.lit(True)).unique()
@@ -92,17 +94,21 @@ def pair(
         .with_columns(
             familiar=pl.when(pl.col("signature").is_not_null()).then(pl.col("familiar").fill_null(False))
         )
-        .sort("method", "student", "assignment", "dialog_id", "start", "sample", "step")
+        .sort(ORDER)
     )
     return _with_similarity(steps, progress).select(STEPS.names()).cast(STEPS)
 
 
-def _same_starts(rollouts: pl.DataFrame) -> None:
-    """The number of samples may differ, since no score depends on it."""
+def check_starts(rollouts: pl.LazyFrame) -> None:
+    """Raises InputError where the methods are not of the same starts and steps.
+
+    The number of samples may differ, since no score depends on it.
+    """
+    keys = ["dialog_id", "start", "step"]
+    found = rollouts.select("method", *keys).unique().sort("method", *keys).collect()
     first: pl.DataFrame | None = None
-    for (method,), group in rollouts.group_by("method", maintain_order=True):
-        keys = ["dialog_id", "start", "step"]
-        starts = group.select(keys).unique().sort(keys)
+    for (method,), group in found.group_by("method", maintain_order=True):
+        starts = group.select(keys)
         if first is None:
             first, name = starts, method
         elif not starts.equals(first):

@@ -57,6 +57,7 @@ _COLUMNS = 7
 
 _BLOCK = 50_000  # pairs whose counts are in memory at once
 _PROGRAMS_PER_PROCESS = 500  # a third to half of a second of work, more than it takes to start one
+processes: int | None = None  # that read programs, at most; None: one for each usable core
 
 Features = list[dict[Hashable, int]]  # of one program: how often each feature occurs, column by column
 Counts = NDArray[np.int32]
@@ -118,14 +119,14 @@ def codebleu_distances(pairs: Sequence[tuple[str, str]], progress: bool = False)
 
 def _read(programs: Sequence[str], progress: bool) -> list[Features]:
     """The features of each program, in order; by several processes where there are enough programs."""
-    processes = min(len(os.sched_getaffinity(0)), len(programs) // _PROGRAMS_PER_PROCESS)
+    workers = min(processes or len(os.sched_getaffinity(0)), len(programs) // _PROGRAMS_PER_PROCESS)
     bar = partial(
         tqdm, total=len(programs), desc="CodeBLEU", unit="program", disable=None if progress else True
     )
-    if processes < 2:
+    if workers < 2:
         return list(bar(map(_features, programs)))
-    with ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent) as pool:
-        return list(bar(pool.map(_features, programs, chunksize=1 + len(programs) // (8 * processes))))
+    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
+        return list(bar(pool.map(_features, programs, chunksize=1 + len(programs) // (8 * workers))))
 
 
 def _end_with_parent() -> None:

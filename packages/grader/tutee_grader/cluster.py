@@ -3,9 +3,12 @@
 When a Ray worker process dies, Ray gives its item to another one.
 """
 
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
+
+import polars as pl
 
 from tutee_grader.errors import UnavailableError
 
@@ -47,3 +50,15 @@ def map_on_cluster(
             return
         (done,), _ = ray.wait(list(running), num_returns=1)
         yield running.pop(done), ray.get(done)
+
+
+def to_bytes(table: pl.DataFrame) -> bytes:
+    """A table as Arrow IPC, for a process of a cluster, where polars may have another version."""
+    file = io.BytesIO()
+    table.write_ipc(file, compression="zstd")
+    return file.getvalue()
+
+
+def from_bytes(data: bytes) -> pl.DataFrame:
+    """The table that `to_bytes` was given."""
+    return pl.read_ipc(io.BytesIO(data))

@@ -129,7 +129,7 @@ def sum_steps(
     """The sums of `columns` over rows of steps; `weights` are those of `resample` for `students`."""
     table = pl.concat(
         rows.filter(keep)
-        .group_by("student", "method", "step", stratum.cast(pl.String).alias("stratum"))
+        .group_by("student", "method", "step", stratum.cast(pl.String).alias("stratum"), maintain_order=True)
         .agg(expression.cast(pl.Float64).sum().alias(name) for name, expression in columns.items())
         for keep, stratum in strata()
     )

@@ -1,21 +1,20 @@
 """Makes all rollouts of a method."""
 
-import itertools
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 from tqdm import tqdm
 
-from tutee_evaluator.engines import Engine, LanguageModel
+from tutee_evaluator.engines import Engine
+from tutee_evaluator.rollout.cluster import roll_on_cluster
 from tutee_evaluator.rollout.config import RolloutConfig
-from tutee_evaluator.rollout.grading import BackgroundGrader, Known
+from tutee_evaluator.rollout.grading import Known
+from tutee_evaluator.rollout.rolling import roll
 from tutee_evaluator.rollout.shards import Shards
-from tutee_evaluator.rollout.starts import draw_starts, with_dialogs
-from tutee_evaluator.rollout.state import Rollout
-from tutee_evaluator.schemas import GREEDY
+from tutee_evaluator.rollout.starts import draw_starts, unfinished
 
 if TYPE_CHECKING:
     from tutee_grader.assignment import Assignment
@@ -24,71 +23,46 @@ if TYPE_CHECKING:
 
 def roll_out(
     method: str,
-    engine: Engine,
+    make_engine: Callable[[], Engine],
     dialogs: pl.DataFrame,
     submissions: pl.DataFrame,
     assignments: "Mapping[str, Assignment]",
     grader: "Grader",
     config: RolloutConfig,
+    table: Path,
     *,
     known: Known | None = None,
     folder: Path | None = None,
+    cluster: str = "local",
     progress: bool = False,
-) -> pl.DataFrame:
-    """Rolls `engine` out from the drawn starts of the held-out dialogs (DIALOGS); returns ROLLOUTS.
+) -> pl.LazyFrame:
+    """Rolls an engine out from the drawn starts of the held-out dialogs (DIALOGS); writes ROLLOUTS to `table`.
 
     Programs are graded while the engine writes others; one with a verdict in `known` is not graded again.
     Finished rollouts are written to `folder`, and those that are there already are not made again, so that a
-    killed run goes on. Raises InputError where the held-out dialogs give nothing to roll out.
+    killed run goes on. `cluster` is `local` or the address of a Ray cluster; each of its processes makes an
+    engine and a grader of its own. Raises InputError where the held-out dialogs give nothing to roll out.
     """
-    starts = with_dialogs(draw_starts(dialogs, submissions, config), dialogs, engine)
-    with tempfile.TemporaryDirectory() as temporary, BackgroundGrader(grader, known or {}) as grading:
+    starts = draw_starts(dialogs, submissions, config)
+    total = starts.height * (1 + config.samples)
+    with tempfile.TemporaryDirectory() as temporary:
         shards = Shards(folder or Path(temporary), method)
-        missing = (
-            Rollout.begin(start, sample, assignments[start["assignment"]])
-            for start in starts.iter_rows(named=True)
-            for sample in range(1 + config.samples)
-            if (start["dialog_id"], start["start"], sample) not in shards.finished
-        )
+        starts = unfinished(starts, config.samples, shards.finished())
+        missing = starts["samples"].list.len().sum()
         with tqdm(
-            total=starts.height * (1 + config.samples),
-            initial=len(shards.finished),
+            total=total,
+            initial=total - missing,
             desc=f"rollout {method}",
             unit="rollout",
             disable=None if progress else True,
         ) as bar:
-            for rollout in _advance(missing, engine, grading, config):
-                shards.add(rollout.table())
+            if cluster == "local":
+                made = roll(starts, dialogs, make_engine(), assignments, grader, known or {}, config)
+            else:
+                made = roll_on_cluster(cluster, starts, dialogs, make_engine, assignments, known or {}, config)
+            for rows in made:
+                shards.add(rows)
                 bar.update()
         shards.flush()
-        return shards.table()
-
-
-def _advance(
-    rollouts: Iterator[Rollout], engine: Engine, grading: BackgroundGrader, config: RolloutConfig
-) -> Iterator[Rollout]:
-    """Rollouts as they end. As many are under way as keep the engine busy while others are graded."""
-    numbers = itertools.count()
-    active: dict[int, Rollout] = {}
-    while True:
-        for rollout in itertools.islice(rollouts, max(0, 2 * engine.batch - len(active))):
-            number = next(numbers)
-            active[number] = rollout
-            if rollout.key[2] == GREEDY and isinstance(engine, LanguageModel):
-                rollout.nats = engine.nats(rollout.dialog, rollout.turn)
-            engine.add(number, rollout.request(config))
-        if not active:
-            return
-        written = engine.collect()
-        for number, completion in written:
-            program = active[number].read(completion)
-            if program is None:
-                yield active.pop(number)
-            else:
-                grading.add(number, active[number].assignment, program)
-        for number, verdict in grading.collect(wait=not written):
-            active[number].grade(verdict)
-            if active[number].stop:
-                yield active.pop(number)
-            else:
-                engine.add(number, active[number].request(config))
+        shards.write(table)
+    return pl.scan_parquet(table)

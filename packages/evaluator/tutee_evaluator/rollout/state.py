@@ -38,10 +38,9 @@ class Rollout:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, start: Mapping[str, Any], sample: int, assignment: "Assignment") -> Self:
-        """The rollout `sample` before its first step, from a start with its dialog."""
+    def begin(cls, start: Mapping[str, Any], whole: Dialog, sample: int, assignment: "Assignment") -> Self:
+        """The rollout `sample` before its first step, from a start and the whole dialog that it is in."""
         key = (start["dialog_id"], start["start"], sample)
-        whole = Dialog.from_row(start)
         dialog = whole.before(start["start"])
         turn = whole.messages[len(dialog.messages)]["content"]
         return cls(key, assignment, start["real"], dialog, turn)
