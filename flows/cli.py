@@ -55,7 +55,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         course.simulate,
         course.export,
     ),
-    "Experiments": (experiments.turing,),
+    "Experiments": (experiments.compare, experiments.turing),
     "Stages of the pipeline": (
         stages.source,
         stages.ingest,

@@ -14,6 +14,7 @@ from tutee_evaluator.engines.openai import EndpointConfig
 from tutee_grader.config import Section
 from tutee_grader.errors import InputError
 from tutee_serializer.card import FILE as CARD
+from tutee_trainer.method import load_methods
 
 if TYPE_CHECKING:
     from flows.parameters import Setup
@@ -49,17 +50,17 @@ class NamedStudent(Section):
 
 @dataclass(frozen=True)
 class FoundStudent:
-    """A student that can be rolled out: what plays it is in `folder`, or behind `row.endpoint`."""
+    """A student that can be rolled out: a model in a folder or behind an endpoint plays it."""
 
     name: str
     row: NamedStudent
-    folder: Path | None
+    model: Path | EndpointConfig
 
     @property
     def description(self) -> str:
         """One sentence for the report."""
-        endpoint = self.row.endpoint
-        what = f"The model {endpoint.model} at {endpoint.url}" if endpoint else f"The student {self.row.source}"
+        model = self.model
+        what = f"From {self.row.source}" if isinstance(model, Path) else f"{model.model} at {model.url}"
         if self.row.examples is None:
             return f"{what}."
         return f"{what}, prompted with {self.row.examples or 'no'} examples of other students."
@@ -73,15 +74,20 @@ def find_student(text: str, setup: "Setup") -> FoundStudent:
     rows = setup.parameters.students
     row = rows.get(text) or NamedStudent(source=text)
     name = text if text in rows else re.sub(r"[^\w.]+", "-", text.removeprefix("models:/")).strip("-")
-    return FoundStudent(name, row, _folder(row.source, setup.places, rows) if row.source else None)
+    return FoundStudent(name, row, row.endpoint or _folder(str(row.source), setup.places, rows))
 
 
-def check_names(rows: Mapping[str, NamedStudent], taken: tuple[str, ...]) -> None:
-    """Raises ValueError for a name that cannot be a file's, or is that of a method or baseline."""
+def is_method(name: str) -> bool:
+    """Whether a stage of the pipeline rolls out a method of this name."""
+    return name in BASELINES or name in load_methods()
+
+
+def check_names(rows: Mapping[str, NamedStudent]) -> None:
+    """Raises ValueError for a name that cannot be a file's, or is that of a method."""
     for name in rows:
         if not re.fullmatch(NAME, name):
             raise ValueError(f"{name!r} is not a name of letters, digits, '_', '.' and '-'")
-        if name in (*taken, *BASELINES):
+        if is_method(name):
             raise ValueError(f"{name} is the name of a method; choose another one")
 
 
@@ -89,13 +95,14 @@ def _folder(source: str, places: Places, rows: Mapping[str, NamedStudent]) -> Pa
     if source.startswith("models:/"):
         return _registered(source, places.root)
     preset, _, method = source.rpartition("/")
-    for folder in (Places(places.course, preset, places.root).model(method), Path(source)):
+    for folder in (Places(places.course, preset or places.preset, places.root).model(method), Path(source)):
         if (folder / CARD).exists():
             return folder
     named = f"one of `students` of params.yaml ({', '.join(rows)}), " if rows else ""
     raise InputError(
-        f"{source!r} names no student; it may be {named}PRESET/METHOD of a trained model, the folder of an "
-        f"adapter (which holds {CARD}), or a registered version (models:/tutee-{places.course}/3)"
+        f"{source!r} names no student; it may be a method ({', '.join((*BASELINES, *load_methods()))}), "
+        f"{named}PRESET/METHOD of a trained model, the folder of an adapter (which holds {CARD}), or a "
+        f"registered version (models:/tutee-{places.course}/3)"
     )
 
 
@@ -104,7 +111,7 @@ def _registered(source: str, root: Path) -> Path:
 
     found = _VERSION.fullmatch(source)
     if found is None:
-        raise InputError(f"{source}: is not of the form models:/tutee-COURSE/NUMBER or models:/tutee-COURSE@ALIAS")
+        raise InputError(f"{source}: is neither models:/tutee-COURSE/NUMBER nor models:/tutee-COURSE@ALIAS")
     registry = Registry(Places(found["course"], root=root))
     if found["number"]:
         return registry.folder(registry.get(int(found["number"])))

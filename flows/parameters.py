@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, PositiveInt, ValidationError, field_validator
 
 from flows.gate import GateConfig
+from flows.named import NamedStudent, check_names
 from flows.places import Places, preset_file
 from tutee_evaluator.engines import EngineConfig
 from tutee_evaluator.engines.baselines import BASELINES
@@ -32,8 +33,8 @@ class Parameters(Section):
     `presets` are those that a course can be retrained with, each apart from the others, and `preset` is the
     one that commands take where they are given none. `methods` are the training methods to compare, in the
     order of the report. `warm_start` is the number of a registered version whose adapter SFT begins from,
-    such as last semester's champion. Every section must be there, if only as `report: {}`: dvc.yaml says that
-    stages depend on them.
+    such as last semester's champion. Other students that can be compared have a name in `students`. Every
+    other section must be there, if only as `report: {}`: dvc.yaml says that stages depend on them.
     """
 
     courses: dict[str, str] = Field(min_length=1)
@@ -48,6 +49,13 @@ class Parameters(Section):
     engine: EngineConfig
     report: ReportConfig
     gate: GateConfig
+    students: dict[str, NamedStudent] = Field(default_factory=dict)
+
+    @field_validator("students")
+    @classmethod
+    def _can_be_named(cls, students: dict[str, NamedStudent]) -> dict[str, NamedStudent]:
+        check_names(students)
+        return students
 
     @field_validator("methods")
     @classmethod

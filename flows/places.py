@@ -91,6 +91,11 @@ class Places:
         return self.rollouts / f"{method}.parquet"
 
     @property
+    def compared(self) -> Path:
+        """Rollouts of students that are no stage of the pipeline."""
+        return self.of_preset / "compared"
+
+    @property
     def rolling(self) -> Path:
         """Finished rollouts while others are made, so that a killed run goes on."""
         return self.of_preset / "rolling"
@@ -181,6 +186,11 @@ class Places:
     def figures(self) -> Path:
         """The report's pictures as SVG and PNG."""
         return self.reports / "figures"
+
+    @property
+    def comparison(self) -> Path:
+        """The report on students that were compared by name; not an output of the pipeline."""
+        return self.reports / "comparison"
 
     @property
     def turing(self) -> Path:

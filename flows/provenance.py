@@ -5,6 +5,7 @@ import json
 import logging
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,16 @@ def folder_hash(folder: Path) -> str:
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 
-def rollouts_key(places: Places, method: str, config: RolloutConfig) -> str:
-    """Changes with everything that the rollouts of `method` depend on."""
+def rollouts_key(places: Places, config: RolloutConfig, models: Iterable[Path], settings: str = "") -> str:
+    """Changes with everything that rollouts depend on.
+
+    `models` are the folders of an adapter and its base, and `settings` whatever else the student has.
+    """
     tables = (places.inputs, places.dialogs, places.submissions, places.verdicts)
-    models = [places.model(name) for name in (method, "base") if places.model(name).exists()]
     parts = [
         *(version(package) for package in PACKAGES if package.startswith("tutee")),
         config.model_dump_json(),
+        settings,
         *map(hash_file, tables),
         *map(folder_hash, models),
     ]

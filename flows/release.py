@@ -3,29 +3,25 @@
 import hashlib
 import json
 import os
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from flows.environment import disable_hub
+from flows.comparison import roll_out_to
 from flows.errors import RefusedError
 from flows.gate import Score, decide, score
 from flows.model_card import model_card
+from flows.named import FoundStudent, NamedStudent
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.registry import CHALLENGER, CHAMPION, TEST_STUDENTS, TRAIN_STUDENTS, Registry, Version
 from flows.tracking import flat
-from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.evaluate import evaluate
-from tutee_evaluator.rollout.run import roll_out
 from tutee_grader.errors import InputError
 from tutee_grader.files import read_table
-from tutee_grader.grader import Grader
 from tutee_serializer.card import StudentCard
-from tutee_serializer.dialogs.serialize import serialize
 from tutee_trainer.method import load_methods
 
 GATE = "gate"
@@ -146,36 +142,18 @@ def test_set_id(setup: Setup, pipeline: Pipeline) -> str:
 
 def evaluate_model(folder: Path, setup: Setup, places: Places) -> pl.DataFrame:
     """METRICS of the student in `folder` on the course's present test set, in the student's own format."""
-    disable_hub(setup.preset)
-    card = StudentCard.load(folder)
-    parameters = setup.parameters
-    submissions = read_table(places.submissions, "ingest")
-    verdicts = read_table(places.verdicts, "grade")
-    dialogs, _ = serialize(
-        submissions, verdicts, setup.course, parameters.serialize, card.format, card.feedback
-    )
-    make_student = partial(Student.load, folder.resolve(), batch=parameters.engine.batch)
-    assignments, _ = setup.course.load_assignments()
-    with Grader(cache=places.verdict_cache) as grader, TemporaryDirectory() as temporary:
-        rollouts = roll_out(
-            card.method,
-            make_student,
-            dialogs,
-            submissions,
-            assignments,
-            grader,
-            setup.preset.rollout,
-            Path(temporary) / "rollouts.parquet",
-            cluster=parameters.grade.cluster,
-            progress=True,
-        )
+    method = StudentCard.load(folder).method
+    student = FoundStudent(method, NamedStudent(source=str(folder)), folder)
+    with TemporaryDirectory() as temporary:
+        table = Path(temporary) / "rollouts.parquet"
+        roll_out_to(table, student, setup)
         *_, metrics = evaluate(
-            rollouts,
-            dialogs,
-            submissions,
-            verdicts,
-            parameters.report,
-            cluster=parameters.grade.cluster,
+            pl.scan_parquet(table),
+            read_table(places.dialogs, "serialize"),
+            read_table(places.submissions, "ingest"),
+            read_table(places.verdicts, "grade"),
+            setup.parameters.report,
+            cluster=setup.parameters.grade.cluster,
             progress=True,
         )
     return metrics

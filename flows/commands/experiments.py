@@ -7,6 +7,30 @@ import typer
 from flows.commands.stages import CourseArgument, PresetOption
 
 
+def compare(
+    course: CourseArgument,
+    students: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STUDENT...",
+            help="A method, PRESET/METHOD, an adapter's folder, models:/tutee-COURSE/3, or one of params.yaml.",
+        ),
+    ],
+    preset: Annotated[
+        str | None, typer.Option(help="Whose starts and number of samples; by default that of params.yaml.")
+    ] = None,
+) -> None:
+    """Compares any students on the same starts, with differences to the first; rolls out who was not yet."""
+    from flows.comparison import compare
+    from flows.parameters import load
+    from tutee_evaluator.report.tables import results_table
+
+    setup = load(course, preset, logs=False)
+    metrics = compare(students, setup)
+    print(f"\n{results_table(metrics, metrics['method'].unique(maintain_order=True).to_list())}\n")
+    print(f"report      {setup.places.comparison / 'report.html'}")
+
+
 def turing(
     course: CourseArgument,
     pairs: Annotated[int, typer.Option(min=1, help="How many pairs the judge sees.")] = 40,

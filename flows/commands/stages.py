@@ -170,7 +170,10 @@ def pairs(course: CourseArgument, preset: PresetOption = None) -> None:
 
 
 def rollout(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="A trained method, or a baseline.")],
+    method: Annotated[
+        str,
+        typer.Argument(metavar="METHOD", help="A trained method, a baseline, or as for `tutee compare`."),
+    ],
     course: CourseArgument,
     preset: PresetOption = None,
 ) -> None:
@@ -180,8 +183,10 @@ def rollout(
 
     import polars as pl
 
+    from flows.comparison import roll_out_student
     from flows.environment import disable_hub
-    from flows.parameters import load, method_named
+    from flows.named import find_student, is_method
+    from flows.parameters import load
     from flows.provenance import rollouts_key
     from tutee_evaluator.engines.baselines import BASELINES
     from tutee_evaluator.engines.loading import load_engine
@@ -191,16 +196,19 @@ def rollout(
     from tutee_grader.grader import Grader
     from tutee_serializer import card
 
-    if method not in BASELINES:
-        method_named(method, also=tuple(BASELINES))
     setup = load(course, preset, logs=False)
+    if not is_method(method):
+        with summary_line(f"rollout {method}") as summary:
+            summary.text = f"{roll_out_student(find_student(method, setup), setup)}"
+        return
     disable_hub(setup.preset)
     places = setup.places
     with summary_line(f"rollout {method}") as summary:
         dialogs = read_table(places.dialogs, "serialize")
         submissions = read_table(places.submissions, "ingest")
         known = known_verdicts(submissions, read_table(places.verdicts, "grade"))
-        folder = places.unfinished_rollouts(method, rollouts_key(places, method, setup.preset.rollout))
+        models = [places.model(name) for name in (method, "base") if places.model(name).exists()]
+        folder = places.unfinished_rollouts(method, rollouts_key(places, setup.preset.rollout, models))
         batch = setup.parameters.engine.batch
         with Grader(cache=places.verdict_cache) as grader:
             rollouts = roll_out(

@@ -415,3 +415,24 @@ def test_the_same_seed_gives_the_same_intervals() -> None:
 
     assert measured(rows).equals(measured(rows))
     assert not measured(rows).equals(measured(rows, config=ReportConfig(resamples=50, seed=1)))
+
+
+def test_a_difference_is_paired_by_student() -> None:
+    """Students differ much and methods by 10 each time, so a difference is sure though the means are not."""
+    rows = [
+        {"method": method, "student": student, "grade": grade + better, "dialog_id": student}
+        for student, grade in (("ada", 0.0), ("bob", 40.0), ("eve", 80.0))
+        for method, better in (("dpo", 0.0), ("sft", 10.0))
+    ]
+    metrics = measure(steps_of(rows), scores_of([]), FEW, reference="sft")
+
+    mine = _row(metrics, "grade_proximity_minus_sft", "dpo")
+    assert (mine["value"], mine["low"], mine["high"]) == pytest.approx((0.1, 0.1, 0.1))
+    assert value(metrics, "grade_proximity_minus_sft", "sft") == 0
+    mean = _row(metrics, "grade_proximity", "dpo")
+    assert mean["high"] - mean["low"] > 0.2
+
+
+def test_without_a_reference_there_are_no_differences() -> None:
+    metrics = measured([{"grade": 0.0}, {"method": "dpo", "grade": 0.0}])
+    assert not metrics.filter(pl.col("metric").str.contains("_minus_")).height

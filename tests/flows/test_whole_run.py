@@ -1,11 +1,13 @@
 """`tutee retrain` with nothing left out, on a model of a few thousand weights. Everyone here is synthetic."""
 
 import contextlib
+import json
 import re
 import sqlite3
 import threading
 import time
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import polars as pl
@@ -188,3 +190,72 @@ def test_the_second_run_has_nothing_to_do(first) -> None:
     stages = [line for line in run.stdout.splitlines() if ": up to date" in line]
     assert len(stages) == 19
     assert "registered before" in run.stdout
+
+
+class Copying(BaseHTTPRequestHandler):
+    """An endpoint, scripted for this test, that answers with the last program of the dialog."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"]
+        turn = next(one["content"] for one in reversed(asked) if one["role"] == "assistant")
+        message = {"role": "assistant", "content": turn}
+        body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def compared(first):
+    """METRICS of students of four origins: a folder, PRESET/METHOD, a registered version, an endpoint."""
+    project, _ = first
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Copying)
+    thread = threading.Thread(target=server.serve_forever, args=[0.01])
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    row = f"students: {{cloud: {{endpoint: {{url: '{url}', model: big}}}}}}\n"
+    project.edit("params.yaml", "report: {}\n", f"report: {{}}\n{row}")
+    named = ["models/small/few/dpo", "few/sft", "models:/tutee-small/1", "cloud", "sft"]
+    run = project.tutee("compare", "small", *named, timeout=240)
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    assert run.returncode == 0, run.stdout + run.stderr
+    return project, pl.read_parquet(Places("small", "few", project.folder).comparison / "metrics.parquet"), run
+
+
+def figures(metrics: pl.DataFrame, method: str) -> dict[str, float | None]:
+    mine = metrics.filter(method=method, stratum="overall")
+    return dict(mine.select("metric", "value").iter_rows())
+
+
+def test_students_of_every_origin_are_compared(compared) -> None:
+    _, metrics, run = compared
+    names = {"models-small-few-dpo", "few-sft", "tutee-small-1", "cloud", "sft"}
+    assert names | {"copy", "nearest", "transition", "mix"} == set(metrics["method"])
+    assert all(any(line.startswith(name.upper()) for line in run.stdout.splitlines()) for name in names)
+
+
+def test_a_student_that_is_rolled_out_by_name_does_what_it_does_in_the_pipeline(compared) -> None:
+    _, metrics, _ = compared
+    assert figures(metrics, "few-sft") == figures(metrics, "sft")
+
+
+def test_an_endpoint_that_copies_scores_as_copy_does(compared) -> None:
+    _, metrics, _ = compared
+    of_cloud, of_copy = figures(metrics, "cloud"), figures(metrics, "copy")
+    for metric in ("coverage", "grade_proximity", "codebleu", "energy", "crps"):
+        assert of_cloud[metric] == of_copy[metric]
+
+
+def test_who_was_rolled_out_before_is_not_again(compared) -> None:
+    project, _, _ = compared
+    folder = Places("small", "few", project.folder).compared
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    run = project.tutee("compare", "small", "cloud", "few/sft", timeout=120)  # the endpoint is away
+    assert run.returncode == 0, run.stderr
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before

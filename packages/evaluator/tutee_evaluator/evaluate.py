@@ -27,13 +27,15 @@ def evaluate(
     submissions: pl.DataFrame,
     verdicts: pl.DataFrame,
     config: ReportConfig,
+    reference: str | None = None,
     cluster: str = "local",
     progress: bool = False,
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """STEPS, SCORES and METRICS of one or more methods' ROLLOUTS, which may be a scan of files.
 
-    `cluster` is `local` or the address of a Ray cluster, whose workers pair and score. Raises InputError
-    where the methods were not rolled out from the same starts.
+    `reference` is a method: how the others differ from it is measured, too. `cluster` is `local` or the
+    address of a Ray cluster, whose workers pair and score. Raises InputError where the methods were not
+    rolled out from the same starts.
     """
     rollouts = rollouts.lazy()
     check_starts(rollouts)
@@ -50,7 +52,7 @@ def evaluate(
             bar.update(paired.height)
     paired = pl.concat(steps).sort(ORDER)
     scored = pl.concat(scores).sort([name for name in ORDER if name != "sample"])
-    return paired, scored, measure(paired, scored, config)
+    return paired, scored, measure(paired, scored, config, reference)
 
 
 def _here(
@@ -70,7 +72,9 @@ def _on_cluster(
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     read = dialogs.select("dialog_id", "student", "turns").unique("dialog_id")
     shared = tuple(map(to_bytes, (read, submissions, verdicts)))
-    items = ((str(number), to_bytes(part)) for number, part in enumerate(read_pieces(rollouts, ROWS_PER_PART)))
+    items = (
+        (str(number), to_bytes(part)) for number, part in enumerate(read_pieces(rollouts, ROWS_PER_PART))
+    )
     for _, (steps, scores) in map_on_cluster(address, _score_part, items, shared):
         yield from_bytes(steps), from_bytes(scores)
 
@@ -80,4 +84,3 @@ def _score_part(part: bytes, shared: Tables) -> tuple[bytes, bytes]:
     similarity.processes = 1
     steps = pair(from_bytes(part), *map(from_bytes, shared))
     return to_bytes(steps), to_bytes(score(steps))
-

@@ -28,6 +28,10 @@ FAMILIES = (
 )
 
 
+# What methods are compared by, one with another; of the first four less is better.
+DIFFERENCES = ("energy", "energy_tokens", "crps", "nats", "coverage", "grade_proximity", "codebleu")
+
+
 class ReportConfig(Section):
     """Section `report` of params.yaml: resamples of the bootstrap, its seed, and the number of example
     rollouts on the page."""
@@ -37,12 +41,15 @@ class ReportConfig(Section):
     examples: NonNegativeInt = 5
 
 
-def measure(steps: pl.DataFrame, scores: pl.DataFrame, config: ReportConfig) -> pl.DataFrame:
+def measure(
+    steps: pl.DataFrame, scores: pl.DataFrame, config: ReportConfig, reference: str | None = None
+) -> pl.DataFrame:
     """METRICS of STEPS (of `pairing`) and of the SCORES (of `scores`) made from them.
 
     Each value is over all steps of a method and stratum; `low` and `high` are the 2.5 and 97.5
     percentiles over resamples of the students; `n` counts the steps behind the value. A value that is
-    not defined, such as the skill where COPY is perfect, is null.
+    not defined, such as the skill where COPY is perfect, is null. With a `reference`, a method of the table,
+    the metrics of DIFFERENCES have the paired difference to it beside them, as METRIC_minus_REFERENCE.
     """
     students = steps["student"].unique().sort().to_list()
     weights = resample(len(students), config.resamples, config.seed)
@@ -51,5 +58,12 @@ def measure(steps: pl.DataFrame, scores: pl.DataFrame, config: ReportConfig) -> 
         rows = family.rows(steps, scores)
         if not rows.is_empty():
             sums = sum_steps(rows, family.columns(rows), students, weights)
-            tables += [estimate.table() for estimate in family.metrics(sums)]
+            estimates = list(family.metrics(sums))
+            tables += [estimate.table() for estimate in estimates]
+            if reference is not None:
+                tables += [
+                    estimate.minus(reference).table()
+                    for estimate in estimates
+                    if estimate.metric in DIFFERENCES and reference in estimate.methods
+                ]
     return pl.concat(tables).filter(pl.col("n") > 0).cast(METRICS)

@@ -7,7 +7,7 @@ differences between methods (the skill over COPY) are paired.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from tutee_evaluator.metrics.strata import strata
 
 Array = NDArray[np.float64]
+
+MINUS = "_minus_"  # followed by the method to which a method's difference it is
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Estimate:
     strata: list[str]
     draws: Array
     n: Array
+
+    def minus(self, method: str) -> "Estimate":
+        """The difference to `method`, in the same resamples of the students."""
+        draws = self.draws - self.draws[:, [self.methods.index(method)], :]
+        return replace(self, metric=f"{self.metric}{MINUS}{method}", draws=draws)
 
     def table(self) -> pl.DataFrame:
         """One row per method and stratum, with the value and its interval; undefined values are null."""

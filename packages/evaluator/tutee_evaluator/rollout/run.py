@@ -36,7 +36,7 @@ def roll_out(
     cluster: str = "local",
     progress: bool = False,
 ) -> pl.LazyFrame:
-    """Rolls an engine out from the drawn starts of the held-out dialogs (DIALOGS); writes ROLLOUTS to `table`.
+    """Rolls an engine out from the drawn starts of the held-out dialogs (DIALOGS), and writes ROLLOUTS.
 
     Programs are graded while the engine writes others; one with a verdict in `known` is not graded again.
     Finished rollouts are written to `folder`, and those that are there already are not made again, so that a
@@ -59,7 +59,9 @@ def roll_out(
             if cluster == "local":
                 made = roll(starts, dialogs, make_engine(), assignments, grader, known or {}, config)
             else:
-                made = roll_on_cluster(cluster, starts, dialogs, make_engine, assignments, known or {}, config)
+                made = roll_on_cluster(
+                    cluster, starts, dialogs, make_engine, assignments, known or {}, config
+                )
             for rows in made:
                 shards.add(rows)
                 bar.update()

@@ -1,0 +1,137 @@
+"""Rolls out students that are no stage of the pipeline, from a preset's starts, and compares them."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from flows.environment import disable_hub
+from flows.named import FoundStudent, find_student
+from flows.parameters import Setup
+from flows.provenance import rollouts_key
+from tutee_evaluator.engines import Engine
+from tutee_evaluator.engines.openai import OpenAIStudent
+from tutee_evaluator.engines.transformers import Student
+from tutee_evaluator.evaluate import evaluate
+from tutee_evaluator.report.exports import write_figures, write_tables
+from tutee_evaluator.report.page import write_report
+from tutee_evaluator.rollout.grading import known_verdicts
+from tutee_evaluator.rollout.run import roll_out
+from tutee_evaluator.schemas import BASELINE_METHODS
+from tutee_grader.errors import InputError
+from tutee_grader.files import read_table, write_table
+from tutee_grader.grader import Grader
+from tutee_serializer.card import FILE as CARD
+from tutee_serializer.card import StudentCard
+from tutee_serializer.dialogs.serialize import serialize
+
+
+@dataclass(frozen=True)
+class Row:
+    """A student of a comparison; `card` may be missing."""
+
+    name: str
+    description: str
+    rollouts: Path
+    card: Path
+
+
+def compare(named: Sequence[str], setup: Setup) -> pl.DataFrame:
+    """METRICS of the students of these names and of the baselines, with each one's differences to the first.
+
+    Writes the report, with tables and figures. A baseline and a method of the preset must have been rolled
+    out; others are now. Raises InputError where a name names no student, or the rollouts do not fit.
+    """
+    places, parameters = setup.places, setup.parameters
+    first, *others = [_row(name, setup) for name in named]
+    rows = {row.name: row for row in (*(_row(name, setup) for name in BASELINE_METHODS), first, *others)}
+    steps, _, metrics = evaluate(
+        pl.scan_parquet([row.rollouts for row in rows.values()]),
+        read_table(places.dialogs, "serialize"),
+        read_table(places.submissions, "ingest"),
+        read_table(places.verdicts, "grade"),
+        parameters.report,
+        reference=first.name,
+        cluster=parameters.grade.cluster,
+        progress=True,
+    )
+    write_report(
+        setup.course,
+        steps,
+        metrics,
+        parameters.report,
+        json.loads(places.account.read_text(encoding="utf-8")),
+        [StudentCard.read(row.card) for row in rows.values() if row.card.exists()],
+        {"rollout": setup.preset.rollout.model_dump(mode="json")},
+        {row.name: row.description for row in rows.values()},
+        places.comparison / places.report.name,
+    )
+    write_table(metrics, places.comparison / places.metrics.name)
+    write_tables(metrics, list(rows), places.comparison / places.tables.name)
+    write_figures(metrics, list(rows), places.comparison / places.figures.name)
+    return metrics
+
+
+def _row(name: str, setup: Setup) -> Row:
+    places, own = setup.places, setup.parameters.compared
+    if name in own:
+        if not places.rollout(name).exists():
+            raise InputError(f"{places.rollout(name)}: missing; run `tutee rollout {name}` first")
+        return Row(name, own[name], places.rollout(name), places.rollout_card(name))
+    student = find_student(name, setup)
+    table = roll_out_student(student, setup)
+    folder = student.model if isinstance(student.model, Path) else table.parent
+    return Row(student.name, student.description, table, folder / CARD)
+
+
+def roll_out_student(student: FoundStudent, setup: Setup) -> Path:
+    """The table of a student's rollouts, in the student's own format; made now unless it is there already."""
+    places = setup.places
+    model = student.model
+    models = [model, model.parent / "base"] if isinstance(model, Path) else []
+    models = [folder for folder in models if folder.exists()]
+    key = rollouts_key(places, setup.preset.rollout, models, student.row.model_dump_json())
+    table = places.compared / f"{student.name}-{key}.parquet"
+    if not table.exists():
+        roll_out_to(table, student, setup)
+    return table
+
+
+def roll_out_to(table: Path, student: FoundStudent, setup: Setup) -> None:
+    """Writes ROLLOUTS of a student from the preset's starts, in the student's own format, to `table`."""
+    disable_hub(setup.preset)
+    places, parameters = setup.places, setup.parameters
+    submissions, verdicts = read_table(places.submissions, "ingest"), read_table(places.verdicts, "grade")
+    model = student.model
+    reads = StudentCard.load(model) if isinstance(model, Path) else model
+    dialogs, _ = serialize(
+        submissions, verdicts, setup.course, parameters.serialize, reads.format, reads.feedback
+    )
+    unfinished = table.with_suffix("")
+    with Grader(cache=places.verdict_cache) as grader:
+        roll_out(
+            student.name,
+            _engine_maker(student, dialogs, setup),
+            dialogs,
+            submissions,
+            setup.course.load_assignments()[0],
+            grader,
+            setup.preset.rollout,
+            table,
+            known=known_verdicts(submissions, verdicts),
+            folder=unfinished,
+            cluster=parameters.grade.cluster,
+            progress=True,
+        )
+    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _engine_maker(student: FoundStudent, dialogs: pl.DataFrame, setup: Setup) -> Callable[[], Engine]:
+    """What makes the engine that plays the student, here or in a process of a cluster."""
+    if isinstance(student.model, Path):
+        return partial(Student.load, student.model.resolve(), batch=setup.parameters.engine.batch)
+    return partial(OpenAIStudent, student.model)
