@@ -11,7 +11,7 @@ from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.evaluate import evaluate
 from tutee_evaluator.metrics import METRICS, ReportConfig
 from tutee_evaluator.report.answer import answer
-from tutee_evaluator.report.examples import marked
+from tutee_evaluator.turing.changes import marked
 from tutee_evaluator.report.figures import Figures
 from tutee_evaluator.report.page import write_report
 from tutee_evaluator.report.tables import results_table
