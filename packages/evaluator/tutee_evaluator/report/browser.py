@@ -10,6 +10,8 @@ import zlib
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import polars as pl
@@ -21,6 +23,7 @@ CHARACTERS = 4_000_000  # and at most so many characters of them: the page stays
 NOT_SOLVED = "not solved"
 
 _START = ["dialog_id", "start"]
+_SUBMISSION = ("kind", "grade", "code", "feedback")
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ def content(steps: pl.DataFrame, methods: Sequence[str]) -> dict[str, Any]:
     """
     texts, kinds, submissions = _numbered(), _numbered(), _numbered()
 
-    def numbers(rows: pl.DataFrame, prefix: str) -> list[int]:
-        columns = rows.select(prefix + name for name in ("kind", "grade", "code", "feedback"))
+    def numbers(rollout: dict[str, Any], prefix: str) -> list[int]:
+        columns = (rollout[prefix + name] for name in _SUBMISSION)
         return [
             submissions[
                 kinds[kind],
@@ -65,27 +68,24 @@ def content(steps: pl.DataFrame, methods: Sequence[str]) -> dict[str, Any]:
                 None if code is None else texts[code],
                 texts[feedback or ""],
             ]
-            for kind, grade, code, feedback in columns.iter_rows()
+            for kind, grade, code, feedback in zip(*columns, strict=True)
             if kind is not None
         ]
 
     starts = []
-    ordered = steps.filter(pl.col("method").is_in(methods)).sort("assignment", *_START, "step")
-    for rows in ordered.partition_by(_START, maintain_order=True):
-        rollouts = rows.sort(
-            pl.col("method").cast(pl.Enum(methods)), "sample", "step", maintain_order=True
-        ).partition_by("method", "sample", maintain_order=True)
+    for _, group in groupby(_rollouts(steps, methods).iter_rows(named=True), itemgetter(*_START)):
+        rollouts = list(group)
         first = rollouts[0]
         starts.append(
             {
-                "assignment": first["assignment"][0],
-                "start": first["start"][0],
-                "before": texts[first["before"][0]],
+                "assignment": first["assignment"],
+                "start": first["start"],
+                "before": texts[first["before"]],
                 "real": numbers(first, "real_"),
-                "ends": SOLVED if first["real_solves"].any() else NOT_SOLVED,
+                "ends": SOLVED if SOLVED in first["real_kind"] else NOT_SOLVED,
                 "rollouts": [
-                    [methods.index(one["method"][0]), one["sample"][0], _end(one), numbers(one, "")]
-                    for one in rollouts
+                    [rollout["number"], rollout["sample"], _end(rollout["kind"]), numbers(rollout, "")]
+                    for rollout in rollouts
                 ],
             }
         )
@@ -98,9 +98,20 @@ def content(steps: pl.DataFrame, methods: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _end(rollout: pl.DataFrame) -> str:
-    """How a rollout ends: what it ends with, or that it has not solved the task."""
-    last = rollout["kind"].drop_nulls()[-1]
+def _rollouts(steps: pl.DataFrame, methods: Sequence[str]) -> pl.DataFrame:
+    """One row per rollout, start by start, with lists of the submissions of both sides."""
+    return (
+        steps.filter(pl.col("method").is_in(methods))
+        .with_columns(number=pl.col("method").replace_strict(methods, range(len(methods))))
+        .sort("assignment", *_START, "number", "sample", "step")
+        .group_by("assignment", *_START, "before", "number", "sample", maintain_order=True)
+        .agg(prefix + name for prefix in ("", "real_") for name in _SUBMISSION)
+    )
+
+
+def _end(kinds: Sequence[str | None]) -> str:
+    """How a rollout ends: what its last submission is, or that it has not solved the task."""
+    last = [kind for kind in kinds if kind is not None][-1]
     return last if last in (SOLVED, GAVE_UP, UNREADABLE) else NOT_SOLVED
 
 

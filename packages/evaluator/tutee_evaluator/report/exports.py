@@ -61,7 +61,7 @@ def write_tables(metrics: pl.DataFrame, methods: Sequence[str], folder: Path) ->
 
 
 def write_figures(metrics: pl.DataFrame, methods: Sequence[str], folder: Path) -> None:
-    """The pictures `solved` and `skill`, each as SVG and PNG; `transitions` and `edits` where they have figures."""
+    """The pictures `solved`, `skill` and, where there are figures, `transitions` and `edits`: SVG and PNG."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Picture
 
@@ -91,7 +91,11 @@ def _latex(figures: Figures, methods: Sequence[str]) -> Iterator[str]:
     skilled = [name for name in names if any(figures.get(one, figures.skill(name)) for one in methods)]
     heads = []
     for heading, metric, _ in _LATEX:
-        heads += [heading, f"skill over {_latex_text(figures.opponent.upper())}"] if metric in skilled else [heading]
+        heads += (
+            [heading, f"skill over {_latex_text(figures.opponent.upper())}"]
+            if metric in skilled
+            else [heading]
+        )
     yield rf"\begin{{tabular}}{{l{'r' * len(heads)}}}"
     yield r"\toprule"
     yield " & ".join(["method", *heads]) + r" \\"
