@@ -3,9 +3,11 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+from matplotlib.axes import Axes
 
 from tutee_evaluator.metrics import METRICS
 from tutee_evaluator.report.exports import write_figures, write_solved, write_summary, write_tables
@@ -68,13 +70,63 @@ def test_the_latex_table_has_a_row_per_method_and_the_same_cells_in_each(
     assert lines[0] == r"\begin{tabular}{l" + "r" * (len(header) - 1) + "}"
 
 
+def test_a_name_with_signs_of_latex_is_written_as_it_is(metrics: pl.DataFrame, tmp_path: Path) -> None:
+    named = metrics.with_columns(pl.col("method").replace("a_b", "50%_of_#1 & 2"))
+    write_tables(named, ["50%_of_#1 & 2"], tmp_path / "tables")
+
+    assert r"50\%\_OF\_\#1 \& 2 & 0.250" in (tmp_path / "tables" / "results.tex").read_text()
+
+
 def test_pictures_are_the_same_every_time(metrics: pl.DataFrame, tmp_path: Path) -> None:
+    parts = [
+        ("a_b", f"{real}{name}={part}", "overall", 0.5, 0.4, 0.6, 9)
+        for real in ("", "real_")
+        for name in ("transition", "edit_lines")
+        for part in ("1", "3-4")
+    ]
+    metrics = pl.concat([metrics, pl.DataFrame(parts, schema=METRICS, orient="row")])
     for name in ("one", "other"):
         write_figures(metrics, ["mix", "a_b"], tmp_path / name)
 
     names = {file.name for file in (tmp_path / "one").iterdir()}
-    assert names == {"solved.svg", "solved.png", "skill.svg", "skill.png"}
+    pictures = ("solved", "skill", "transitions", "edits")
+    assert names == {f"{picture}.{kind}" for picture in pictures for kind in ("svg", "png")}
     for name in names:
         content = (tmp_path / "one" / name).read_bytes()
         assert content.startswith(b"\x89PNG" if name.endswith("png") else b"<?xml")
         assert content == (tmp_path / "other" / name).read_bytes()
+
+
+def test_there_are_pictures_of_what_there_are_figures_of_alone(metrics: pl.DataFrame, tmp_path: Path) -> None:
+    part = pl.DataFrame([("a_b", "edit_tree=2", "overall", 0.5, 0.4, 0.6, 9)], schema=METRICS, orient="row")
+    for name, own in (("without", metrics), ("with", pl.concat([metrics, part]))):
+        write_figures(own, ["mix", "a_b"], tmp_path / name)
+
+    assert {file.stem for file in (tmp_path / "without").iterdir()} == {"solved", "skill"}
+    assert {file.stem for file in (tmp_path / "with").iterdir()} == {"solved", "skill", "edits"}
+
+
+def test_edits_show_each_share_of_both_sides_as_a_bar(
+    metrics: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = []
+    barh = Axes.barh
+
+    def drawn(axes: Axes, place: float, width: float, *more: Any, **rest: Any) -> Any:
+        bars.append((round(place), place % 1 < 0.5, width, rest["xerr"]))
+        return barh(axes, place, width, *more, **rest)
+
+    monkeypatch.setattr(Axes, "barh", drawn)
+    parts = [
+        ("a_b", "edit_tokens=0", "overall", 0.5, 0.25, 0.625, 9),
+        ("a_b", "real_edit_tokens=0", "overall", 0.25, 0.125, 0.5, 9),
+        ("a_b", "real_edit_tokens=17+", "overall", 0.75, 0.5, 1.0, 9),
+    ]
+    write_figures(
+        pl.concat([metrics, pl.DataFrame(parts, schema=METRICS, orient="row")]), ["a_b"], tmp_path / "figures"
+    )
+    assert bars == [
+        (0, False, 0.5, [[0.25], [0.125]]),
+        (0, True, 0.25, [[0.125], [0.25]]),
+        (1, True, 0.75, [[0.25], [0.25]]),
+    ]

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
@@ -11,7 +13,6 @@ from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.evaluate import evaluate
 from tutee_evaluator.metrics import METRICS, ReportConfig
 from tutee_evaluator.report.answer import answer
-from tutee_evaluator.report.examples import marked
 from tutee_evaluator.report.figures import Figures
 from tutee_evaluator.report.page import write_report
 from tutee_evaluator.report.tables import results_table
@@ -23,6 +24,7 @@ from tutee_serializer.course import Course
 
 HOSTILE = "def greet(name):\n    return '</pre><script>alert(1)</script><img src=x onerror=alert(2)>'\n"
 CONFIG = ReportConfig(resamples=50)
+ACCOUNT: dict[str, Any] = {"flow": [], "broken_assignments": {}, "notes": {}}
 
 
 Write = Callable[[Path], None]
@@ -113,10 +115,19 @@ def tags(page: str) -> _Tags:
     return tags
 
 
-def test_programs_are_shown_as_text(page: str, tags: _Tags) -> None:
-    assert "script" not in tags.seen and "img" not in tags.seen and "b" not in tags.seen
-    assert "<script" not in page
-    assert "</pre><script>alert(1)</script>" in "".join(tags.text)
+def test_what_others_wrote_is_no_markup(page: str, tags: _Tags) -> None:
+    assert "img" not in tags.seen and "b" not in tags.seen
+    # The data and the page's own script.
+    assert page.count("<script") == page.count("</script") == 2
+
+
+def test_the_policy_lets_the_pages_own_script_run_and_nothing_load(page: str) -> None:
+    script = page[page.rindex("<script>") + len("<script>") : page.rindex("</script>")]
+    (policy,) = re.findall('http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    directives = dict(one.split(maxsplit=1) for one in policy.split("; "))
+    assert directives["default-src"] == "'none'"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert directives["script-src"] == f"'sha256-{digest}'"
 
 
 def test_every_tag_is_closed(tags: _Tags) -> None:
@@ -125,7 +136,9 @@ def test_every_tag_is_closed(tags: _Tags) -> None:
 
 def test_the_page_needs_no_other(page: str, tags: _Tags) -> None:
     assert all(address.startswith("#") for address in tags.addresses) and tags.addresses
-    assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
+    data = page.index('id="trajectories-data"')
+    rest = page[:data] + page[page.index("</script>", data) :]  # in base64 there may be any letters
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", rest)
 
 
 def test_every_link_leads_somewhere(page: str, tags: _Tags) -> None:
@@ -163,7 +176,7 @@ def test_the_page_shows_how_many_turns_needed_a_repair_and_which(
     steps, metrics = evaluated
     drawn = steps.filter(pl.col("sample") > 0)
     written = drawn.filter(pl.col("method") == "sft", pl.col("kind").is_not_null())
-    table = page[page.index("Turns as written") : page.index('id="assignments"')]
+    table = page[page.index("Turns as written") : page.index('id="style"')]
 
     shown = metrics.filter(metric="repaired", method="sft", stratum="overall").row(0, named=True)
     assert shown["value"] == (written["step"] == 1).mean()
@@ -174,7 +187,7 @@ def test_the_page_shows_how_many_turns_needed_a_repair_and_which(
 
 
 def test_methods_come_in_the_order_given_without_those_that_have_no_figures(page: str) -> None:
-    results = page[page.index('id="results"') : page.index("<h3>Pooled")]
+    results = page[page.index('id="published"') : page.index("<h3>Pooled")]
 
     assert re.findall(r'<th scope="row">(\w+)</th>', results) == ["SFT", "COPY"]
 
@@ -217,18 +230,6 @@ def test_the_terminals_table_has_each_method_and_its_skill() -> None:
     assert max(map(len, lines)) <= 100
 
 
-def test_changes_are_marked_line_by_line() -> None:
-    lines = marked("a\nb\nc", "a\nx\nc\nd")
-
-    assert [(line.mark, line.text) for line in lines] == [
-        ("same", "a"),
-        ("removed", "b"),
-        ("added", "x"),
-        ("same", "c"),
-        ("added", "d"),
-    ]
-
-
 def figures_of(**values: tuple[float, float, float]) -> Figures:
     rows = [("sft", metric, "overall", *value, 9) for metric, value in values.items()]
     mix = ("mix", "coverage", "overall", 1.0, 1.0, 1.0, 9)
@@ -266,3 +267,100 @@ def test_the_page_begins_with_the_answer(page: str) -> None:
     lead = page[page.index('<p class="lead">') : page.index("<nav")]
     assert "Do the artificial students behave like the synthetic ones?" in lead
     assert "of SFT&#39;s rollouts have solved the task" in lead
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        # Of the two that are apart, the one that differs most, in either direction.
+        (
+            {"error=NameError": 0.3, "real_error=NameError": 0.1, "error=b": 0.1, "real_error=b": 0.4},
+            "Least alike is the error “b”: it is 10% of SFT's errors, and 40% of the students'",
+        ),
+        (
+            {"transition=worse": 0.9, "real_transition=worse": 0.1, "error=b": 0.1, "real_error=b": 0.4},
+            "Least alike is the transition “worse”: it is 90% of SFT's transitions, and 10% of the students'",
+        ),
+        # Each interval reaches 0.05 to both sides.
+        ({"error=b": 0.3, "real_error=b": 0.39}, None),
+        ({"error=b": 0.3}, None),
+    ],
+)
+def test_the_answer_says_where_a_method_is_least_alike_if_not_by_chance(
+    figures: dict[str, float], words: str | None
+) -> None:
+    intervals = {metric: (value, value - 0.05, value + 0.05) for metric, value in figures.items()}
+    assert answer(figures_of(**intervals), "sft") == ([] if words is None else [f"{words}."])
+
+
+def test_parts_come_in_order_numbers_first_and_the_largest_alone() -> None:
+    parts = ["17+", "3-4", "0", "5-8", "16", "never", "early"]
+    shares = {f"edit={part}": 0.1 for part in parts} | {"real_edit=early": 0.2, "edit=none": 0.0}
+    figures = figures_of(**{metric: (share, 0.0, 1.0) for metric, share in shares.items()})
+    assert figures.parts("edit") == ["0", "3-4", "5-8", "16", "17+", "early", "never"]
+    assert not figures.more_parts("edit")
+
+    many = figures_of(**{f"edit={number}": (number / 100, 0.0, 1.0) for number in range(1, 15)})
+    assert many.parts("edit") == [str(number) for number in range(3, 15)]
+    assert many.more_parts("edit")
+
+
+# The figures of a section, and a heading that is on the page with them alone.
+FAMILIES = [
+    (["transition=up", "real_transition=up"], "What the next submission does"),
+    (["transition_distance"], "How far apart"),
+    (["edit_lines=0", "real_edit_lines=0"], "Size of an edit, in lines"),
+    (["edit_tree=0", "real_edit_tree=0"], "Size of an edit, in nodes"),
+    (["attempts_to_solve=1", "real_attempts_to_solve=1"], "Attempts until the task is solved"),
+    (["resubmission", "real_resubmission"], "Habits"),
+    (["error=NameError", "real_error=NameError"], "<h3>Errors"),
+    (["error_iou"], "<h3>Errors"),
+    (["style_lines", "real_style_lines"], "Style of the programs"),
+    (["self_bleu"], "Diversity</h3>"),
+]
+
+
+@pytest.mark.parametrize(("names", "heading"), FAMILIES)
+def test_a_section_is_shown_where_there_are_figures(
+    names: list[str],
+    heading: str,
+    evaluated: tuple[pl.DataFrame, pl.DataFrame],
+    course: Course,
+    tmp_path: Path,
+) -> None:
+    rows = [
+        (method, name, "overall", 0.375 + number / 10, 0.3125, 0.875, 8)
+        for method in ("sft", "copy")
+        for number, name in enumerate(names)
+    ]
+    steps, metrics = evaluated
+    metrics = metrics.filter(~pl.col("metric").is_in(names))
+    own = pl.concat([metrics, pl.DataFrame(rows, schema=METRICS, orient="row")])
+    path = tmp_path / "report.html"
+    write_report(course, steps, own, CONFIG, ACCOUNT, [], {}, {"sft": "Student.", "copy": "Copies."}, path)
+    added = path.read_text(encoding="utf-8")
+    shown = added[added.index(heading) :]
+    shown = shown[: shown.index("<h2")]
+    for number in range(len(names)):
+        value = 0.375 + number / 10
+        assert f"{value:.3f}" in shown or f">{value * 100:.0f}%<" in shown
+    # Both methods have a row, or a picture of their own.
+    assert {"SFT", "COPY"} <= set(re.findall(r">(SFT|COPY)<", shown))
+    write_report(course, steps, metrics, CONFIG, ACCOUNT, [], {}, {"sft": "S.", "copy": "C."}, path)
+    assert heading not in path.read_text(encoding="utf-8")
+
+
+def test_the_page_goes_from_the_answer_to_the_accounts(page: str) -> None:
+    ids = re.findall(r'<h2 id="(\w+)"', page)
+    assert ids == [
+        *("scores", "trajectories", "published", "errors", "style", "browser"),
+        *("rows", "made", "definitions"),
+    ]
+    assert re.findall(r'<a href="#(\w+)"', page) == ids
+
+
+def test_calibration_is_shown(evaluated: tuple[pl.DataFrame, pl.DataFrame], page: str) -> None:
+    table = page[page.index("<h3>Calibration") : page.index('id="browser"')]
+    for metric in ("grade_hit", "grade_among"):
+        (found,) = evaluated[1].filter(metric=metric, method="sft", stratum="overall")["value"]
+        assert f"{found:.3f}" in table

@@ -17,6 +17,7 @@ from scipy.stats import norm
 from tutee_evaluator.pairing import pair
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_evaluator.rollout.run import roll_out
+from tutee_evaluator.turing.changes import marked
 from tutee_evaluator.turing.page import write_page
 from tutee_evaluator.turing.pairs import draw_pairs
 from tutee_grader import Assignment, Grader
@@ -145,3 +146,15 @@ def test_the_page_scores_the_answers(page: Path, tmp_path: Path, wrong: int) -> 
     ]
     verdict = {0: "You can tell", 2: "You cannot tell", 4: "You cannot tell", 8: "You take the model"}
     assert said["words"].startswith(verdict[wrong])
+
+
+def test_changes_are_marked_line_by_line() -> None:
+    lines = marked("a\nb\nc", "a\nx\nc\nd")
+
+    assert [(line.mark, line.text) for line in lines] == [
+        ("same", "a"),
+        ("removed", "b"),
+        ("added", "x"),
+        ("same", "c"),
+        ("added", "d"),
+    ]

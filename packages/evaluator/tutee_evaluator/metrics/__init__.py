@@ -1,7 +1,7 @@
 """How close artificial students come to the real ones: METRICS, one long table, with intervals."""
 
 import polars as pl
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import PositiveInt
 
 from tutee_evaluator.metrics import likelihood, outcomes, paper, proper
 from tutee_evaluator.metrics.bootstrap import Family, resample, sum_steps
@@ -33,12 +33,10 @@ DIFFERENCES = ("energy", "energy_tokens", "crps", "nats", "coverage", "grade_pro
 
 
 class ReportConfig(Section):
-    """Section `report` of params.yaml: resamples of the bootstrap, its seed, and the number of example
-    rollouts on the page."""
+    """Section `report` of params.yaml: resamples of the bootstrap, and the seed of what is drawn."""
 
     resamples: PositiveInt = 2000
     seed: int = 2022
-    examples: NonNegativeInt = 5
 
 
 def measure(

@@ -10,6 +10,7 @@ def answer(figures: Figures, method: str) -> list[str]:
     return [
         *_forecasts(figures, method),
         *_solving(figures.get(method, "solved"), figures.get(method, "real_solved"), method),
+        *_least_alike(figures, method),
     ]
 
 
@@ -34,7 +35,7 @@ def _solving(mine: Figure | None, real: Figure | None, method: str) -> Iterator[
     """Both are over the same starts, and an artificial student has no more attempts than the real one."""
     if mine is None or real is None:
         return
-    if mine.low <= real.high and real.low <= mine.high:
+    if not _apart(mine, real):
         verdict = "a difference that may be chance"
     else:
         verdict = "too few" if mine.value < real.value else "too many"
@@ -42,3 +43,25 @@ def _solving(mine: Figure | None, real: Figure | None, method: str) -> Iterator[
         f"By the last step {mine.value:.0%} of {method.upper()}'s rollouts have solved the task, and "
         f"{real.value:.0%} of the students themselves: {verdict}."
     )
+
+
+def _least_alike(figures: Figures, method: str) -> Iterator[str]:
+    """The kind of error, or of transition, whose share differs most, if by more than chance."""
+    found = [
+        (abs(mine.value - real.value), name, part, mine, real)
+        for name in ("error", "transition")
+        for part in figures.parts(name)
+        for mine, real in (figures.pair(method, name, part),)
+        if mine is not None and real is not None and _apart(mine, real)
+    ]
+    if found:
+        _, name, part, mine, real = max(found, key=lambda one: one[0])
+        yield (
+            f"Least alike is the {name} “{part}”: it is {mine.value:.0%} of {method.upper()}'s {name}s, and "
+            f"{real.value:.0%} of the students'."
+        )
+
+
+def _apart(one: Figure, other: Figure) -> bool:
+    """Whether the intervals have nothing in common."""
+    return one.high < other.low or other.high < one.low

@@ -1,7 +1,9 @@
 """The figures of the report for other programs: tables as CSV, JSON and LaTeX, pictures as SVG and PNG."""
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import polars as pl
 
 from tutee_evaluator.metrics.strata import OVERALL, STEP
 from tutee_evaluator.report.figures import Figure, Figures
+from tutee_evaluator.report.sections import EDITS, TRANSITIONS
 from tutee_grader.files import atomic_dir, atomic_file
 
 # The columns of the LaTeX table: heading, metric, and the form of its value. A score has its skill beside it.
@@ -58,14 +61,21 @@ def write_tables(metrics: pl.DataFrame, methods: Sequence[str], folder: Path) ->
 
 
 def write_figures(metrics: pl.DataFrame, methods: Sequence[str], folder: Path) -> None:
-    """The pictures `solved` and `skill`, each as SVG and PNG."""
+    """The pictures `solved`, `skill` and, where there are figures, `transitions` and `edits`: SVG and PNG."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Picture
 
     figures = Figures(metrics)
     shown = figures.measured(methods)
+    pictures: dict[str, Callable[[Any, Figures, Sequence[str]], None]] = {
+        "solved": _draw_solved,
+        "skill": _draw_skill,
+    }
+    for name, wholes in (("transitions", TRANSITIONS), ("edits", EDITS)):
+        if any(figures.has_parts(method, whole) for method in shown for whole, _ in wholes):
+            pictures[name] = partial(_draw_pairs, wholes=wholes)
     with atomic_dir(folder) as part:
-        for name, draw in (("solved", _draw_solved), ("skill", _draw_skill)):
+        for name, draw in pictures.items():
             picture = Picture(figsize=(7, 4), layout="constrained")
             draw(picture, figures, shown)
             for suffix in ("svg", "png"):
@@ -81,7 +91,11 @@ def _latex(figures: Figures, methods: Sequence[str]) -> Iterator[str]:
     skilled = [name for name in names if any(figures.get(one, figures.skill(name)) for one in methods)]
     heads = []
     for heading, metric, _ in _LATEX:
-        heads += [heading, f"skill over {figures.opponent.upper()}"] if metric in skilled else [heading]
+        heads += (
+            [heading, f"skill over {_latex_text(figures.opponent.upper())}"]
+            if metric in skilled
+            else [heading]
+        )
     yield rf"\begin{{tabular}}{{l{'r' * len(heads)}}}"
     yield r"\toprule"
     yield " & ".join(["method", *heads]) + r" \\"
@@ -93,9 +107,13 @@ def _latex(figures: Figures, methods: Sequence[str]) -> Iterator[str]:
             cells.append(format(found.value, form) if found else "--")
             if metric in skilled:
                 cells.append(_latex_skill(figures.get(method, figures.skill(metric))))
-        yield " & ".join([method.upper().replace("_", r"\_"), *cells]) + r" \\"
+        yield " & ".join([_latex_text(method.upper()), *cells]) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
+
+
+def _latex_text(text: str) -> str:
+    return re.sub(r"[&%$#_{}]", r"\\\g<0>", text)
 
 
 def _latex_skill(found: Figure | None) -> str:
@@ -128,3 +146,31 @@ def _draw_skill(picture: Any, figures: Figures, methods: Sequence[str]) -> None:
         axes.set(xlabel=f"skill of the {words} over {figures.opponent.upper()}")
         axes.set_yticks(range(len(methods)), [method.upper() for method in methods])
     panels[0].invert_yaxis()
+
+
+def _draw_pairs(
+    picture: Any, figures: Figures, methods: Sequence[str], wholes: Sequence[tuple[str, str]]
+) -> None:
+    """The shares of the parts of each whole, a row, of each method, a column; beside them, the students'."""
+    rows = [(name, words) for name, words in wholes if figures.parts(name)]
+    columns = [method for method in methods if any(figures.has_parts(method, name) for name, _ in rows)]
+    heights = [len(figures.parts(name)) for name, _ in rows]
+    picture.set_size_inches(2 + 2 * len(columns), 1.2 + 0.35 * sum(heights))
+    panels = picture.subplots(
+        len(rows), len(columns), squeeze=False, sharey="row", sharex=True, height_ratios=heights
+    )
+    for (name, words), line in zip(rows, panels, strict=True):
+        parts = figures.parts(name)
+        for method, axes in zip(columns, line, strict=True):
+            for place, part in enumerate(parts):
+                for number, found in enumerate(figures.pair(method, name, part)):
+                    if found:
+                        reach = [[found.value - found.low], [found.high - found.value]]
+                        at, look = place + (-0.2, 0.2)[number], {"color": f"C{number}", "ecolor": "0.3"}
+                        axes.barh(at, found.value, 0.4, xerr=reach, **look)
+            axes.set_yticks(range(len(parts)), parts, fontsize="small", parse_math=False)
+        line[0].set_ylabel(words)
+        line[0].invert_yaxis()
+    for method, axes in zip(columns, panels[0], strict=True):
+        axes.set_title(method.upper(), fontsize="small", parse_math=False)
+    picture.supxlabel("share (blue: the method, orange: the students)", fontsize="small")

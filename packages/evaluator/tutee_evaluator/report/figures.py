@@ -1,6 +1,7 @@
 """Looks figures up in METRICS, and picks from them what the page shows."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from tutee_evaluator.metrics.proper import SKILL_OVER
 from tutee_evaluator.metrics.strata import ASSIGNMENT, OVERALL, START, STARTS, STEP
 from tutee_evaluator.pairing import GAVE_UP, NONE, SOLVED, SOME, UNREADABLE
 from tutee_evaluator.schemas import BASELINE_METHODS, COPY, MIX
+
+REAL_PREFIX = "real_"  # before a metric's name: the same of the students, beside the method
+PARTS_SHOWN = 12  # of a whole with more parts, the largest are shown
 
 
 @dataclass(frozen=True)
@@ -88,3 +92,55 @@ class Figures:
         first, last = [SOLVED, SOME, NONE], [GAVE_UP, UNREADABLE]
         order = [*first, *sorted(found - {*first, *last}), *last]
         return [kind for kind in order if kind in found]
+
+    def shown(self, columns: Sequence[tuple[str, str]], methods: Sequence[str]) -> list[tuple[str, str]]:
+        """Those of `columns`, pairs of a metric and its heading, that one of `methods` has a figure of."""
+        return [column for column in columns if any(self.get(method, column[0]) for method in methods)]
+
+    def parts(self, name: str) -> list[str]:
+        """The parts of the whole `name`: of metrics `name=PART`, beside `real_name=PART` of the students.
+
+        Numbers and bins come in their order, before words from the largest share to the smallest. The parts
+        with the largest shares, PARTS_SHOWN at most.
+        """
+        sizes = self._sizes(name)
+        largest = sorted(sizes, key=lambda part: (-sizes[part], part))[:PARTS_SHOWN]
+        number = {part: int(found[0]) for part in largest if (found := re.match(r"\d+", part))}
+        return sorted(largest, key=lambda part: (part not in number, number.get(part, 0)))
+
+    def more_parts(self, name: str) -> bool:
+        """Whether the whole has more parts than are shown."""
+        return len(self._sizes(name)) > PARTS_SHOWN
+
+    def pair(self, method: str, name: str, part: str) -> tuple[Figure | None, Figure | None]:
+        """The share of a part, of the method and of the students beside it."""
+        metric = f"{name}={part}"
+        return self.get(method, metric), self.get(method, REAL_PREFIX + metric)
+
+    def has_parts(self, method: str, name: str) -> bool:
+        """Whether there are shares of the method."""
+        return any(self.get(method, f"{name}={part}") for part in self.parts(name))
+
+    def axis(self, name: str) -> float:
+        """The end of the axis for shares of the whole: the highest end of an interval."""
+        highs = [
+            found.high
+            for (_, metric, stratum), found in self._figures.items()
+            if stratum == OVERALL and _part(metric, name)
+        ]
+        return max(highs, default=1.0) or 1.0
+
+    def _sizes(self, name: str) -> dict[str, float]:
+        """The largest share of each part, of any method or of the students."""
+        sizes: dict[str, float] = {}
+        for (_, metric, stratum), found in self._figures.items():
+            part = _part(metric, name)
+            if part and stratum == OVERALL and found.value > 0:
+                sizes[part] = max(found.value, sizes.get(part, 0.0))
+        return sizes
+
+
+def _part(metric: str, name: str) -> str | None:
+    """The part that a metric is the share of, where it is one of the whole `name`."""
+    whole, equals, part = metric.removeprefix(REAL_PREFIX).partition("=")
+    return part if equals and whole == name else None

@@ -1,5 +1,7 @@
 """Writes the report: one HTML page that needs no other file and links only to its own sections."""
 
+import base64
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,8 +16,9 @@ from tutee_evaluator.metrics.paper import DEGRADATION, POOLED, SKILL
 from tutee_evaluator.metrics.proper import SKILL_OVER
 from tutee_evaluator.metrics.strata import ASSIGNMENT, CHANGED, OVERALL, SOLVED, START, STEP, UNSOLVED
 from tutee_evaluator.report.answer import answer
-from tutee_evaluator.report.examples import examples
+from tutee_evaluator.report.browser import trajectories
 from tutee_evaluator.report.figures import Figures
+from tutee_evaluator.report.sections import columns, sections
 from tutee_evaluator.schemas import BASELINE_METHODS, COPY
 from tutee_grader.files import atomic_file
 
@@ -26,22 +29,6 @@ if TYPE_CHECKING:
 PACKAGES = (
     *("tutee-grader", "tutee-serializer", "tutee-trainer", "tutee-evaluator"),
     *("torch", "transformers", "trl", "peft", "codebleu", "polars"),
-)
-# The columns of the tables of results: metric and heading.
-COLUMNS = (
-    ("coverage", "Coverage"),
-    ("grade_proximity", "Grade proximity"),
-    ("codebleu", "CodeBLEU"),
-    ("codebleu_corrected", "CodeBLEU, corrected"),
-)
-# The columns of the table of proper scores: metric, heading, and whether it has a skill.
-SCORES = (
-    ("energy", "Energy score of the code", True),
-    ("crps", "CRPS of the grade", True),
-    ("energy_tokens", "Energy score, by tokens", True),
-    ("nats", "Log score, nats", False),
-    ("grade_hit", "Samples with the real grade", False),
-    ("grade_among", "Real grade among the samples", False),
 )
 # The names of methods, metrics and strata that the template uses.
 _NAMES = {
@@ -83,23 +70,18 @@ def write_report(
     figures = Figures(metrics)
     methods = figures.measured(list(descriptions))
     best = figures.best(methods)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("report.html").render(
+    shown = columns(figures, methods)
+    html = _rendered(
         **_NAMES,
+        **shown,
+        sections=list(sections(shown)),
         course=course,
         methods=methods,
         descriptions=descriptions,
         best=best,
         opponent=figures.opponent,
         answer=answer(figures, best),
-        scores=SCORES,
-        columns=COLUMNS,
+        figures=figures,
         figure=figures.get,
         kinds=figures.kinds(),
         numbers=figures.steps,
@@ -113,7 +95,7 @@ def write_report(
         solved_axis=figures.solved_axis(),
         size=_size(steps),
         repairs={method: _repairs(steps, method) for method in methods},
-        examples=list(examples(steps, best, config.examples, config.seed)),
+        trajectories=trajectories(steps, methods, config.seed),
         account=account,
         quarantine=[step for step in account.get("flow", []) if step["kind"] == "quarantine"],
         cards=cards,
@@ -122,6 +104,26 @@ def write_report(
     )
     with atomic_file(page) as part:
         part.write_text(html, encoding="utf-8")
+
+
+def _rendered(**values: Any) -> str:
+    """The page; its policy lets a browser run this script and load nothing."""
+    folder = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (folder / "browser.js").read_text(encoding="utf-8")
+    values |= {
+        "style": (folder / "style.css").read_text(encoding="utf-8"),
+        "script": script,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
+    values["show"] = environment.get_template("macros.html").make_module(values)
+    return environment.get_template("report.html").render(values)
 
 
 def _size(steps: pl.DataFrame) -> dict[str, int]:

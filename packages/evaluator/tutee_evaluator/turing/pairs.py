@@ -6,8 +6,8 @@ from random import Random
 
 import polars as pl
 
-from tutee_evaluator.report.examples import Line, marked
 from tutee_evaluator.schemas import GREEDY
+from tutee_evaluator.turing.changes import Line, marked
 
 STEPS_SHOWN = 3
 
