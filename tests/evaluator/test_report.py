@@ -350,6 +350,21 @@ def test_a_section_is_shown_where_there_are_figures(
     assert heading not in path.read_text(encoding="utf-8")
 
 
+def test_differences_to_a_reference_say_which_is_better(
+    evaluated: tuple[pl.DataFrame, pl.DataFrame], course: Course, tmp_path: Path
+) -> None:
+    less = [("energy_minus_copy", -0.25), ("coverage_minus_copy", -0.125)]
+    rows = [("sft", name, "overall", value, value - 0.01, value + 0.01, 8) for name, value in less]
+    steps, metrics = evaluated
+    own = pl.concat([metrics, pl.DataFrame(rows, schema=METRICS, orient="row")])
+    path = tmp_path / "report.html"
+    write_report(course, steps, own, CONFIG, ACCOUNT, [], {}, {"sft": "S.", "copy": "C."}, path)
+    shown = path.read_text(encoding="utf-8").partition("Differences to COPY</h3>")[2].partition("<h3>")[0]
+    # A lower energy score is better, and a lower coverage worse.
+    cells = re.findall(r'skill (better|worse|even)"><span class="value">([^<]+)<', shown)
+    assert cells == [("better", "−0.250"), ("worse", "−0.125")]
+
+
 def test_the_page_goes_from_the_answer_to_the_accounts(page: str) -> None:
     ids = re.findall(r'<h2 id="(\w+)"', page)
     assert ids == [

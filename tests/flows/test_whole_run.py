@@ -225,7 +225,8 @@ def compared(first):
     server.server_close()
     thread.join()
     assert run.returncode == 0, run.stdout + run.stderr
-    return project, pl.read_parquet(Places("small", "few", project.folder).comparison / "metrics.parquet"), run
+    metrics = Places("small", "few", project.folder).comparison / "metrics.parquet"
+    return project, pl.read_parquet(metrics), run
 
 
 def figures(metrics: pl.DataFrame, method: str) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from tutee_evaluator.metrics.bootstrap import MINUS
 from tutee_evaluator.metrics.outcomes import SHARE
 from tutee_evaluator.metrics.proper import SKILL_OVER
 from tutee_evaluator.metrics.strata import ASSIGNMENT, OVERALL, START, STARTS, STEP
@@ -56,6 +57,12 @@ class Figures:
     def opponent(self) -> str:
         """The hardest baseline that there are figures of."""
         return next((name for name in (MIX, COPY) if self.get(name, "coverage")), MIX)
+
+    @property
+    def reference(self) -> str | None:
+        """The method with which the others are compared, if any is."""
+        named = (metric.partition(MINUS)[2] for _, metric, _ in self._figures)
+        return next(filter(None, named), None)
 
     def skill(self, score: str) -> str:
         """The metric that is the skill of `score` over the hardest baseline."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tutee_evaluator.metrics.bootstrap import MINUS
 from tutee_evaluator.report.figures import Figures
 
 # The proper scores, each with its skill over the baselines.
@@ -12,6 +13,15 @@ SCORES = (
     ("energy_tokens", "Energy score, by tokens"),
 )
 LOG_SCORE = (("nats", "Log score, nats"),)
+# What is compared with a reference, and whether more of it is better.
+DIFFERENCES = (
+    ("energy", "Energy score", False),
+    ("crps", "CRPS", False),
+    ("nats", "Nats", False),
+    ("coverage", "Coverage", True),
+    ("grade_proximity", "Grade proximity", True),
+    ("codebleu", "CodeBLEU", True),
+)
 # The columns of the published tables.
 PUBLISHED = (
     ("coverage", "Coverage"),
@@ -77,6 +87,12 @@ def columns(figures: Figures, methods: Sequence[str]) -> dict[str, Any]:
         "calibration": CALIBRATION,
     }
     shown = {name: figures.shown(table, methods) for name, table in tables.items()}
+    of = figures.reference
+    shown["differences"] = [
+        (f"{metric}{MINUS}{of}", heading, more)
+        for metric, heading, more in DIFFERENCES
+        if any(figures.get(method, f"{metric}{MINUS}{of}") for method in methods)
+    ]
     return shown | {"edits": [(name, words) for name, words in EDITS if figures.parts(name)]}
 
 
