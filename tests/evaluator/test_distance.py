@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tutee_evaluator.distance import edit_distance, token_distance, token_distances, tokens
+from tutee_evaluator.distance import edit_distance, indel_distance, token_distance, token_distances, tokens
 
 COUNT = (
     "def count(xs):\n    total = 0\n    for x in xs:\n"
@@ -98,3 +98,22 @@ def test_distances_keep_the_order_of_their_pairs() -> None:
     pairs = [(one, other) for one in PROGRAMS for other in PROGRAMS]
 
     assert token_distances(pairs) == [token_distance(*pair) for pair in pairs]
+
+
+def common_by_table(one: list[str], other: list[str]) -> int:
+    """The length of the longest common subsequence, row by row of its table."""
+    row = [0] * (len(other) + 1)
+    for mine in one:
+        above, row = row, [0]
+        for k, theirs in enumerate(other):
+            row.append(above[k] + 1 if mine == theirs else max(row[k], above[k + 1]))
+    return row[-1]
+
+
+@given(token_lists, token_lists)
+@example([], [])
+@example(list("ab" * 40), list("ba" * 40))
+def test_what_is_inserted_and_deleted_is_all_but_the_longest_common_subsequence(
+    one: list[str], other: list[str]
+) -> None:
+    assert indel_distance(one, other) == len(one) + len(other) - 2 * common_by_table(one, other)

@@ -388,6 +388,7 @@ def test_values_are_within_bounds_and_intervals_hold_them(rows: Rows) -> None:
     known = metrics.drop_nulls("value")
     assert (known["low"] <= known["value"]).all() and (known["value"] <= known["high"]).all()
     shares = ["coverage", *SIMILARITY, "outcome_distance", "solved", "real_solved", "solved_distance"]
+    shares += ["transition_distance", "attempts_distance", "resubmission", "real_resubmission"]
     known = known.filter(pl.col("metric").is_in(shares))
     assert known["low"].min() is None or (known["low"].min() >= 0 and known["high"].max() <= 1 + 1e-9)
 

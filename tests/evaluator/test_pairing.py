@@ -71,6 +71,11 @@ def test_each_step_is_paired_with_the_students_own(
     assert ada["real_grade"].to_list() == pytest.approx([100 / 3, 100 / 3, 100])
     assert ada["changed"].to_list() == [True, False, True]
     assert ada["kind"].to_list() == ["does not compile"] * 3
+    assert ada["before_grade"].to_list() == [0] * 3
+    assert ada["error"].to_list() == ["does not compile"] * 3
+    assert ada["real_error"].to_list() == ["wrong result"] * 2 + [None]
+    assert ada["failed"].to_list() == [["double(2)", "double(3)", "double(-1)"]] * 3
+    assert ada["real_failed"].to_list() == [["double(3)", "double(-1)"]] * 2 + [[]]
     assert ada["real_kind"].to_list() == ["some tests pass"] * 2 + ["solved"]
     assert ada["real_solves"].to_list() == [False, False, True]
     assert ada["proximity"].to_list() == pytest.approx([2 / 3, 2 / 3, 0])
@@ -104,6 +109,23 @@ def test_a_failure_is_familiar_where_a_student_failed_the_same_tests(rolled: Rol
 
     assert set(steps.filter(step=1)["familiar"]) == {True}
     assert set(steps.filter(step=2)["familiar"]) == {False}
+
+
+def test_the_grade_before_is_that_of_the_program_before(rolled: Rolled, paired: Paired) -> None:
+    steps = paired(rolled("copy", copy))
+
+    # ada's third start comes after n + 2, which doubles 2 only.
+    assert _of(steps, "ada", "double", 4)["before_grade"].to_list() == pytest.approx([100 / 3])
+
+
+def test_without_a_graded_program_there_is_neither_an_error_nor_a_failed_test(
+    rolled: Rolled, paired: Paired
+) -> None:
+    for script in (lambda dialog, step: None, lambda dialog, step: "exit()\n"):
+        steps = paired(rolled("sft", script))
+
+        assert steps["error"].null_count() == steps["failed"].null_count() == steps.height
+        assert steps["real_failed"].null_count() == 0
 
 
 def test_full_marks_are_not_a_failure(rolled: Rolled, paired: Paired) -> None:

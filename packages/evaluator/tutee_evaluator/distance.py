@@ -75,6 +75,24 @@ def edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
     return len(other) + more.bit_count() - less.bit_count()
 
 
+def indel_distance(one: Sequence[str], other: Sequence[str]) -> int:
+    """The least number of elements to insert or delete to turn one into the other.
+
+    The lengths less twice that of the longest common subsequence, by Hyyrö's bit-vector (2004): its zeros are
+    the rows of the table in which that is one longer than in the row above.
+    """
+    one, other = _without_common_ends(one, other)
+    places: dict[str, int] = {}
+    for row, element in enumerate(one):
+        places[element] = places.get(element, 0) | 1 << row
+    every = (1 << len(one)) - 1
+    same = every
+    for element in other:
+        match = same & places.get(element, 0)
+        same = ((same + match) | (same - match)) & every
+    return len(other) - len(one) + 2 * same.bit_count()
+
+
 def _distance(one: Sequence[str], other: Sequence[str]) -> float:
     longer = max(len(one), len(other))
     return edit_distance(one, other) / longer if longer else 0.0

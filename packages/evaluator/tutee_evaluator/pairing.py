@@ -1,26 +1,32 @@
 """Pairs each step of each rollout with the real student's submission: the table STEPS."""
 
+from typing import Any
+
 import polars as pl
 
+from tutee_evaluator.failures import RAN, error, failed, signature
 from tutee_evaluator.schemas import Outcome
 from tutee_evaluator.similarity import compare
 from tutee_grader.errors import InputError
+from tutee_grader.verdict import Outcome as TestOutcome
 
 # The kinds of outcome of a submission. One that compiles and passes no test, for another reason than a wrong
 # result, has the outcome of its first test (error, timeout, ...) as its kind; one that does not compile has
 # its status.
 SOLVED, SOME, NONE = "solved", "some tests pass", "no test passes"
 GAVE_UP, UNREADABLE = Outcome.GAVE_UP.value, Outcome.UNREADABLE.value
-_RAN = "compiles"
+
+_NAMES: Any = pl.List(pl.String)
 
 # One row per row of ROLLOUTS. Columns with `real_` are the real student's, the others the rollout's. `code`,
 # `grade`, `proximity` and both CodeBLEU are null unless the rollout has a program at this step; `kind` is
-# null where the rollout was over. `before` is the real program before the rollout's start. `changed`: the
-# real grade differs from the one before. `familiar`: some real submission failed the same tests of the
-# assignment (null for grade 100). `solves`, `real_solves`: the grade at this step is 100. `real_solved`: the
-# student reaches grade 100 on this assignment at any time, in this dialog. `at_risk`: the rollout was not
-# over, and the student had not reached 100, before this step: both may solve the task now. `repair` and
-# `nats` are those of ROLLOUTS.
+# null where the rollout was over. `before` is the real program before the rollout's start, `before_grade` its
+# grade. `failed`: the names of the tests that did not pass. `error`: the kind of error, see `failures.error`;
+# null for grade 100. Both are null where there is no graded program. `changed`: the real grade differs from
+# the one before. `familiar`: some real submission failed the same tests of the assignment (null for grade
+# 100). `solves`, `real_solves`: the grade at this step is 100. `real_solved`: the student reaches grade 100
+# on this assignment at any time, in this dialog. `at_risk`: the rollout was not over, and the student had not
+# reached 100, before this step: both may solve the task now. `repair` and `nats` are those of ROLLOUTS.
 STEPS = pl.Schema(
     {
         "method": pl.String,
@@ -31,10 +37,13 @@ STEPS = pl.Schema(
         "sample": pl.Int64,
         "step": pl.Int64,
         "before": pl.String,
+        "before_grade": pl.Float64,
         "outcome": pl.String,
         "code": pl.String,
         "grade": pl.Float64,
         "kind": pl.String,
+        "failed": _NAMES,
+        "error": pl.String,
         "repair": pl.String,
         "feedback": pl.String,
         "solves": pl.Boolean,
@@ -42,6 +51,8 @@ STEPS = pl.Schema(
         "real_code": pl.String,
         "real_grade": pl.Float64,
         "real_kind": pl.String,
+        "real_failed": _NAMES,
+        "real_error": pl.String,
         "real_feedback": pl.String,
         "real_solves": pl.Boolean,
         "real_solved": pl.Boolean,
@@ -71,12 +82,14 @@ def pair(
     check_starts(rollouts.lazy())
     turns = _turns(dialogs, submissions)
     real = _real(submissions, verdicts)
-    failures = real.select("assignment", signature=_signature(), familiar=pl.lit(True)).unique()
-    before = turns.select("dialog_id", start=pl.col("turn") + 1, before="real_code")
+    failures = real.select("assignment", signature=signature(), familiar=pl.lit(True)).unique()
+    before = turns.select(
+        "dialog_id", start=pl.col("turn") + 1, before="real_code", before_grade="real_grade"
+    )
     steps = (
         rollouts.join(turns.drop("turn"), on=["dialog_id", "submission_id"])
         .join(before, on=["dialog_id", "start"])
-        .join(real.select("submission_id", "real_kind", "real_feedback"), on="submission_id")
+        .join(real.drop("assignment", "status", "tests"), on="submission_id")
     )
     if steps.height != rollouts.height:
         raise InputError("the rollouts are of other dialogs than these; run `tutee rollout` for every method")
@@ -84,12 +97,14 @@ def pair(
         steps.with_columns(
             code=pl.when(outcome=Outcome.PROGRAM).then("code"),
             kind=_kind(pl.col("outcome")),
+            failed=failed("name"),
+            error=error(),
             proximity=1 - (pl.col("grade") - pl.col("real_grade")).abs() / 100,
             solves=_full_marks("grade"),
             real_solves=_full_marks("real_grade"),
             at_risk=(pl.col("outcome") != Outcome.ENDED) & ~pl.col("solved_before"),
         )
-        .with_columns(signature=pl.when(pl.col("code").is_not_null() & ~pl.col("solves")).then(_signature()))
+        .with_columns(signature=pl.when(pl.col("code").is_not_null() & ~pl.col("solves")).then(signature()))
         .join(failures, on=["assignment", "signature"], how="left")
         .with_columns(
             familiar=pl.when(pl.col("signature").is_not_null()).then(pl.col("familiar").fill_null(False))
@@ -149,6 +164,8 @@ def _real(submissions: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
             "status",
             "tests",
             real_kind=_kind(pl.lit(str(Outcome.PROGRAM))),
+            real_failed=failed("name"),
+            real_error=error(),
             real_feedback="feedback",
         ),
         on="submission_id",
@@ -161,7 +178,7 @@ def _full_marks(grade: str) -> pl.Expr:
 
 def _kind(outcome: pl.Expr) -> pl.Expr:
     """The kind of outcome, from a submission's outcome, grade and status; null where there is none."""
-    failed = _failed("outcome").list.first()
+    first = failed("outcome").list.first()
     return (
         pl.when(outcome.is_in([GAVE_UP, UNREADABLE]))
         .then(outcome)
@@ -169,26 +186,14 @@ def _kind(outcome: pl.Expr) -> pl.Expr:
         .then(None)
         .when(pl.col("grade") == 100)
         .then(pl.lit(SOLVED))
-        .when(pl.col("status") != _RAN)
+        .when(pl.col("status") != RAN)
         .then(pl.col("status"))
         .when(pl.col("grade") > 0)
         .then(pl.lit(SOME))
-        .when(failed == "failed")
+        .when(first == TestOutcome.FAILED)
         .then(pl.lit(NONE))
-        .otherwise(failed)
+        .otherwise(first)
     )
-
-
-def _failed(field: str) -> pl.Expr:
-    """That field of the tests that did not pass."""
-    test = pl.element().struct
-    return pl.col("tests").list.eval(test.field(field).filter(test.field("outcome") != "passed"))
-
-
-def _signature() -> pl.Expr:
-    """How a program failed, as one text: its status and the tests that did not pass."""
-    tests = _failed("name").list.sort().list.join("\x1f")
-    return pl.concat_str("status", tests, separator="\x1e", ignore_nulls=True)
 
 
 def _with_similarity(steps: pl.DataFrame, progress: bool) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 import polars as pl
 from pydantic import PositiveInt
 
-from tutee_evaluator.metrics import likelihood, outcomes, paper, proper
+from tutee_evaluator.metrics import errors, likelihood, outcomes, paper, proper, trajectories
 from tutee_evaluator.metrics.bootstrap import Family, resample, sum_steps
 from tutee_grader.config import Section
 
@@ -23,6 +23,8 @@ METRICS = pl.Schema(
 FAMILIES = (
     Family(paper.rows, paper.columns, paper.metrics),
     Family(outcomes.rows, outcomes.columns, outcomes.metrics),
+    Family(errors.rows, errors.columns, errors.metrics),
+    Family(trajectories.rows, trajectories.columns, trajectories.metrics),
     Family(proper.rows, proper.columns, proper.metrics),
     Family(likelihood.rows, likelihood.columns, likelihood.metrics),
 )

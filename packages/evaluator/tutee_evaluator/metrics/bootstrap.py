@@ -60,9 +60,11 @@ class Estimate:
 class Sums:
     """Sums over steps, which are resampled one column at a time: of all at once there would be gigabytes.
 
-    `table` has the sums of each student, method, stratum and step, and `weights` those of `resample`.
+    `rows` are the steps, `table` has their sums of each student, method, stratum and step, and `weights` are
+    those of `resample`.
     """
 
+    rows: pl.DataFrame
     table: pl.DataFrame
     weights: Array
     students: Sequence[str]
@@ -141,7 +143,7 @@ def sum_steps(
         for keep, stratum in strata()
     )
     methods, names = (table[axis].unique().sort().to_list() for axis in ("method", "stratum"))
-    return Sums(table, weights, students, methods, names)
+    return Sums(rows, table, weights, students, methods, names)
 
 
 def divide(over: Array, under: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from tutee_evaluator.metrics.bootstrap import Array, Estimate, Sums
-from tutee_evaluator.metrics.strata import CHANGED, COVERED, OVERALL, STEP
+from tutee_evaluator.metrics.strata import COVERED, OVERALL, STEP, has_whole_rollouts
 from tutee_evaluator.schemas import GREEDY, Outcome
 
 REAL = "real"  # the method of the rows that describe the real students
@@ -32,8 +32,6 @@ def columns(steps: pl.DataFrame) -> Mapping[str, pl.Expr]:
         "at_risk": pl.col("at_risk"),
         "solves": pl.col("at_risk") & pl.col("solves"),
         "real_solves": pl.col("at_risk") & pl.col("real_solves"),
-        "failed": pl.col("familiar").is_not_null(),
-        "familiar": pl.col("familiar"),
         "written": pl.col("kind").is_not_null(),
         "unreadable": pl.col("kind") == Outcome.UNREADABLE,
         "repaired": pl.col("repair").is_not_null(),
@@ -45,7 +43,6 @@ def columns(steps: pl.DataFrame) -> Mapping[str, pl.Expr]:
 def metrics(sums: Sums) -> Iterator[Estimate]:
     yield sums.estimate("grade", "grade", "covered")
     yield sums.estimate("real_grade", "real_grade", "covered")
-    yield sums.estimate("familiar_failures", "familiar", "failed")
     yield sums.estimate("unreadable", "unreadable", "written")
     yield sums.estimate("repaired", "repaired", "written")
     yield from _shares(sums)
@@ -73,7 +70,7 @@ def _solved(sums: Sums) -> Iterator[Estimate]:
     the share that solves at each step, among the pairs of which neither has solved before.
     """
     overall = sums.strata.index(OVERALL)
-    whole = [place for place, name in enumerate(sums.strata) if not name.startswith((CHANGED, STEP))]
+    whole = [place for place, name in enumerate(sums.strata) if has_whole_rollouts(name)]
     names = [*(sums.strata[place] for place in whole), *(f"{STEP}{step}" for step in sums.steps)]
     at_risk = np.stack([sums.of("at_risk", step)[0] for step in sums.steps], axis=-1).cumsum(-1)
 
@@ -81,7 +78,7 @@ def _solved(sums: Sums) -> Iterator[Estimate]:
         """Of [..., stratum, step], the last step of strata of whole rollouts, and each step of overall."""
         return np.concatenate([values[..., whole, -1], values[..., overall, :]], axis=-1)
 
-    solved, real = _curve(sums, "solves"), _curve(sums, "real_solves")
+    solved, real = curve(sums, "solves"), curve(sums, "real_solves")
     n = by_step_too(at_risk)
     yield Estimate("solved", sums.methods, names, by_step_too(solved), n)
     yield Estimate("real_solved", sums.methods, names, by_step_too(real), n)
@@ -89,7 +86,7 @@ def _solved(sums: Sums) -> Iterator[Estimate]:
     yield Estimate("solved_distance", sums.methods, names[: len(whole)], distance, n[:, : len(whole)])
 
 
-def _curve(sums: Sums, solves: str) -> Array:
+def curve(sums: Sums, solves: str) -> Array:
     """The share solved by each step, [resample, method, stratum, step]; flat where no pair is at risk."""
     hazards = sums.ratios(solves, "at_risk")
     hazards[..., 1:] = np.nan_to_num(hazards[..., 1:])

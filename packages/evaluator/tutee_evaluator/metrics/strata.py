@@ -26,3 +26,8 @@ def strata() -> list[tuple[pl.Expr | bool, pl.Expr]]:
         (True, pl.lit(START) + starts.otherwise(start.cast(pl.String))),
         (True, pl.when("real_solved").then(pl.lit(SOLVED)).otherwise(pl.lit(UNSOLVED))),
     ]
+
+
+def has_whole_rollouts(stratum: str) -> bool:
+    """Whether the stratum has all steps of the rollouts that it has any of."""
+    return not stratum.startswith((CHANGED, STEP))
