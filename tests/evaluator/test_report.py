@@ -320,7 +320,9 @@ FAMILIES = [
 ]
 
 
-OF_FAMILIES = "^(real_)?(error|transition|edit_|attempts_|resubmission|backtracking|style_|self_bleu|distinct)"
+OF_FAMILIES = (
+    "^(real_)?(error|transition|edit_|attempts_|resubmission|backtracking|style_|self_bleu|distinct)"
+)
 
 
 @pytest.mark.parametrize(("names", "heading"), FAMILIES)

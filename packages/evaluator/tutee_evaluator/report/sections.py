@@ -86,7 +86,7 @@ def columns(figures: Figures, methods: Sequence[str]) -> dict[str, Any]:
         "diversity": DIVERSITY,
         "calibration": CALIBRATION,
     }
-    shown = {name: figures.shown(table, methods) for name, table in tables.items()}
+    shown: dict[str, Any] = {name: figures.shown(table, methods) for name, table in tables.items()}
     of = figures.reference
     shown["differences"] = [
         (f"{metric}{MINUS}{of}", heading, more)
