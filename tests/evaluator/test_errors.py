@@ -86,7 +86,7 @@ def test_signatures_are_compared_within_assignments_weighted_by_the_students_fai
         failures("c", "a"),
         failures("", ""),
         # greet: once the same.
-        failures("a", "a", assignment="greet"),
+        failures("ab", "ba", assignment="greet"),
         failures("a", "b", assignment="greet", at_risk=False),
     ]
 

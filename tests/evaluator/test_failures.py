@@ -87,6 +87,10 @@ def test_only_the_first_test_that_did_not_pass_gives_the_kind() -> None:
     assert row == {"failed": ["1", "2"], "error": "timeout"}
 
 
+def test_an_exception_of_the_instructors_test_is_the_kind_of_error() -> None:
+    assert of_tests(("error", "TestF.test_f: KeyError: \"'x'\""))["error"] == "KeyError"
+
+
 def test_an_error_without_an_exception_keeps_the_name_of_its_outcome() -> None:
     assert of_tests(("error", "f(2) ended early"))["error"] == "error"
 

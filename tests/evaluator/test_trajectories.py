@@ -82,12 +82,12 @@ def test_samples_and_starts_are_trajectories_of_their_own() -> None:
     values = measured(
         [
             *rollout([("x", 20.0), ("y", 30.0)], [("x", 0.0)] * 2, sample=1),
-            *rollout([("x", 80.0), ("y", 90.0)], [("x", 0.0)] * 2, sample=2),
+            *rollout([("x", 80.0), ("y", 70.0)], [("x", 0.0)] * 2, sample=2),
             *rollout([("x", 0.0), ("y", 10.0)], [("x", 0.0)] * 2, start=3),
         ]
     )
 
-    assert shares(values, "transition") == pytest.approx({"worse": 2 / 6, "better": 4 / 6})
+    assert shares(values, "transition") == pytest.approx({"worse": 3 / 6, "better": 3 / 6})
 
 
 def test_steps_after_either_has_come_to_an_end_are_not_compared() -> None:
@@ -116,10 +116,11 @@ def test_edits_are_from_the_program_before_in_bins() -> None:
 
 def test_the_distance_of_edits_says_by_how_many_bins_they_differ() -> None:
     one, two = A + "b = 1\n", A + "b = 1\nc = 1\n"
-    values = measured([*rollout([(two, 0.0)], [(one, 0.0)]), *rollout([(one, 0.0)], [(A, 0.0)], start=3)])
+    near = [*rollout([(two, 0.0)], [(one, 0.0)]), *rollout([(one, 0.0)], [(A, 0.0)], start=3)]
 
-    # Lines 2 and 1 against 1 and 0.
-    assert values["edit_lines_distance"] == pytest.approx(1)
+    # Lines 2 and 1 against 1 and 0; then 3, in the fourth bin, against 0.
+    assert measured(near)["edit_lines_distance"] == pytest.approx(1)
+    assert measured(rollout([(two + "d = 1\n", 0.0)], [(A, 0.0)]))["edit_lines_distance"] == 3
 
 
 def test_edits_of_programs_that_are_not_python_have_no_tree() -> None:
