@@ -43,7 +43,8 @@ class Noting(Copy):
 
 
 with Grader(1) as grader:
-    arguments = (dialogs, submissions, assignments, grader, RolloutConfig(samples=1), folder / "table.parquet")
+    config, table = RolloutConfig(samples=1), folder / "table.parquet"
+    arguments = (dialogs, submissions, assignments, grader, config, table)
     roll_out("copy", lambda: Noting("edits", "summary"), *arguments, folder=folder / "shards")
 """
 
@@ -61,7 +62,8 @@ def test_a_killed_process_goes_on_with_what_is_missing_and_makes_the_same_table(
         done = subprocess.run(command, capture_output=True, text=True)
         return done.returncode, done.stdout.count("turn")
 
-    assert roll("whole") == (0, 32)  # 16 real submissions follow the starts, each for a greedy rollout and a sample
+    # 16 real submissions follow the starts; each has a step of a greedy rollout and of a sample.
+    assert roll("whole") == (0, 32)
     assert roll("killed", death=20) == (-signal.SIGKILL, 20)
     assert not (tmp_path / "killed" / "table.parquet").exists()
     kept = sum(pl.read_parquet(file).height for file in (tmp_path / "killed" / "shards").glob("*.parquet"))
