@@ -85,7 +85,7 @@ def test_a_cluster_rolls_out_the_same_rows_though_a_worker_is_killed(
     # Within a function, so that its class is sent to the workers and not looked for there.
     def make_dying_engine() -> Engine:
         class Dying(Nearest):
-            """Notes when it is made, and what it is asked; the process of the first one dies at its third turn."""
+            """Kills its process at the third turn, where none was killed before."""
 
             def collect(self) -> list[tuple[int, Completion]]:
                 done = super().collect()

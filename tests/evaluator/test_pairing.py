@@ -5,11 +5,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tutee_evaluator import evaluate as module
 from tutee_evaluator.evaluate import evaluate
 from tutee_evaluator.metrics import ReportConfig
 from tutee_evaluator.pairing import STEPS, pair
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_evaluator.rollout.run import roll_out
+from tutee_evaluator.scores import score
 from tutee_grader import Assignment, Grader
 from tutee_grader.errors import InputError
 from tutee_serializer.dialogs.dialog import Dialog
@@ -224,3 +226,55 @@ def test_rollouts_of_other_dialogs_are_refused(
 
     with pytest.raises(InputError, match="of other dialogs"):
         pair(rolled("copy", copy), others, submissions, verdicts)
+
+
+def test_a_few_trajectories_at_a_time_give_the_same_tables_as_all_at_once(
+    rolled: Rolled,
+    dialogs_of: Callable[..., pl.DataFrame],
+    submissions: pl.DataFrame,
+    verdicts: pl.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def script(dialog: Dialog, step: int) -> str | None:
+        return None if step == 3 else f"x = {len(dialog.messages)}\n" if step == 2 else TWICE[:-1]
+
+    rollouts = pl.concat([rolled("copy", copy, samples=2), rolled("sft", script, samples=2)])
+    arguments = (dialogs_of(), submissions, verdicts, ReportConfig(resamples=20))
+    whole = evaluate(rollouts, *arguments)
+    rollouts.sample(fraction=1, shuffle=True, seed=1).write_parquet(tmp_path / "all.parquet")
+    monkeypatch.setattr(module, "ROWS_PER_PART", 1)
+    sizes = []
+
+    def counting(steps: pl.DataFrame) -> pl.DataFrame:
+        sizes.append(steps["dialog_id"].n_unique())
+        return score(steps)
+
+    monkeypatch.setattr(module, "score", counting)
+    parts = evaluate(pl.scan_parquet(tmp_path / "all.parquet"), *arguments)
+
+    assert sizes == [1] * 5
+    assert all(part.equals(table) for part, table in zip(parts, whole, strict=True))
+
+
+def test_a_method_without_a_whole_dialog_is_not_compared(
+    rolled: Rolled,
+    dialogs_of: Callable[..., pl.DataFrame],
+    submissions: pl.DataFrame,
+    verdicts: pl.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "ROWS_PER_PART", 1)
+    copied, mine = rolled("copy", copy), rolled("sft", copy)
+    mine = mine.filter(pl.col("dialog_id") != mine["dialog_id"].first())
+
+    with pytest.raises(InputError, match="run `tutee rollout` for every method"):
+        evaluate(pl.concat([copied, mine]), dialogs_of(), submissions, verdicts, ReportConfig())
+
+
+def test_only_the_likeliest_turns_have_codebleu(rolled: Rolled, paired: Paired) -> None:
+    steps = paired(rolled("copy", copy, samples=2))
+
+    assert steps.filter(sample=0)["codebleu"].null_count() == 0
+    drawn = steps.filter(pl.col("sample") > 0)
+    assert drawn["codebleu"].null_count() == drawn["codebleu_corrected"].null_count() == drawn.height

@@ -306,6 +306,19 @@ def test_a_killed_run_makes_only_the_rollouts_that_are_missing(
     assert 0 < len(again.requests) == len(whole.requests) - kept
 
 
+def test_the_table_is_in_order_though_it_is_sorted_in_pieces(
+    rolled: Rolled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "ROLLOUTS_PER_SHARD", 3)
+    monkeypatch.setattr(shards, "ROWS_PER_PIECE", 7)
+
+    rollouts = rolled(Copy("edits", "summary"), samples=2)
+
+    keys = rollouts.select("dialog_id", "start", "sample", "step").rows()
+    assert keys == sorted(set(keys))
+    assert len(keys) == 3 * 16
+
+
 def test_programs_are_graded_while_others_are_written(
     dialogs_of: DialogsOf,
     submissions: pl.DataFrame,

@@ -18,7 +18,7 @@ from tutee_grader.cluster import from_bytes, map_on_cluster, to_bytes
 
 ROWS_PER_PART = 20_000  # of ROLLOUTS, or more: a trajectory stays together
 
-Tables = tuple[bytes, ...]
+Tables = tuple[bytes, ...]  # dialogs, submissions and verdicts
 
 
 def evaluate(
@@ -72,9 +72,8 @@ def _on_cluster(
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     read = dialogs.select("dialog_id", "student", "turns").unique("dialog_id")
     shared = tuple(map(to_bytes, (read, submissions, verdicts)))
-    items = (
-        (str(number), to_bytes(part)) for number, part in enumerate(read_pieces(rollouts, ROWS_PER_PART))
-    )
+    parts = enumerate(read_pieces(rollouts, ROWS_PER_PART))
+    items = ((str(number), to_bytes(part)) for number, part in parts)
     for _, (steps, scores) in map_on_cluster(address, _score_part, items, shared):
         yield from_bytes(steps), from_bytes(scores)
 
@@ -82,5 +81,6 @@ def _on_cluster(
 def _score_part(part: bytes, shared: Tables) -> tuple[bytes, bytes]:
     """STEPS and SCORES of a part of ROLLOUTS, in a process of a cluster, which has one core."""
     similarity.processes = 1
-    steps = pair(from_bytes(part), *map(from_bytes, shared))
+    dialogs, submissions, verdicts = map(from_bytes, shared)
+    steps = pair(from_bytes(part), dialogs, submissions, verdicts)
     return to_bytes(steps), to_bytes(score(steps))

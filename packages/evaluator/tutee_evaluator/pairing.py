@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from tutee_evaluator.failures import RAN, error, failed, signature
-from tutee_evaluator.schemas import Outcome
+from tutee_evaluator.schemas import GREEDY, Outcome
 from tutee_evaluator.similarity import compare
 from tutee_grader.errors import InputError
 from tutee_grader.verdict import Outcome as TestOutcome
@@ -19,14 +19,15 @@ GAVE_UP, UNREADABLE = Outcome.GAVE_UP.value, Outcome.UNREADABLE.value
 _NAMES: Any = pl.List(pl.String)
 
 # One row per row of ROLLOUTS. Columns with `real_` are the real student's, the others the rollout's. `code`,
-# `grade`, `proximity` and both CodeBLEU are null unless the rollout has a program at this step; `kind` is
-# null where the rollout was over. `before` is the real program before the rollout's start, `before_grade` its
-# grade. `failed`: the names of the tests that did not pass. `error`: the kind of error, see `failures.error`;
-# null for grade 100. Both are null where there is no graded program. `changed`: the real grade differs from
-# the one before. `familiar`: some real submission failed the same tests of the assignment (null for grade
-# 100). `solves`, `real_solves`: the grade at this step is 100. `real_solved`: the student reaches grade 100
-# on this assignment at any time, in this dialog. `at_risk`: the rollout was not over, and the student had not
-# reached 100, before this step: both may solve the task now. `repair` and `nats` are those of ROLLOUTS.
+# `grade`, `proximity` and both CodeBLEU are null unless the rollout has a program at this step, and CodeBLEU
+# unless it is the greedy one; `kind` is null where the rollout was over. `before` is the real program before
+# the rollout's start, `before_grade` its grade. `failed`: the names of the tests that did not pass. `error`:
+# the kind of error, see `failures.error`; null for grade 100. Both are null where there is no graded program.
+# `changed`: the real grade differs from the one before. `familiar`: some real submission failed the same
+# tests of the assignment (null for grade 100). `solves`, `real_solves`: the grade at this step is 100.
+# `real_solved`: the student reaches grade 100 on this assignment at any time, in this dialog. `at_risk`: the
+# rollout was not over, and the student had not reached 100, before this step: both may solve the task now.
+# `repair` and `nats` are those of ROLLOUTS.
 STEPS = pl.Schema(
     {
         "method": pl.String,
@@ -197,8 +198,11 @@ def _kind(outcome: pl.Expr) -> pl.Expr:
 
 
 def _with_similarity(steps: pl.DataFrame, progress: bool) -> pl.DataFrame:
-    """Adds CodeBLEU; the real program is the reference."""
-    rows = steps.with_row_index("row").filter(pl.col("code").is_not_null())
+    """Adds CodeBLEU of the likeliest turns; the real program is the reference.
+
+    What is drawn is scored as a whole, in SCORES, and is most of the programs.
+    """
+    rows = steps.with_row_index("row").filter(pl.col("sample") == GREEDY, pl.col("code").is_not_null())
     found = compare(list(zip(rows["real_code"], rows["code"], strict=True)), progress)
     values = pl.DataFrame(
         {

@@ -36,19 +36,21 @@ def roll_out(
     cluster: str = "local",
     progress: bool = False,
 ) -> pl.LazyFrame:
-    """Rolls an engine out from the drawn starts of the held-out dialogs (DIALOGS), and writes ROLLOUTS.
+    """Rolls an engine out from the drawn starts of the held-out dialogs (DIALOGS).
 
+    The ROLLOUTS are written to the file `table`, of which a scan is returned: memory holds few of them.
     Programs are graded while the engine writes others; one with a verdict in `known` is not graded again.
-    Finished rollouts are written to `folder`, and those that are there already are not made again, so that a
-    killed run goes on. `cluster` is `local` or the address of a Ray cluster; each of its processes makes an
+    Finished rollouts are kept in `folder`, and those that are there already are not made again, so that a
+    killed run goes on. `cluster` is `local` or the address of a Ray cluster, each of whose processes makes an
     engine and a grader of its own. Raises InputError where the held-out dialogs give nothing to roll out.
     """
+    known = known or {}
     starts = draw_starts(dialogs, submissions, config)
     total = starts.height * (1 + config.samples)
     with tempfile.TemporaryDirectory() as temporary:
         shards = Shards(folder or Path(temporary), method)
         starts = unfinished(starts, config.samples, shards.finished())
-        missing = starts["samples"].list.len().sum()
+        missing = int(starts["samples"].list.len().sum())
         with tqdm(
             total=total,
             initial=total - missing,
@@ -57,11 +59,9 @@ def roll_out(
             disable=None if progress else True,
         ) as bar:
             if cluster == "local":
-                made = roll(starts, dialogs, make_engine(), assignments, grader, known or {}, config)
+                made = roll(starts, dialogs, make_engine(), assignments, grader, known, config)
             else:
-                made = roll_on_cluster(
-                    cluster, starts, dialogs, make_engine, assignments, known or {}, config
-                )
+                made = roll_on_cluster(cluster, starts, dialogs, make_engine, assignments, known, config)
             for rows in made:
                 shards.add(rows)
                 bar.update()

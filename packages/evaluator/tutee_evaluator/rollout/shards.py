@@ -46,7 +46,7 @@ class Shards:
         self._rows, self._rollouts, self._written = [], 0, time.monotonic()
 
     def write(self, table: Path) -> None:
-        """Writes all rows that are in files to one, in order; piece by piece, so that it takes little memory."""
+        """Writes all rows that are in files to one, in order, with little memory."""
         pieces = read_pieces(pl.scan_parquet(self._files()), ROWS_PER_PIECE)
         with atomic_dir(self._folder / "sorted") as folder:
             for number, piece in enumerate(pieces):
