@@ -73,8 +73,11 @@ class Engine(Protocol):
 class LanguageModel(Engine, Protocol):
     """An engine that knows how likely a turn is."""
 
-    def nats(self, dialog: Dialog, turn: str) -> float:
-        """The negative log-likelihood of `turn`, as it is written in dialogs, after `dialog`."""
+    def nats(self, dialog: Dialog, turn: str) -> float | None:
+        """The negative log-likelihood of `turn`, as it is written in dialogs, after `dialog`.
+
+        None where the two are longer than the engine can read.
+        """
         ...
 
 
