@@ -15,10 +15,11 @@ from tutee_serializer.dialogs.dialog import Dialog, read_dialogs
 from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import new_adapter
-from tutee_trainer.methods.sft import SftConfig, arguments, tokenize
+from tutee_trainer.methods.sft import SftConfig, arguments
 from tutee_trainer.model import compute_dtype, load_chat, load_model
 from tutee_trainer.needs import adapter_parameters, measure, measure_rate
 from tutee_trainer.preset import Preset
+from tutee_trainer.rows import tokenize
 from tutee_trainer.running import prepare
 from tutee_trainer.training import IGNORED, silence_libraries
 

@@ -13,7 +13,7 @@ def compare(
         list[str],
         typer.Argument(
             metavar="STUDENT...",
-            help="A method, PRESET/METHOD, an adapter's folder, models:/tutee-COURSE/3, or one of params.yaml.",
+            help="A method, PRESET/METHOD, a folder, models:/tutee-COURSE/3, or a row of params.yaml.",
         ),
     ],
     preset: Annotated[

@@ -149,6 +149,7 @@ def train(
         base=places.model("base"),
         start=places.model(row.start or "base"),
         data=tables[row.learns_from],
+        dialogs=places.dialogs,
         checkpoints=places.checkpoints(method),
         assignments=setup.course.load_assignments()[0] if row.uses_grader else {},
         verdict_cache=places.verdict_cache,

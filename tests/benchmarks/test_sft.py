@@ -12,8 +12,8 @@ import pytest
 from benchmarks.sft import rows_per_turn
 from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import Dialog
-from tutee_trainer.methods.sft import tokenize
 from tutee_trainer.preset import Preset
+from tutee_trainer.rows import tokenize
 from tutee_trainer.training import IGNORED
 
 ADAPTER = {"learning_rate": 1e-3}

@@ -1,4 +1,4 @@
-"""The baseline that prompts a model: what it asks of a fake engine that records, and of a very small student."""
+"""The baseline that prompts a model: what it asks of a fake engine that records, and of a small student."""
 
 import copy
 import re

@@ -149,9 +149,9 @@ def data_of(function: ast.FunctionDef, arguments: list[str]) -> set[str]:
     places = Places(COURSE, PRESET_NAME)
     if function.name == "train":
         method = load_methods()[arguments[0]]
-        table = places.pairs if method.learns_from == "pairs" else places.dialogs
+        tables = {places.dialogs} | ({places.pairs} if method.learns_from == "pairs" else set())
         models = {places.model(name) for name in (arguments[0], "base", method.start) if name}
-        found = {table, *models, *({places.source} if method.uses_grader else ())}
+        found = {*tables, *models, *({places.source} if method.uses_grader else ())}
         return {path.as_posix() for path in found}
     found = set()
     for node in ast.walk(function):

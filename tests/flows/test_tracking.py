@@ -78,6 +78,7 @@ def job(places: Places, setup: Setup | None = None) -> TrainingJob:
         places.model("base"),
         places.model("base"),
         output,
+        output,
         output.with_name("checkpoints"),
     )
 
@@ -216,9 +217,8 @@ from tutee_trainer.training import TrainingJob
 tracking.experiment_id = lambda client, places: sys.argv[2]
 places = Places("small", "tiny")
 path = places.model("base")
-run = tracking.TrainingRun.start(
-    load_methods()["sft"], TrainingJob(load("small").preset, "small", path, path, path, path, path), places
-)
+job = TrainingJob(load("small").preset, "small", path, path, path, path, path, path)
+run = tracking.TrainingRun.start(load_methods()["sft"], job, places)
 run.log(1, {"loss": 3.0})
 run.log(2, {"loss": 2.0})
 run.log(3, {"loss": 9.0})

@@ -147,6 +147,7 @@ def train(preset: Preset) -> Callable[..., TrainingResult]:
             base=folder / "base",
             start=folder / (method.start or "base"),
             data=folder / f"{method.learns_from}.parquet",
+            dialogs=folder / "dialogs.parquet",
             checkpoints=folder / "training" / name,
         )
         return method.train(replace(job, **inputs))

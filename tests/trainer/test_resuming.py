@@ -56,6 +56,7 @@ assignments = {path.name: Assignment.load(path) for path in sorted((folder / "as
 method.train(TrainingJob(
     preset=Preset.load(folder / "micro.yaml"), course="synthetic", output=folder / name, base=folder / "base",
     start=folder / (method.start or "base"), data=folder / f"{method.learns_from}.parquet",
+    dialogs=folder / "dialogs.parquet",
     checkpoints=folder / "training" / name, assignments=assignments if method.uses_grader else {},
     tracker=Tracker(), checkpoint_every_s=0,
 ))
@@ -170,12 +171,12 @@ def test_the_type_that_it_computes_in_is_part_of_a_run(course: Path, tmp_path: P
     """`dtype: auto` may choose another one after a kill."""
     job = TrainingJob(
         Preset.load(course / "micro.yaml"), "synthetic", tmp_path, course / "base", course / "base",
-        course / "dialogs.parquet", tmp_path,
+        course / "dialogs.parquet", course / "dialogs.parquet", tmp_path,
     )  # fmt: skip
 
     def run_of(**settings: Any) -> dict[str, str]:
         same = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "bf16": False}
-        return Run(job, "sft", "summary", None, same | settings, [], 0, lambda *_: None)._fingerprint()
+        return Run(job, "sft", "summary", None, same | settings, [], [], 0, lambda *_: None)._fingerprint()
 
     assert run_of(bf16=True) != run_of()
     assert run_of(per_device_train_batch_size=1, gradient_accumulation_steps=4) == run_of()

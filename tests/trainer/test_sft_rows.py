@@ -7,9 +7,9 @@ import pytest
 
 from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import Dialog
-from tutee_trainer.methods.sft import tokenize
 from tutee_trainer.model import load_chat
 from tutee_trainer.preset import Preset
+from tutee_trainer.rows import tokenize
 from tutee_trainer.training import IGNORED
 
 PROGRAMS = [(f"def double(n):\n    return {number}\n", 0.0) for number in range(6)]

@@ -28,28 +28,38 @@ class DivergedError(TuteeError):
 
 
 def add_callbacks(
-    trainer: Any, job: TrainingJob, method: str, checkpoints: Checkpoints, loss_falls: bool
+    trainer: Any,
+    job: TrainingJob,
+    method: str,
+    checkpoints: Checkpoints,
+    loss_falls: bool,
+    evaluate_every: int | None,
 ) -> None:
-    """Gives `trainer` the callbacks of a run, in the order in which they are called."""
+    """Gives `trainer` the callbacks of a run, in the order in which they are called.
+
+    `evaluate_every` counts steps; None: there are no evaluations.
+    """
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(DivergenceCallback(job, method, checkpoints, loss_falls))
     trainer.add_callback(ProgressCallback(job, method))
-    trainer.add_callback(CheckpointCallback(job, checkpoints))
+    trainer.add_callback(CheckpointCallback(job, checkpoints, evaluate_every))
 
 
 class CheckpointCallback(TrainerCallback):
-    """Writes a checkpoint every few minutes, and the best adapter whenever there is a better one."""
+    """Writes a checkpoint every few minutes; has the model evaluated every few steps, and keeps the best."""
 
-    def __init__(self, job: TrainingJob, checkpoints: Checkpoints) -> None:
+    def __init__(self, job: TrainingJob, checkpoints: Checkpoints, evaluate_every: int | None) -> None:
         self._every_s, self._checkpoints = job.checkpoint_every_s, checkpoints
+        self._evaluate_every = evaluate_every
         self._saved = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         is_due = time.monotonic() - self._saved >= self._every_s
         # The clocks of several processes differ; the first one's counts.
         control.should_save = bool(broadcast_object_list([is_due])[0])
-        if state.global_step == state.max_steps and args.eval_strategy != "no":
-            control.should_evaluate = True
+        if self._evaluate_every is not None:
+            is_last = state.global_step == state.max_steps
+            control.should_evaluate = is_last or state.global_step % self._evaluate_every == 0
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         PartialState().wait_for_everyone()
@@ -60,9 +70,9 @@ class CheckpointCallback(TrainerCallback):
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, float], **more: Any
     ) -> None:
-        best, loss = self._checkpoints.best(), metrics["eval_loss"]
-        if PartialState().is_main_process and (best is None or loss < best["eval_loss"]):
-            self._checkpoints.save_best(more["model"], state.global_step, loss)
+        best, nats = self._checkpoints.best(), metrics["eval_nats"]
+        if PartialState().is_main_process and (best is None or nats < best["eval_nats"]):
+            self._checkpoints.save_best(more["model"], state.global_step, nats)
 
 
 class DivergenceCallback(TrainerCallback):

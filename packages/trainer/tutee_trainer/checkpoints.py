@@ -59,8 +59,8 @@ class Checkpoints:
             if other != checkpoint:
                 shutil.rmtree(other)
 
-    def save_best(self, model: Any, step: int, loss: float) -> None:
-        """Keeps the adapter of `step`, whose validation loss is the lowest so far."""
+    def save_best(self, model: Any, step: int, nats: float) -> None:
+        """Keeps the adapter of `step`, whose log score, in nats per submission, is the lowest so far."""
         from peft import get_peft_model_state_dict
         from safetensors.torch import save_file
 
@@ -68,11 +68,11 @@ class Checkpoints:
             save_file(
                 get_peft_model_state_dict(model, adapter_name="default"), folder / "adapter.safetensors"
             )
-            text = json.dumps({"step": step, "eval_loss": loss})
+            text = json.dumps({"step": step, "eval_nats": nats})
             (folder / "best.json").write_text(text, encoding="utf-8")
 
     def best(self) -> dict[str, Any] | None:
-        """Step and validation loss of the best adapter; None: none was measured."""
+        """Step and log score of the best adapter; None: none was measured."""
         file = self.folder / BEST / "best.json"
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from tutee_grader.files import atomic_dir, hash_file
 from tutee_trainer.adapters import save_adapter, student_card
 from tutee_trainer.checkpoints import Checkpoints
 from tutee_trainer.method import Settings, load_methods
-from tutee_trainer.training import TrainingJob, TrainingResult
+from tutee_trainer.training import AdapterMethodConfig, TrainingJob, TrainingResult
 
 if TYPE_CHECKING:
     from tutee_grader.feedback import Level
@@ -34,9 +35,10 @@ class Run:
     """One training of one method.
 
     `make_trainer` makes the trainer anew from TRL's arguments and a folder for its files. `rows` are the
-    examples in their order: with the arguments and the models they decide the result. `examples` counts
-    what the table holds, for the summary. `loss_falls`: whether a loss that grows means that training
-    diverges.
+    examples in their order: with the arguments and the models they decide the result. `validation` are the
+    rows, as SFT's, on which the log score chooses the adapter that is kept; without rows it is the last one.
+    `examples` counts what the table holds, for the summary. `loss_falls`: whether a loss that grows means
+    that training diverges.
     """
 
     job: TrainingJob
@@ -45,6 +47,7 @@ class Run:
     chat: Chat
     settings: Settings
     rows: list[Any]
+    validation: list[dict[str, list[int]]]
     examples: int
     make_trainer: Callable[[Settings, Path], Any]
     smallest_micro_batch: int = 1
@@ -78,7 +81,7 @@ class Run:
             "tokens": int(max((entry.get("num_tokens", 0) for entry in history), default=0)),
             "best": best,
             "history": [entry for entry in history if "loss" in entry],
-            "evaluations": [entry for entry in history if "eval_loss" in entry],
+            "evaluations": [entry for entry in history if "eval_nats" in entry],
         }
         if processes.is_main_process:
             self._save(trainer, training)
@@ -89,12 +92,16 @@ class Run:
     def _fit(self, checkpoints: Checkpoints) -> Any:
         """The trainer, trained; with smaller micro-batches where memory does not suffice."""
         from tutee_trainer.callbacks import add_callbacks
+        from tutee_trainer.log_score import evaluate_by_log_score
 
         settings = self.settings
         while True:
             trainer = self.make_trainer(settings, checkpoints.folder)
             prepare(trainer.model, settings)
-            add_callbacks(trainer, self.job, self.method, checkpoints, self.loss_falls)
+            evaluate_by_log_score(trainer, self.validation, self.chat.end)
+            add_callbacks(
+                trainer, self.job, self.method, checkpoints, self.loss_falls, self._evaluate_every()
+            )
             last = checkpoints.last()
             if last:
                 trainer._total_train_tokens = checkpoints.tokens()  # which TRL counts from 0 again
@@ -111,6 +118,13 @@ class Run:
             del trainer
             gc.collect()
             _empty_cache()
+
+    def _evaluate_every(self) -> int | None:
+        """The steps from one evaluation to the next; None: nothing is evaluated."""
+        if not self.validation:
+            return None
+        config = self.job.preset.section(load_methods()[self.method].section, AdapterMethodConfig)
+        return math.ceil(self.settings["max_steps"] / config.evaluations)
 
     def _halved(self, settings: Settings, error: Exception) -> Settings:
         size = settings["per_device_train_batch_size"]
@@ -157,7 +171,9 @@ class Run:
         del preset[section]["micro_batch"]
         arguments = {key: value for key, value in self.settings.items() if "per_device" not in key}
         del arguments["gradient_accumulation_steps"]
-        text = json.dumps([self.method, preset, arguments, self.rows], sort_keys=True, default=str)
+        text = json.dumps(
+            [self.method, preset, arguments, self.rows, self.validation], sort_keys=True, default=str
+        )
         folders = {self.job.base, self.job.start, self.job.warm_start or self.job.start}
         models = [path for folder in sorted(folders) for path in sorted(folder.glob("*.safetensors"))]
         hashes = {str(path): hash_file(path) for path in models}

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tutee_grader.assignment import Assignment
 
 Row = TypeVar("Row")
-# Of the validation students' examples, those that the validation loss is measured on: enough to choose the
-# best adapter by, and measured in seconds.
+# Of the validation students' rows, those that the log score is measured on: enough to choose the best adapter
+# by, and measured in seconds.
 VALIDATION_ROWS = 48
 IGNORED = -100  # the label of a token without a loss
 
@@ -34,8 +34,9 @@ class AdapterMethodConfig(MethodConfig):
 
     `batch` counts examples (dialogs, pairs, completions) per optimizer step, of all processes together,
     `micro_batch` those that are on a device at once. `steps` caps the optimizer steps below what `epochs`
-    asks for. `optimizer` is a name of transformers; the 8-bit ones need bitsandbytes. The validation loss is
-    measured `evaluations` times, evenly spaced, and the adapter with the lowest is kept.
+    asks for. `optimizer` is a name of transformers; the 8-bit ones need bitsandbytes. The log score of
+    validation students, in nats per submission, is measured `evaluations` times, evenly spaced, and the
+    adapter with the lowest is kept; the one that training starts from is not among them.
     """
 
     learning_rate: Rate
@@ -71,7 +72,8 @@ class TrainingJob:
     """What a method trains on, and the folders it writes.
 
     `base` is the folder of the base model, `start` that of the model to start from (the same for SFT), and
-    `data` the table that the method learns from. `checkpoints` keeps what a killed run goes on from, written
+    `data` the table that the method learns from; `dialogs` is the table whose validation students choose the
+    best adapter. `checkpoints` keeps what a killed run goes on from, written
     every `checkpoint_every_s` seconds. `warm_start` is an adapter, trained on the same base, that SFT goes on
     from. Only methods that use the grader need `assignments`, by name, and
     `verdict_cache`, a file. `tracker` is told the figures of each step; what
@@ -84,6 +86,7 @@ class TrainingJob:
     base: Path
     start: Path
     data: Path
+    dialogs: Path
     checkpoints: Path
     assignments: Mapping[str, Assignment] = field(default_factory=dict)
     verdict_cache: Path | None = None
@@ -109,7 +112,7 @@ class TrainingResult:
         """The result with the figures of training.json."""
         history, best = figures["history"], figures["best"]
         last = [entry["loss"] for entry in history[-max(1, len(history) // 10) :]]
-        notes = [f"validation loss {best['eval_loss']:.3f} at step {best['step']} kept"] if best else []
+        notes = [f"{best['eval_nats']:.2f} nats per submission at step {best['step']} kept"] if best else []
         if "reward" in history[-1]:
             notes.append(f"reward {history[0]['reward']:.2f} -> {history[-1]['reward']:.2f}")
         return cls(
@@ -193,8 +196,8 @@ def rows_in_order(
     return [rows[at] for batch in batches for at in sorted(batch, key=lengths.__getitem__)]
 
 
-def _validation_sample(rows: Sequence[Row], config: AdapterMethodConfig) -> list[Row]:
-    """The rows that the validation loss is measured on; none where the preset asks for no evaluation."""
+def validation_sample(rows: Sequence[Row], config: AdapterMethodConfig) -> list[Row]:
+    """The rows that an evaluation measures; none where the preset asks for no evaluation."""
     if not config.evaluations:
         return []
     return random.Random(config.seed).sample(list(rows), min(VALIDATION_ROWS, len(rows)))
@@ -205,19 +208,11 @@ def plan(
     config: AdapterMethodConfig,
     arguments: Callable[[Preset, int | None], Settings],
     rows: Sequence[dict[str, Any]],
-    validation: Sequence[dict[str, Any]],
-) -> tuple[Settings, list[dict[str, Any]], list[dict[str, Any]]]:
-    """TRL's arguments, the rows of all the steps in their order, and those of the validation loss.
-
-    `rows` and `validation` are tokens already, in lists.
-    """
+) -> tuple[Settings, list[dict[str, Any]]]:
+    """TRL's arguments, and the rows of all the steps in their order. `rows` are tokens already, in lists."""
     settings = arguments(preset, len(rows))
-    held_out = _validation_sample(validation, config)
-    if held_out:
-        every = math.ceil(settings["max_steps"] / config.evaluations)
-        settings |= {"eval_strategy": "steps", "eval_steps": every}
     lengths = [sum(len(part) for part in row.values() if isinstance(part, list)) for row in rows]
-    return settings, rows_in_order(rows, lengths, config, settings["max_steps"]), held_out
+    return settings, rows_in_order(rows, lengths, config, settings["max_steps"])
 
 
 def resolve(preset: Preset) -> dict[str, Settings]:

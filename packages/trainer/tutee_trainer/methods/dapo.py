@@ -20,6 +20,7 @@ from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Count, DialogConfig, Preset, Rate
 from tutee_trainer.reward import RewardConfig, Target, rewards
+from tutee_trainer.rows import validation_rows
 from tutee_trainer.running import Run
 from tutee_trainer.sampling import Prompt, Sampler, Sampling
 from tutee_trainer.training import (
@@ -38,7 +39,7 @@ class DapoConfig(AdapterMethodConfig):
     `max_prompt` caps a prompt's tokens; the oldest turns go first. At most `prompts_per_trajectory` turns of
     a trajectory, and `max_prompts` in all, are drawn. A prompt whose samples all earn the same reward
     teaches nothing: further prompts take its place, in up to `rounds` rounds of sampling a step (1: it
-    stays). There is no validation loss: a policy's loss says nothing of how well it does.
+    stays).
     """
 
     samples: Annotated[int, Field(ge=2)] = 4
@@ -50,7 +51,6 @@ class DapoConfig(AdapterMethodConfig):
     max_prompts: Count | None = None
     rounds: Count = 4
     reward: RewardConfig = RewardConfig()
-    evaluations: Annotated[int, Field(ge=0, le=0)] = 0
 
     @model_validator(mode="after")
     def _samples_divide(self) -> Self:
@@ -89,6 +89,7 @@ def train(job: TrainingJob) -> TrainingResult:
     silence_libraries()
     chat = load_chat(preset, job.base)
     prompts = _prompts(job, config, chat)
+    validation = validation_rows(job, config, preset.dialog.feedback, chat)
     settings = arguments(preset, len(prompts) * config.samples)
     # TRL asks for as many prompts as the steps take; the sampler draws them, and draws on where it has to.
     asked = [{"prompt": ""}] * (settings["max_steps"] * config.batch // config.samples)
@@ -132,7 +133,7 @@ def train(job: TrainingJob) -> TrainingResult:
 
         rows = [[prompt.ids, vars(prompt.target)] for prompt in prompts]
         run = Run(
-            job, "dapo", preset.dialog.feedback, chat, settings, rows, len(prompts), make_trainer,
+            job, "dapo", preset.dialog.feedback, chat, settings, rows, validation, len(prompts), make_trainer,
             loss_falls=False,
         )  # fmt: skip
         return run.train({"prompts": len(prompts)})

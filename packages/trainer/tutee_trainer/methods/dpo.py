@@ -14,6 +14,7 @@ from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Count, Preset, Rate, Share
+from tutee_trainer.rows import validation_rows
 from tutee_trainer.running import Run
 from tutee_trainer.training import (
     AdapterMethodConfig,
@@ -23,6 +24,7 @@ from tutee_trainer.training import (
     plan,
     shared_arguments,
     silence_libraries,
+    validation_sample,
 )
 
 
@@ -73,10 +75,11 @@ def train(job: TrainingJob) -> TrainingResult:
     chat = load_chat(preset, job.base)
     length = preset.dialog.max_length
     rows = tokenize(pairs.filter(split="train"), chat, length)
-    validation = tokenize(pairs.filter(split="validation"), chat, length)
+    held_out = validation_sample(tokenize(pairs.filter(split="validation"), chat, length), config)
+    validation = validation_rows(job, config, preset.dialog.feedback, chat)
     if not rows:
         raise InputError(f"{job.data}: no pair fits dialog.max_length of preset {preset.name}")
-    settings, ordered, held_out = plan(preset, config, arguments, rows, validation)
+    settings, ordered = plan(preset, config, arguments, rows)
 
     def make_trainer(settings: Settings, folder: Path) -> Any:
         from datasets import Dataset
@@ -97,7 +100,9 @@ def train(job: TrainingJob) -> TrainingResult:
             processing_class=chat.tokenizer,
         )
 
-    run = Run(job, "dpo", preset.dialog.feedback, chat, settings, ordered, len(rows), make_trainer)
+    run = Run(
+        job, "dpo", preset.dialog.feedback, chat, settings, ordered, validation, len(rows), make_trainer
+    )
     return run.train({"pairs": pairs.height, "examples": len(rows)})
 
 

@@ -16,6 +16,7 @@ from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Preset, Rate
+from tutee_trainer.rows import validation_rows
 from tutee_trainer.running import Run
 from tutee_trainer.training import (
     AdapterMethodConfig,
@@ -25,6 +26,7 @@ from tutee_trainer.training import (
     plan,
     shared_arguments,
     silence_libraries,
+    validation_sample,
 )
 
 SMALLEST_MICRO_BATCH = 2
@@ -94,10 +96,11 @@ def train(job: TrainingJob) -> TrainingResult:
     chat = load_chat(preset, job.base)
     length = preset.dialog.max_length
     rows = tokenize(pairs.filter(split="train"), chat, length)
-    validation = tokenize(pairs.filter(split="validation"), chat, length)
+    held_out = validation_sample(tokenize(pairs.filter(split="validation"), chat, length), config)
+    validation = validation_rows(job, config, preset.dialog.feedback, chat)
     if not rows:
         raise InputError(f"{job.data}: no pair fits dialog.max_length of preset {preset.name}")
-    settings, ordered, held_out = plan(preset, config, arguments, rows, validation)
+    settings, ordered = plan(preset, config, arguments, rows)
     settings["desirable_weight"] = desirable_weight(ordered)
 
     def make_trainer(settings: Settings, folder: Path) -> Any:
@@ -121,7 +124,7 @@ def train(job: TrainingJob) -> TrainingResult:
         )
 
     run = Run(
-        job, "kto", preset.dialog.feedback, chat, settings, ordered, len(rows), make_trainer,
+        job, "kto", preset.dialog.feedback, chat, settings, ordered, validation, len(rows), make_trainer,
         smallest_micro_batch=SMALLEST_MICRO_BATCH,
     )  # fmt: skip
     return run.train({"pairs": pairs.height, "examples": len(rows)})

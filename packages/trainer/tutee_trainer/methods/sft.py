@@ -1,23 +1,18 @@
 """SFT: supervised fine-tuning of a LoRA adapter on students' dialogs with the grader's feedback."""
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from tutee_grader.errors import InputError
 from tutee_grader.feedback import Level
-from tutee_serializer.dialogs.chat import Chat
-from tutee_serializer.dialogs.dialog import Dialog, contents, opens_task, read_dialogs
-from tutee_serializer.dialogs.formats import Message
-from tutee_serializer.dialogs.tokens import TokenCounter
+from tutee_serializer.dialogs.dialog import read_dialogs
 from tutee_trainer.adapters import check_same_base, load_adapter, new_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Preset
+from tutee_trainer.rows import tokenize, validation_rows
 from tutee_trainer.running import Run
 from tutee_trainer.training import (
-    IGNORED,
     AdapterMethodConfig,
     TrainingJob,
     TrainingResult,
@@ -46,35 +41,6 @@ def arguments(preset: Preset, examples: int | None = None) -> Settings:
     }
 
 
-def tokenize(dialogs: Sequence[Dialog], chat: Chat, preset: Preset) -> list[dict[str, list[int]]]:
-    """The rows to train on: pieces of dialogs, each of the student's turns in exactly one of them."""
-    count = TokenCounter(chat, contents(dialogs))
-    room = count.room(preset.dialog.max_length)
-    rows = []
-    for dialog in dialogs:
-        tasks = {message["content"] for message in dialog.messages if opens_task(message)}
-        for piece in dialog.pieces(room, count):
-            ids, turns = chat.encode(piece)
-            ignored = {0} if preset.dialog.first_is_target else {0, *_first_turns(piece, tasks)}
-            labels = [IGNORED if turn in ignored else token for token, turn in zip(ids, turns, strict=True)]
-            if any(label != IGNORED for label in labels):
-                rows.append({"input_ids": ids, "labels": labels})
-    return rows
-
-
-def _first_turns(piece: Sequence[Message], tasks: set[str]) -> Iterator[int]:
-    """The numbers, from 1, of the student's turns that follow a task alone: the first ones on it.
-
-    Where turns have been cut, the feedback on the last of them stands behind the task.
-    """
-    number = 0
-    for before, message in pairwise(piece):
-        if message["role"] == "assistant":
-            number += 1
-            if before["content"] in tasks:
-                yield number
-
-
 def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> TrainingResult:
     """Trains an adapter on the training students' dialogs with this much feedback."""
     preset, config = job.preset, job.preset.section("sft", SftConfig)
@@ -83,14 +49,12 @@ def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> Training
         check_same_base(job.warm_start, job.base)
     silence_libraries()
     chat = load_chat(preset, job.base)
-    dialogs, validation = (
-        read_dialogs(job.data, preset.format, feedback, split) for split in ("train", "validation")
-    )
+    dialogs = read_dialogs(job.data, preset.format, feedback, "train")
     rows = tokenize(dialogs, chat, preset)
     if not rows:
         raise InputError(f"{job.data}: no dialog fits dialog.max_length of preset {preset.name}")
-    validation_rows = tokenize(validation, chat, preset)
-    settings, ordered, held_out = plan(preset, config, arguments, rows, validation_rows)
+    validation = validation_rows(job, config, feedback, chat)
+    settings, ordered = plan(preset, config, arguments, rows)
 
     def make_trainer(settings: Settings, folder: Path) -> Any:
         from datasets import Dataset
@@ -105,11 +69,10 @@ def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> Training
             model=adapted,
             args=SFTConfig(output_dir=str(folder), **settings),
             train_dataset=Dataset.from_list(ordered),
-            eval_dataset=Dataset.from_list(held_out) if held_out else None,
             processing_class=chat.tokenizer,
         )
 
-    run = Run(job, method, feedback, chat, settings, ordered, len(dialogs), make_trainer)
+    run = Run(job, method, feedback, chat, settings, ordered, validation, len(dialogs), make_trainer)
     return run.train({"dialogs": len(dialogs), "pieces": len(rows)})
 
 
