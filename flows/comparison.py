@@ -14,8 +14,9 @@ from flows.named import FoundStudent, find_student
 from flows.parameters import Setup
 from flows.provenance import rollouts_key
 from tutee_evaluator.engines import Engine
+from tutee_evaluator.engines.in_context import in_context
+from tutee_evaluator.engines.loading import load_student
 from tutee_evaluator.engines.openai import OpenAIStudent
-from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.evaluate import evaluate
 from tutee_evaluator.report.exports import write_figures, write_tables
 from tutee_evaluator.report.page import write_report
@@ -82,7 +83,7 @@ def _row(name: str, setup: Setup) -> Row:
         if not places.rollout(name).exists():
             raise InputError(f"{places.rollout(name)}: missing; run `tutee rollout {name}` first")
         return Row(name, own[name], places.rollout(name), places.rollout_card(name))
-    student = find_student(name, setup)
+    student = find_student(name, setup.parameters.students, places)
     table = roll_out_student(student, setup)
     folder = student.model if isinstance(student.model, Path) else table.parent
     return Row(student.name, student.description, table, folder / CARD)
@@ -132,6 +133,15 @@ def roll_out_to(table: Path, student: FoundStudent, setup: Setup) -> None:
 
 def _engine_maker(student: FoundStudent, dialogs: pl.DataFrame, setup: Setup) -> Callable[[], Engine]:
     """What makes the engine that plays the student, here or in a process of a cluster."""
+    make: Callable[[], Engine]
     if isinstance(student.model, Path):
-        return partial(Student.load, student.model.resolve(), batch=setup.parameters.engine.batch)
-    return partial(OpenAIStudent, student.model)
+        make = partial(load_student, student.model.resolve(), setup.parameters.engine)
+    else:
+        make = partial(OpenAIStudent, student.model)
+    if student.row.examples is None:
+        return make
+    return partial(_prompted, make, dialogs, student.row.examples)
+
+
+def _prompted(make: Callable[[], Engine], dialogs: pl.DataFrame, examples: int) -> Engine:
+    return in_context(make(), dialogs, examples=examples)

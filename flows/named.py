@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import NonNegativeInt, model_validator
 
@@ -15,9 +15,6 @@ from tutee_grader.config import Section
 from tutee_grader.errors import InputError
 from tutee_serializer.card import FILE as CARD
 from tutee_trainer.method import load_methods
-
-if TYPE_CHECKING:
-    from flows.parameters import Setup
 
 NAME = r"[\w.-]+"
 _VERSION = re.compile(rf"models:/tutee-(?P<course>{NAME})(/(?P<number>\d+)|@(?P<alias>{NAME}))")
@@ -66,15 +63,14 @@ class FoundStudent:
         return f"{what}, prompted with {self.row.examples or 'no'} examples of other students."
 
 
-def find_student(text: str, setup: "Setup") -> FoundStudent:
-    """The student that `text` names: a row of `students` in params.yaml, or what its `source` may be.
+def find_student(text: str, rows: Mapping[str, NamedStudent], places: Places) -> FoundStudent:
+    """The student that `text` names: one of `rows` (`students` of params.yaml), or what a `source` may be.
 
     Raises InputError, saying what could be named, where there is none.
     """
-    rows = setup.parameters.students
     row = rows.get(text) or NamedStudent(source=text)
     name = text if text in rows else re.sub(r"[^\w.]+", "-", text.removeprefix("models:/")).strip("-")
-    return FoundStudent(name, row, row.endpoint or _folder(str(row.source), setup.places, rows))
+    return FoundStudent(name, row, row.endpoint or _folder(str(row.source), places, rows))
 
 
 def is_method(name: str) -> bool:

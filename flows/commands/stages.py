@@ -200,7 +200,9 @@ def rollout(
     setup = load(course, preset, logs=False)
     if not is_method(method):
         with summary_line(f"rollout {method}") as summary:
-            summary.text = f"{roll_out_student(find_student(method, setup), setup)}"
+            summary.text = (
+                f"{roll_out_student(find_student(method, setup.parameters.students, setup.places), setup)}"
+            )
         return
     disable_hub(setup.preset)
     places = setup.places
@@ -210,11 +212,12 @@ def rollout(
         known = known_verdicts(submissions, read_table(places.verdicts, "grade"))
         models = [places.model(name) for name in (method, "base") if places.model(name).exists()]
         folder = places.unfinished_rollouts(method, rollouts_key(places, setup.preset.rollout, models))
-        batch = setup.parameters.engine.batch
         with Grader(cache=places.verdict_cache) as grader:
             rollouts = roll_out(
                 method,
-                partial(load_engine, method, places.model(method).resolve(), dialogs, batch=batch),
+                partial(
+                    load_engine, method, places.model(method).resolve(), dialogs, setup.parameters.engine
+                ),
                 dialogs,
                 submissions,
                 setup.course.load_assignments()[0],

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tutee_evaluator.engines import Engine, Request, complete
+from tutee_evaluator.engines import Engine, EngineConfig, Request, complete
 from tutee_evaluator.engines.baselines import BASELINES, Copy, Mix, Nearest, Transition, mix
 from tutee_evaluator.engines.baselines.nearest import K
 from tutee_evaluator.engines.loading import load_engine
@@ -152,7 +152,7 @@ def test_the_order_of_the_dialogs_does_not_matter(name: str) -> None:
 
 def test_a_loaded_baseline_learns_from_the_dialogs_that_it_reads() -> None:
     without = COURSE.with_columns(pl.lit("none").alias("feedback"))
-    engine = load_engine(NEAREST, Path("none"), pl.concat([without, COURSE]), batch=3)
+    engine = load_engine(NEAREST, Path("none"), pl.concat([without, COURSE]), EngineConfig(batch=3))
     dialog = history((program(7), 50.0))
 
     assert (engine.format, engine.feedback) == ("edits", "summary")

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from tutee_evaluator import evaluate as evaluating
-from tutee_evaluator.engines import Completion, Engine, Request
+from tutee_evaluator.engines import EngineConfig, Completion, Engine, Request
 from tutee_evaluator.engines.baselines import Copy, Nearest
 from tutee_evaluator.engines.loading import load_engine
 from tutee_evaluator.evaluate import evaluate
@@ -77,7 +77,7 @@ def test_a_cluster_rolls_out_the_same_rows_though_a_worker_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cluster, "ROLLOUTS_PER_ITEM", 1)
-    make_engine = partial(load_engine, "nearest", tmp_path, dialogs_of())
+    make_engine = partial(load_engine, "nearest", tmp_path, dialogs_of(), EngineConfig())
     here = rolled("nearest", make_engine)
     trace = tmp_path / "trace"
     trace.mkdir()
@@ -174,7 +174,8 @@ def test_a_cluster_gives_the_same_scores_though_a_worker_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     methods = {
-        name: partial(load_engine, name, tmp_path, dialogs_of()) for name in ("copy", "nearest", "transition")
+        name: partial(load_engine, name, tmp_path, dialogs_of(), EngineConfig())
+        for name in ("copy", "nearest", "transition")
     }
     rollouts = pl.concat(rolled(name, make_engine) for name, make_engine in methods.items())
     arguments = (rollouts, dialogs_of(), submissions, verdicts, ReportConfig(resamples=20))

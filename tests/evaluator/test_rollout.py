@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tutee_evaluator.engines import Completion
+from tutee_evaluator.engines import EngineConfig, Completion
 from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.engines.loading import load_engine
 from tutee_evaluator.rollout import shards
@@ -363,7 +363,7 @@ def test_no_more_rollouts_are_under_way_than_keep_the_engine_busy(rolled: Rolled
 
 
 def test_a_trained_student_is_rolled_out(rolled: Rolled, dialogs_of: DialogsOf, students: Path) -> None:
-    engine = load_engine("sft", students / "sft", dialogs_of())
+    engine = load_engine("sft", students / "sft", dialogs_of(), EngineConfig())
 
     rollouts = rolled(engine, steps=2, max_starts=4)
 

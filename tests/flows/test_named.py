@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.named import find_student
+from flows.named import FoundStudent, find_student
 from flows.parameters import load
 from flows.places import Places
 from flows.registry import CHAMPION, Registry
@@ -18,9 +18,14 @@ def here(reported, monkeypatch: pytest.MonkeyPatch):
     return reported
 
 
+def found(text: str) -> FoundStudent:
+    setup = load("small")
+    return find_student(text, setup.parameters.students, setup.places)
+
+
 @pytest.mark.parametrize("text", ["dpo", "tiny/dpo", "models/small/tiny/dpo"])
 def test_a_trained_model_is_found_by_its_method_its_preset_or_its_folder(here, text: str) -> None:
-    assert find_student(text, load("small")).model == Path("models/small/tiny/dpo")
+    assert found(text).model == Path("models/small/tiny/dpo")
 
 
 def test_a_registered_version_is_found_by_number_and_by_alias(here) -> None:
@@ -29,18 +34,17 @@ def test_a_registered_version_is_found_by_number_and_by_alias(here) -> None:
     registry.register("one", "set", ["sft", "dpo"], {}, {}, {}, files, {}, {}, synthetic=True)
     registry.set_alias(CHAMPION, registry.get(2))
     for text, folder in (("models:/tutee-small/1", "sft"), ("models:/tutee-small@champion", "dpo")):
-        found = find_student(text, load("small")).model
-        assert (found / "weights").read_text() == folder
+        assert (found(text).model / "weights").read_text() == folder
 
 
 def test_a_name_of_params_yaml_stands_for_its_source(project) -> None:
     row = "students: {cloud: {endpoint: {url: 'http://localhost:1/v1', model: big}}, old: tiny/sft}\n"
     project.edit("params.yaml", "gate: {}\n", f"gate: {{}}\n{row}")
     with contextlib.chdir(project.folder):
-        student = find_student("cloud", load("small"))
+        student = found("cloud")
         assert (student.name, student.model.model) == ("cloud", "big")
         with pytest.raises(InputError, match="'tiny/sft' names no student"):  # nothing is trained yet
-            find_student("old", load("small"))
+            found("old")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,7 @@ def test_a_name_of_params_yaml_stands_for_its_source(project) -> None:
 )
 def test_a_name_of_nobody_is_refused_with_what_could_be_named(here, text: str, expected: str) -> None:
     with pytest.raises(InputError) as caught:
-        find_student(text, load("small"))
+        found(text)
     assert expected in str(caught.value)
 
 
