@@ -3,7 +3,16 @@
 import polars as pl
 from pydantic import PositiveInt
 
-from tutee_evaluator.metrics import errors, likelihood, outcomes, paper, proper, trajectories
+from tutee_evaluator.metrics import (
+    diversity,
+    errors,
+    likelihood,
+    outcomes,
+    paper,
+    proper,
+    style,
+    trajectories,
+)
 from tutee_evaluator.metrics.bootstrap import Family, resample, sum_steps
 from tutee_grader.config import Section
 
@@ -27,6 +36,8 @@ FAMILIES = (
     Family(trajectories.rows, trajectories.columns, trajectories.metrics),
     Family(proper.rows, proper.columns, proper.metrics),
     Family(likelihood.rows, likelihood.columns, likelihood.metrics),
+    Family(style.rows, style.columns, style.metrics),
+    Family(diversity.rows, diversity.columns, diversity.metrics),
 )
 
 
