@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from flows.environment import disable_hub
-from flows.named import FoundStudent, find_student
+from flows.finding import FoundStudent, find_student
 from flows.parameters import Setup
 from flows.provenance import rollouts_key
 from tutee_evaluator.engines import Engine

@@ -12,7 +12,8 @@ from flows.comparison import roll_out_to
 from flows.errors import RefusedError
 from flows.gate import Score, decide, score
 from flows.model_card import model_card
-from flows.named import FoundStudent, NamedStudent
+from flows.finding import FoundStudent
+from flows.named import NamedStudent
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.places import Places

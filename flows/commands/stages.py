@@ -186,7 +186,8 @@ def rollout(
 
     from flows.comparison import roll_out_student
     from flows.environment import disable_hub
-    from flows.named import find_student, is_method
+    from flows.finding import find_student
+    from flows.named import is_method
     from flows.parameters import load
     from flows.provenance import rollouts_key
     from tutee_evaluator.engines.baselines import BASELINES

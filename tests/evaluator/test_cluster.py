@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from tutee_evaluator import evaluate as evaluating
-from tutee_evaluator.engines import EngineConfig, Completion, Engine, Request
+from tutee_evaluator.engines import Completion, Engine, EngineConfig, Request
 from tutee_evaluator.engines.baselines import Copy, Nearest
 from tutee_evaluator.engines.loading import load_engine
 from tutee_evaluator.evaluate import evaluate

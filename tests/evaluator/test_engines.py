@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from tutee_evaluator.engines import Completion, Request, complete
+from tutee_evaluator.engines import Completion, EngineConfig, Request, complete
 from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.engines.generation import BatchGenerator
 from tutee_evaluator.engines.loading import load_engine
@@ -198,24 +198,25 @@ def test_a_name_of_a_baseline_loads_it_and_any_other_name_a_student(
 ) -> None:
     table = dialogs_of("code", "full")
 
-    baseline = load_engine(COPY, tmp_path, table)
-    student = load_engine("anything", students / "sft", table, batch=3)
+    baseline = load_engine(COPY, tmp_path, table, EngineConfig())
+    student = load_engine("anything", students / "sft", table, EngineConfig(batch=3))
 
     assert isinstance(baseline, Copy) and (baseline.format, baseline.feedback) == ("code", "full")
     assert isinstance(student, Student) and student.batch == 3
-    assert load_engine(COPY, tmp_path, table.filter(pl.col("feedback") == "none")).feedback == "none"
+    without = table.filter(pl.col("feedback") == "none")
+    assert load_engine(COPY, tmp_path, without, EngineConfig()).feedback == "none"
 
 
 def test_a_name_that_is_no_baseline_needs_a_folder_with_a_student(
     dialogs_of: DialogsOf, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=r"student\.json: missing"):
-        load_engine("icl", tmp_path / "icl", dialogs_of())
+        load_engine("icl", tmp_path / "icl", dialogs_of(), EngineConfig())
 
 
 def test_a_baseline_without_dialogs_is_refused(dialogs_of: DialogsOf, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to roll out"):
-        load_engine(COPY, tmp_path, dialogs_of().clear())
+        load_engine(COPY, tmp_path, dialogs_of().clear(), EngineConfig())
 
 
 def test_the_nats_of_a_turn_are_what_training_calls_its_loss(student: Student, dialogs_of: DialogsOf) -> None:

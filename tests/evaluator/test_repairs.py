@@ -43,6 +43,7 @@ def test_rollouts_and_steps_keep_each_turns_repair(
     assignments: Mapping[str, Assignment],
     grader: Grader,
     scripted: Any,
+    tmp_path: Path,
 ) -> None:
     class Careless(scripted):
         """Its programs can be read only after a repair, from the second turn on."""
@@ -54,9 +55,11 @@ def test_rollouts_and_steps_keep_each_turns_repair(
     dialogs = dialogs_of()
     config = RolloutConfig(steps=2, samples=0)
     careless = Careless(lambda dialog, step: None)
-    rollouts = roll_out("sft", careless, dialogs, submissions, assignments, grader, config)
+    table = tmp_path / "rollouts.parquet"
+    arguments = (dialogs, submissions, assignments, grader, config, table)
+    rollouts = roll_out("sft", lambda: careless, *arguments).collect()
     steps = pair(rollouts, dialogs, submissions, verdicts)
 
-    for table in (rollouts, steps):
-        assert set(table.filter(step=1)["repair"]) == {None}
-        assert set(table.filter(step=2)["repair"]) == {"no closing fence"}
+    for rows in (rollouts, steps):
+        assert set(rows.filter(step=1)["repair"]) == {None}
+        assert set(rows.filter(step=2)["repair"]) == {"no closing fence"}

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tutee_evaluator.engines import EngineConfig, Completion
+from tutee_evaluator.engines import Completion, EngineConfig
 from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.engines.loading import load_engine
 from tutee_evaluator.rollout import shards

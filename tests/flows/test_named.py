@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.named import FoundStudent, find_student
+from flows.finding import FoundStudent, find_student
 from flows.parameters import load
 from flows.places import Places
 from flows.registry import CHAMPION, Registry

@@ -18,9 +18,7 @@ def load_student(folder: Path, config: EngineConfig) -> LocalStudent:
     return kind.load(folder, batch=config.batch)
 
 
-def load_engine(
-    method: str, folder: Path, dialogs: pl.DataFrame, config: EngineConfig = EngineConfig()
-) -> Engine:
+def load_engine(method: str, folder: Path, dialogs: pl.DataFrame, config: EngineConfig) -> Engine:
     """The engine that rolls out `method`; `config` is for a student.
 
     A baseline reads `dialogs` (DIALOGS) with feedback, where there are any, and learns from them; the student
