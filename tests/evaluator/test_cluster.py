@@ -75,7 +75,7 @@ def test_the_starts_of_a_trajectory_are_rolled_out_together_and_few_trajectories
     assert all(set(rows["dialog_id"]) == set(dialogs["dialog_id"]) for rows, dialogs in items)
     together = [set(rows["dialog_id"]) for rows, _ in items]
     assert sum(map(len, together)) == 5  # trajectories, none in two items
-    # Each has at most three starts, so six rollouts; an item takes another one as long as it has less than five.
+    # Each has at most three starts, so six rollouts; an item takes another one while it has less than five.
     assert all(2 * rows.height < 5 + 6 for rows, _ in items) and 1 < len(items) < 5
 
 
