@@ -21,7 +21,9 @@ from tutee_evaluator.metrics import ReportConfig
 from tutee_evaluator.rollout import cluster, shards
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_evaluator.rollout.run import roll_out
+from tutee_evaluator.rollout.starts import draw_starts
 from tutee_grader import Assignment, Grader, UnavailableError
+from tutee_grader.cluster import from_bytes
 
 try:
     import ray
@@ -59,6 +61,22 @@ def rolled(
         return roll_out(method, make_engine, *arguments, **settings).collect()
 
     return roll
+
+
+def test_the_starts_of_a_trajectory_are_rolled_out_together_and_few_trajectories_at_once(
+    dialogs_of: Callable[..., pl.DataFrame], submissions: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "ROLLOUTS_PER_ITEM", 5)
+    starts = draw_starts(dialogs_of(), submissions, CONFIG).with_columns(samples=pl.lit([0, 1]))
+
+    items = [tuple(map(from_bytes, item)) for _, item in cluster._items(starts, dialogs_of())]
+
+    assert pl.concat(rows.select(starts.columns) for rows, _ in items).equals(starts)
+    assert all(set(rows["dialog_id"]) == set(dialogs["dialog_id"]) for rows, dialogs in items)
+    together = [set(rows["dialog_id"]) for rows, _ in items]
+    assert sum(map(len, together)) == 5  # trajectories, none in two items
+    # Each has at most three starts, so six rollouts; an item takes another one while it has less than five.
+    assert all(2 * rows.height < 5 + 6 for rows, _ in items) and 1 < len(items) < 5
 
 
 @pytest.mark.skipif(ray is not None, reason="Ray is installed; this one is for machines without it")

@@ -54,8 +54,10 @@ def roll_on_cluster(
 
 
 def _items(starts: pl.DataFrame, dialogs: pl.DataFrame) -> Iterator[tuple[str, Item]]:
-    before = pl.col("samples").list.len().cum_sum() - pl.col("samples").list.len()
-    numbered = starts.with_columns(item=before.first().over("dialog_id") // ROLLOUTS_PER_ITEM)
+    rollouts = pl.col("samples").list.len()
+    numbered = starts.with_columns(before=rollouts.cum_sum() - rollouts).with_columns(
+        item=pl.first("before").over("dialog_id") // ROLLOUTS_PER_ITEM
+    )
     for (number,), rows in numbered.group_by("item", maintain_order=True):
         read = dialogs.join(rows, on="dialog_id", how="semi")
         yield str(number), (to_bytes(rows), to_bytes(read))
