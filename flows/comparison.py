@@ -83,15 +83,18 @@ def _row(name: str, setup: Setup) -> Row:
         if not places.rollout(name).exists():
             raise InputError(f"{places.rollout(name)}: missing; run `tutee rollout {name}` first")
         return Row(name, own[name], places.rollout(name), places.rollout_card(name))
-    student = find_student(name, setup.parameters.students, places)
-    table = roll_out_student(student, setup)
+    student, table = roll_out_named(name, setup)
     folder = student.model if isinstance(student.model, Path) else table.parent
     return Row(student.name, student.description, table, folder / CARD)
 
 
-def roll_out_student(student: FoundStudent, setup: Setup) -> Path:
-    """The table of a student's rollouts, in the student's own format; made now unless it is there already."""
+def roll_out_named(name: str, setup: Setup) -> tuple[FoundStudent, Path]:
+    """The student of this name and the table of its rollouts, which are made now unless they are there.
+
+    Raises InputError where the name names no student.
+    """
     places = setup.places
+    student = find_student(name, setup.parameters.students, places)
     model = student.model
     models = [model, model.parent / "base"] if isinstance(model, Path) else []
     models = [folder for folder in models if folder.exists()]
@@ -99,7 +102,7 @@ def roll_out_student(student: FoundStudent, setup: Setup) -> Path:
     table = places.compared / f"{student.name}-{key}.parquet"
     if not table.exists():
         roll_out_to(table, student, setup)
-    return table
+    return student, table
 
 
 def roll_out_to(table: Path, student: FoundStudent, setup: Setup) -> None:

@@ -10,9 +10,9 @@ import polars as pl
 
 from flows.comparison import roll_out_to
 from flows.errors import RefusedError
+from flows.finding import FoundStudent
 from flows.gate import Score, decide, score
 from flows.model_card import model_card
-from flows.finding import FoundStudent
 from flows.named import NamedStudent
 from flows.parameters import Setup
 from flows.pipeline import Pipeline

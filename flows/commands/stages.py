@@ -184,9 +184,8 @@ def rollout(
 
     import polars as pl
 
-    from flows.comparison import roll_out_student
+    from flows.comparison import roll_out_named
     from flows.environment import disable_hub
-    from flows.finding import find_student
     from flows.named import is_method
     from flows.parameters import load
     from flows.provenance import rollouts_key
@@ -201,9 +200,8 @@ def rollout(
     setup = load(course, preset, logs=False)
     if not is_method(method):
         with summary_line(f"rollout {method}") as summary:
-            summary.text = (
-                f"{roll_out_student(find_student(method, setup.parameters.students, setup.places), setup)}"
-            )
+            _, table = roll_out_named(method, setup)
+            summary.text = f"-> {table}"
         return
     disable_hub(setup.preset)
     places = setup.places
