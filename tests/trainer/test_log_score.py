@@ -131,7 +131,7 @@ def rising(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_best_adapter_is_kept_not_the_last(
     course: Path, preset: Preset, train: Callable[..., TrainingResult]
 ) -> None:
-    once = changed(preset, "sft", steps=3, evaluations=3, batch=2, micro_batch=2)
+    once = changed(preset, "sft", steps=3, evaluations=3, batch=2, micro_batch=2, warmup=0.0)
     train(course, "sft", preset=changed(once, "sft", evaluations=0))
     assert figures_of(course / "sft")["best"] is None
     last = load_file(course / "sft" / "adapter_model.safetensors")
@@ -139,6 +139,18 @@ def test_the_best_adapter_is_kept_not_the_last(
     assert figures_of(course / "sft")["best"] == {"step": 1, "eval_nats": 1.0}
     kept = load_file(course / "sft" / "adapter_model.safetensors")
     assert any((kept[name] != last[name]).any() for name in kept)
+
+
+@pytest.mark.usefixtures("rising")
+def test_the_adapter_that_training_starts_from_is_never_kept(
+    course: Path, preset: Preset, train: Callable[..., TrainingResult]
+) -> None:
+    """With a warm-up it still is that adapter after the first step, whose learning rate is 0."""
+    train(course, "kto", preset=changed(preset, "kto", steps=3, evaluations=3, warmup=0.1))
+    assert figures_of(course / "kto")["history"][0]["learning_rate"] == 0
+    assert figures_of(course / "kto")["best"]["step"] == 2
+    start, kept = (load_file(course / name / "adapter_model.safetensors") for name in ("sft", "kto"))
+    assert any((kept[name] != start[name]).any() for name in kept)
 
 
 @pytest.mark.usefixtures("rising")
@@ -157,7 +169,7 @@ def test_a_run_that_goes_on_keeps_the_best_adapter_from_before(
         save(self, *arguments)
 
     monkeypatch.setattr(DPOTrainer, "_save_checkpoint", full)
-    often = changed(preset, "dpo", steps=3, evaluations=3)
+    often = changed(preset, "dpo", steps=3, evaluations=3, warmup=0.0)
     with pytest.raises(UnavailableError, match="No space left"):
         train(course, "dpo", preset=often, checkpoint_every_s=0)
     train(course, "dpo", preset=often, checkpoint_every_s=0)

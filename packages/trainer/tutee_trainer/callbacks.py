@@ -59,7 +59,10 @@ class CheckpointCallback(TrainerCallback):
         control.should_save = bool(broadcast_object_list([is_due])[0])
         if self._evaluate_every is not None:
             is_last = state.global_step == state.max_steps
-            control.should_evaluate = is_last or state.global_step % self._evaluate_every == 0
+            # A warm-up begins with a learning rate of 0: after one step the adapter is still the start's.
+            is_start = state.global_step == 1 and args.warmup_steps > 0
+            is_due = state.global_step % self._evaluate_every == 0 and not is_start
+            control.should_evaluate = is_last or is_due
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         PartialState().wait_for_everyone()
