@@ -211,15 +211,15 @@ class Copying(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def compared(first):
-    """METRICS of students of four origins: a folder, PRESET/METHOD, a registered version, an endpoint."""
+    """METRICS of students of every origin: a folder, PRESET/METHOD, a version, an endpoint, a prompt."""
     project, _ = first
     server = ThreadingHTTPServer(("127.0.0.1", 0), Copying)
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}/v1"
-    row = f"students: {{cloud: {{endpoint: {{url: '{url}', model: big}}}}}}\n"
-    project.edit("params.yaml", "report: {}\n", f"report: {{}}\n{row}")
-    named = ["models/small/few/dpo", "few/sft", "models:/tutee-small/1", "cloud", "sft"]
+    rows = f"{{cloud: {{endpoint: {{url: '{url}', model: big}}}}, icl: {{source: base, examples: 1}}}}"
+    project.edit("params.yaml", "report: {}\n", f"report: {{}}\nstudents: {rows}\n")
+    named = ["models/small/few/dpo", "few/sft", "models:/tutee-small/1", "cloud", "icl", "sft"]
     run = project.tutee("compare", "small", *named, timeout=240)
     server.shutdown()
     server.server_close()
@@ -236,8 +236,8 @@ def figures(metrics: pl.DataFrame, method: str) -> dict[str, float | None]:
 
 def test_students_of_every_origin_are_compared(compared) -> None:
     _, metrics, run = compared
-    names = {"models-small-few-dpo", "few-sft", "tutee-small-1", "cloud", "sft"}
-    assert names | {"copy", "nearest", "transition", "mix"} == set(metrics["method"])
+    names = {"models-small-few-dpo", "few-sft", "tutee-small-1", "cloud", "icl", "sft"}
+    assert names | {"copy", "nearest", "transition", "mix", "real"} == set(metrics["method"])
     assert all(any(line.startswith(name.upper()) for line in run.stdout.splitlines()) for name in names)
 
 
