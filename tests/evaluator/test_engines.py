@@ -165,6 +165,55 @@ def test_a_prompt_leaves_space_for_the_longest_turn(student: Student, dialogs: l
     assert prompt.endswith(f"{longest.messages[-1]['content']}<|im_end|>\n<|im_start|>assistant\n")
 
 
+def test_a_dialog_whose_shortest_cut_does_not_fit_is_an_outcome_and_no_other_dialogs(
+    student: Student, dialogs: list[Dialog]
+) -> None:
+    """At the longest prompt that leaves space for a turn, and at one token more."""
+    length = len(student.prompt(dialogs[0].before(1)))
+    fitting, short = (
+        Student(student.model, student.chat, StudentCard(**{**vars(student.card), "max_length": most}))
+        for most in (length + 32, length + 31)
+    )
+    long = Dialog.start("edits", "summary", "a" * 10_000)
+
+    refused, written = complete(fitting, map(Request, [long, dialogs[0].before(1)]))
+    (refused_too,) = complete(short, [Request(dialogs[0].before(1))])
+
+    assert refused.program is None and refused.prompt_tokens > 2000
+    assert f"has {refused.prompt_tokens} tokens, and {length} leave space" in str(refused.reason)
+    assert written.completion_tokens > 0
+    assert "too long for the model" in str(refused_too.reason) and refused_too.completion_tokens == 0
+
+
+BLOCK = "```python\n{}\n```"
+
+
+@pytest.mark.parametrize(
+    ("turn", "program", "reason"),
+    [
+        ("I do not know how to go on.", None, "no code block"),
+        ("a" * 10_000, None, "no code block"),
+        ("`" * 10_000, None, "the code block is empty and not closed"),
+        ("", None, "no code block"),
+        (BLOCK.format("Dear teacher,\nit works!"), "Dear teacher,\nit works!", None),
+        (BLOCK.format("(" * 10_000), "(" * 10_000, None),
+    ],
+    ids=["no block", "one letter", "one fence", "nothing", "no Python", "one bracket"],
+)
+def test_whatever_a_model_writes_is_a_program_or_has_a_reason(
+    student: Student, monkeypatch: pytest.MonkeyPatch, turn: str, program: str | None, reason: str | None
+) -> None:
+    """Whether it is Python is for the grader to say."""
+    card = StudentCard(**{**vars(student.card), "format": "code"})
+    writer = Student(student.model, student.chat, card)
+    collected = iter([[(0, [*student.chat.tokens(turn), student.chat.end])], []])
+    monkeypatch.setattr(writer._generator, "collect", lambda: next(collected))
+
+    (completion,) = complete(writer, [Request(Dialog.start("code", "summary", "Write `f`."))])
+
+    assert (completion.program, completion.reason) == (program, reason)
+
+
 def test_the_tokens_of_prompt_and_turn_are_counted(student: Student, dialogs: list[Dialog]) -> None:
     def length(completion: Completion) -> int:
         if completion.reason == "no end of turn within 32 tokens":

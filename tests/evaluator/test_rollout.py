@@ -11,6 +11,7 @@ import pytest
 from tutee_evaluator.engines import Completion, EngineConfig
 from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.engines.loading import load_engine
+from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.rollout import shards
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_evaluator.rollout.grading import known_verdicts
@@ -191,10 +192,42 @@ def test_a_rollout_ends_with_the_students_last_submission(rolled: Rolled) -> Non
         ("print('exit()')\n", False),
         ("exit = 3\n", False),
         ("def f(:\n    exit()\n", False),
+        ("(" * 10_000, False),
+        ("-" * 10_000 + "1", False),
+        ("x = " + "1" * 10_000, False),
+        ("a\0b", False),
     ],
 )
 def test_an_empty_program_or_one_that_calls_exit_gives_up(program: str, expected: bool) -> None:
     assert gives_up(program) is expected
+
+
+@pytest.mark.parametrize(
+    "program", ["Dear teacher,\nit works!", "a" * 10_000, "(" * 10_000], ids=["prose", "letters", "brackets"]
+)
+def test_text_that_is_no_program_is_graded_as_one(rolled: Rolled, scripted: Any, program: str) -> None:
+    rollouts = rolled(scripted(lambda dialog, step: program), steps=2, max_starts=3)
+
+    made = rollouts.filter(outcome="program")
+    assert set(made["grade"]) == {0.0} and made["status"].null_count() == 0
+    assert set(rollouts["stop_reason"]) == {"steps"}
+
+
+def test_a_dialog_that_grows_too_long_for_the_model_ends_its_rollout_with_the_reason(
+    rolled: Rolled, students: Path
+) -> None:
+    class Growing(Student):
+        """Writes a program that its next prompt shows and has no space for."""
+
+        def _read(self, tokens: list[int], dialog: Dialog, prompt_tokens: int) -> Completion:
+            return Completion("", "a" * 10_000)
+
+    rollouts = rolled(Growing.load(students / "base", device="cpu"), steps=2)
+
+    assert set(rollouts.filter(step=1)["outcome"]) == {"program"}
+    second = rollouts.filter(step=2)
+    assert set(second["outcome"]) == {"unreadable"} and second.height > 0
+    assert all("too long for the model" in reason for reason in second["status"])
 
 
 def test_giving_up_ends_a_rollout_ungraded(rolled: Rolled, scripted: Any) -> None:

@@ -250,6 +250,7 @@ def test_temperature_seed_and_the_end_of_a_turn_are_asked_for(students: Path, di
     first, second = (asked.params for asked in LLMEngine.started[0].asked)
     assert (first.temperature, first.seed, first.max_tokens) == (0.7, 5, student.card.max_new_tokens)
     assert (first.stop_token_ids, first.ignore_eos) == ([student.chat.end], True)
+    assert first.output_kind is RequestOutputKind.FINAL_ONLY, "an output for each token takes time"
     assert 0 <= second.seed < 2**63, "vLLM keeps seeds in 64 bits with a sign"
 
 

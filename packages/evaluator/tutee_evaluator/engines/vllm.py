@@ -42,8 +42,8 @@ class VllmStudent(LocalStudent):
             from vllm.lora.request import LoRARequest
         except ImportError as error:
             raise UnavailableError(
-                f"vLLM is not installed ({error}): pip install 'tutee-evaluator[vllm]', or use the engine of "
-                "the library transformers"
+                f"vLLM is not installed ({error}): pip install 'tutee-evaluator[vllm]' in an environment of "
+                "its own (it takes no FastAPI that Prefect takes), or use the engine on transformers"
             ) from error
         base, revision = base_of(folder, card)
         lora = {} if rank is None else {"enable_lora": True, "max_lora_rank": rank}
