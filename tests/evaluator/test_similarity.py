@@ -1,3 +1,4 @@
+import itertools
 import math
 import os
 import subprocess
@@ -221,3 +222,36 @@ def test_the_value_does_not_vary_with_the_hash_seed() -> None:
     }
 
     assert len(printed) == 1
+
+
+def texts_of_subtrees(program: str) -> Counter[str]:
+    """As the package has them: the text of every subtree that is more than a leaf, and of the root."""
+    found, left = [], [similarity._parser().parse(program.encode()).root_node]
+    while left:
+        node = left.pop()
+        found.append(str(node))
+        left += [child for child in node.children if child.children]
+    return Counter(found)
+
+
+def test_large_subtrees_are_shared_where_their_texts_are() -> None:
+    """Beyond the size up to which a subtree is told by its text."""
+    body = "".join(f"    x{number} = [a, b.c({number}), (1 if a else 2)]\n" for number in range(60))
+    programs = [
+        f"def f(a, b):\n{body}",
+        f"def f(a, b):\n{body}\n\ndef g(a):\n    return (((a\n",  # does not compile
+        f"def f(a, b):\n{body.replace('if', 'or', 1)}    return a\n",
+        f"class A:\n    def f(a, b):\n{body.replace('    x', '        x')}",
+    ]
+    for one, other in itertools.product(programs, repeat=2):
+        keys = [Counter(similarity._features(program)[-1]) for program in (one, other)]
+        texts = [texts_of_subtrees(program.strip()) for program in (one, other)]
+        assert (keys[0] & keys[1]).total() == (texts[0] & texts[1]).total()
+
+
+@pytest.mark.parametrize("character", ["-", "(", "not ", "f("])
+def test_a_deep_program_has_no_long_features(character: str) -> None:
+    """The texts of a program's subtrees, each of which holds the next one, would have gigabytes."""
+    subtrees = similarity._features(f"{character * 10_000}1")[-1]
+    assert max(map(len, subtrees)) < 10_000
+    assert sum(map(len, subtrees)) < 10_000_000

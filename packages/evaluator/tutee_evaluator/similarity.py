@@ -24,6 +24,7 @@ Many programs are read by several processes. These are spawned, as a fork of a p
 hang; so a script that compares many programs needs its `if __name__ == "__main__":`.
 """
 
+import hashlib
 import os
 import tokenize
 from collections import Counter, defaultdict
@@ -56,6 +57,7 @@ _WORDS, _NGRAMS, _FLOW, _SUBTREES = slice(0, 2), slice(2, 5), 5, 6
 _COLUMNS = 7
 
 _BLOCK = 50_000  # pairs whose counts are in memory at once
+_SMALL = 100  # nodes of a subtree that is told by its text
 _PROGRAMS_PER_PROCESS = 500  # a third to half of a second of work, more than it takes to start one
 processes: int | None = None  # that read programs, at most; None: one for each usable core
 
@@ -255,12 +257,31 @@ def _occurrences(features: Iterable[Hashable]) -> dict[Hashable, int]:
 
 
 def _subtrees(root: Node) -> list[str]:
-    """Every subtree below `root` that is more than a leaf, and the root, as text without the names."""
-    found, left = [], [root]
+    """Every subtree below `root` that is more than a leaf, and the root; equal ones print the same text.
+
+    A small one is its text, without the names. A large one is a hash of its kind and its children, since texts of a deep
+    tree, each of which holds the next one, would take quadratic time.
+    """
+    found: list[str] = []
+    keys: dict[int, tuple[str, int]] = {}  # of a node by its id: what it is, and how many nodes it prints
+    left = [(root, False)]
     while left:
-        node = left.pop()
-        found.append(str(node))
-        left.extend(child for child in node.children if child.children)
+        node, ready = left.pop()
+        if not ready:
+            left.append((node, True))
+            left.extend((child, False) for child in node.children)
+            continue
+        printed = [child for child in node.children if child.is_named or child.is_missing]
+        size = 1 + sum(keys[child.id][1] for child in printed)
+        if size <= _SMALL or not printed:
+            key = str(node)
+        else:
+            fields = {child.id: node.field_name_for_child(at) for at, child in enumerate(node.children)}
+            parts = [node.type, *((fields[child.id], keys[child.id][0]) for child in printed)]
+            key = hashlib.blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        keys[node.id] = key, size
+        if node.children or node == root:
+            found.append(key)
     return found
 
 
