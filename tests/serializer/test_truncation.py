@@ -89,17 +89,52 @@ def test_a_cut_keeps_the_task_and_programs_and_fits(format, assignments, budget,
 
 
 @pytest.mark.parametrize("format", list(Format))
-def test_one_more_turn_would_not_fit(format):
+def test_two_more_turns_would_not_fit(format):
     messages = dialog(format, [[f"x = {n}\ny\nz\nw\nv" for n in range(9)]])
     kept = {}
     for budget in range(size(messages) + 1):
         cut = truncate(messages, budget, count)
         number = sum(message["role"] == "assistant" for message in cut)
         kept.setdefault(number, (budget, size(cut)))
-    assert sorted(kept) == list(range(1, 10))
+    # Two go at once, as long as the last turn has one before it.
+    assert sorted(kept) == [1, 2, 3, 5, 7, 9]
     # A number of turns appears as soon as they fit. The sum of the turns' tokens counts the markup of the
     # feedback that joins the task's turn, the joined turn does not: 5 tokens of ours.
     assert all(0 <= budget - tokens <= 5 for number, (budget, tokens) in kept.items() if number > 1)
+
+
+@pytest.mark.parametrize("format", ["code", "edits", "plain_edits"])
+def test_every_other_prompt_of_a_growing_dialog_begins_with_the_one_before(format):
+    messages = dialog(format, [[f"x = {n}\ny\nz\nw\nv" for n in range(10, 40)]])
+    budget = size(messages[:15])
+    prompts = [truncate(messages[:end], budget, count) for end in range(2, len(messages), 2)]
+    goes_on = [after[: len(before)] == before for before, after in pairwise(prompts)]
+    cut = goes_on.index(False)
+    assert 4 < cut < 10
+    # By turns, from the second cut on: the first makes less room, as its feedback joins the task's turn.
+    assert all(one != other for one, other in pairwise(goes_on[cut + 1 :]))
+
+
+@settings(deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 30), min_size=1, max_size=8),
+    budget=st.integers(0, 300),
+    prompt=st.booleans(),
+)
+def test_a_cut_fits_where_any_does_and_loses_at_most_one_turn_more_than_it_must(lengths, budget, prompt):
+    messages = dialog("code", [[f"x = {n}\n" + "y " * length for n, length in enumerate(lengths)]])
+    if prompt:
+        messages.append({"role": "user", "content": "Grade: 7"})
+    turns, before_the_last = len(lengths), len(lengths) - (not prompt)
+    # Of n turns that go, the feedback on the last stays.
+    sizes = [size(messages), *(size(messages[:2] + messages[2 * n + 1 :]) for n in range(1, turns + prompt))]
+    fitting = [n for n, tokens in enumerate(sizes) if tokens <= budget]
+    gone = turns - sum(message["role"] == "assistant" for message in truncate(messages, budget, count))
+    assert gone in fitting or (not fitting and gone == len(sizes) - 1)
+    if fitting and fitting[0] < before_the_last:
+        assert gone <= min(fitting[0] + 1, before_the_last - 1)
+    elif fitting:
+        assert gone == fitting[0]
 
 
 def test_a_dialog_within_the_budget_stays_as_it_is():

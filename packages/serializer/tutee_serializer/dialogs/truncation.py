@@ -5,9 +5,16 @@ from itertools import accumulate
 
 from tutee_serializer.dialogs.formats import TASK, Format, Message, read_turn, write_turn
 
+STRIDE = 2  # student turns that go together
+
 
 def truncate(messages: Sequence[Message], budget: int, count: Callable[[str], int]) -> list[Message]:
-    """The dialog's system turn, task and largest number of recent turns that fit into `budget` tokens.
+    """The dialog's system turn, task and most recent turns, cut to fit into `budget` tokens.
+
+    Student turns go in twos, counted from the first: as a dialog grows, every other cut is at the place of
+    the one before, and what a model has read need not be read again. That halves what is, for half a turn
+    of context. Where no such cut fits, or it leaves no student turn to go on from, the cut that keeps the
+    most turns is taken.
 
     `count` gives the tokens of one turn from its content, the chat template's markup included; it is
     asked once for each turn. `messages` is system, user (task), assistant, user, ..., and may end with
@@ -25,8 +32,9 @@ def truncate(messages: Sequence[Message], budget: int, count: Callable[[str], in
     if after[0] <= budget or not cuts:
         return kept
     whole = _without_diffs(messages)
-    task = 1
-    for cut in cuts:
+    written = sum(place < len(messages) - 1 for place in students)
+    task, fitting = 1, None
+    for gone, cut in enumerate(cuts, 1):
         # User turns between the student turn before the cut and the cut: feedback, or another task.
         between = range(max(place for place in (1, *students) if place < cut) + 1, cut)
         opening = [place for place in between if _is_task(messages[place])]
@@ -39,8 +47,10 @@ def truncate(messages: Sequence[Message], budget: int, count: Callable[[str], in
         if first is not None:
             kept[2] = {**messages[cut], "content": first}
         if sizes[0] + sizes[task] + sum(sizes[place] for place in between) + after[cut] + extra <= budget:
-            break
-    return kept
+            fitting = fitting or kept
+            if gone % STRIDE == 0 and gone < written:
+                return kept
+    return fitting or kept
 
 
 def fit(messages: Sequence[Message], budget: int, count: Callable[[str], int]) -> list[Message] | None:
