@@ -259,8 +259,8 @@ def _occurrences(features: Iterable[Hashable]) -> dict[Hashable, int]:
 def _subtrees(root: Node) -> list[str]:
     """Every subtree below `root` that is more than a leaf, and the root; equal ones print the same text.
 
-    A small one is its text, without the names. A large one is a hash of its kind and its children, since texts of a deep
-    tree, each of which holds the next one, would take quadratic time.
+    A small one is its text, without the names. A large one is a hash of its kind and its children: the texts
+    of a deep tree, each of which holds the next one, would take quadratic time.
     """
     found: list[str] = []
     keys: dict[int, tuple[str, int]] = {}  # of a node by its id: what it is, and how many nodes it prints
