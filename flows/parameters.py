@@ -197,11 +197,11 @@ def _absent(preset: str, methods: tuple[str, ...]) -> list[str]:
     ]
 
 
-def method_named(name: str, also: tuple[str, ...] = ()) -> Method:
+def method_named(name: str) -> Method:
     """A row of the table of training methods; raises InputError, with all names there are, for another."""
     methods = load_methods()
     if name not in methods:
-        raise InputError(f"method {name!r} is not one of {', '.join((*also, *methods))}")
+        raise InputError(f"method {name!r} is not one of {', '.join(methods)}")
     return methods[name]
 
 

@@ -170,7 +170,7 @@ def test_a_disk_that_fills_up_during_a_stage(project, small_disk: Path) -> None:
             "small/tiny/dialogs.parquet: missing; run `tutee serialize` first",
         ),
         (("report", "small"), "data/small/tiny/rollouts: no rollouts; run `tutee rollout` first"),
-        (("rollout", "icl", "small"), "method 'icl' is not one of copy, nearest, transition, mix, base, "),
+        (("rollout", "icl", "small"), "'icl' names no student; it may be a method (copy, nearest, "),
         (("train", "icl", "small"), "method 'icl' is not one of base, "),
     ],
     ids=["no dialogs", "no rollouts", "rollout of no method", "training by no method"],
