@@ -133,7 +133,7 @@ class Dialog:
     def pieces(self, budget: int, count: Callable[[str], int]) -> Iterator[list[Message]]:
         """The messages in pieces of at most `budget` tokens, each student's turn in exactly one of them.
 
-        Every piece has system, task, and the turns that `truncate` keeps; what does not fit alone is left out.
+        Every piece has system, task, and the turns that `truncate` keeps; a turn too long is left out.
         """
         messages = list(self.messages)
         while True:
