@@ -123,7 +123,7 @@ def written(path: Path) -> str:
 
 def test_a_stage_that_is_killed_from_outside_is_tried_again(first, killer) -> None:
     assert len(killer.killed) == 1
-    assert killer.killed[0][-2:] == ["pairs", "small"]
+    assert killer.killed[0][-4:] == ["pairs", "small", "--preset", "few"]
 
 
 def test_nothing_that_names_a_student_leaves_the_log(first) -> None:
