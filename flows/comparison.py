@@ -33,12 +33,12 @@ from tutee_serializer.dialogs.serialize import serialize
 
 @dataclass(frozen=True)
 class Row:
-    """A student of a comparison; `card` may be missing."""
+    """A student of a comparison; a baseline and an endpoint have no card."""
 
     name: str
     description: str
     rollouts: Path
-    card: Path
+    card: Path | None
 
 
 def compare(named: Sequence[str], setup: Setup) -> pl.DataFrame:
@@ -66,7 +66,7 @@ def compare(named: Sequence[str], setup: Setup) -> pl.DataFrame:
         metrics,
         parameters.report,
         json.loads(places.account.read_text(encoding="utf-8")),
-        [StudentCard.read(row.card) for row in rows.values() if row.card.exists()],
+        [StudentCard.read(row.card) for row in rows.values() if row.card],
         {"rollout": setup.preset.rollout.model_dump(mode="json")},
         {row.name: row.description for row in rows.values()},
         places.comparison / places.report.name,
@@ -79,13 +79,14 @@ def compare(named: Sequence[str], setup: Setup) -> pl.DataFrame:
 
 def _row(name: str, setup: Setup) -> Row:
     places, own = setup.places, setup.parameters.compared
-    if name in own:
-        if not places.rollout(name).exists():
-            raise InputError(f"{places.rollout(name)}: missing; run `tutee rollout {name}` first")
-        return Row(name, own[name], places.rollout(name), places.rollout_card(name))
-    student, table = roll_out_named(name, setup)
-    folder = student.model if isinstance(student.model, Path) else table.parent
-    return Row(student.name, student.description, table, folder / CARD)
+    if name not in own:
+        student, table = roll_out_named(name, setup)
+        card = student.model / CARD if isinstance(student.model, Path) else None
+        return Row(student.name, student.description, table, card)
+    table, of_method = places.rollout(name), places.rollout_card(name)
+    if not table.exists():
+        raise InputError(f"{table}: missing; run `tutee rollout {name}` first")
+    return Row(name, own[name], table, of_method if of_method.exists() else None)
 
 
 def roll_out_named(name: str, setup: Setup) -> tuple[FoundStudent, Path]:
@@ -95,10 +96,8 @@ def roll_out_named(name: str, setup: Setup) -> tuple[FoundStudent, Path]:
     """
     places = setup.places
     student = find_student(name, setup.parameters.students, places)
-    model = student.model
-    models = [model, model.parent / "base"] if isinstance(model, Path) else []
-    models = [folder for folder in models if folder.exists()]
-    key = rollouts_key(places, setup.preset.rollout, models, student.row.model_dump_json())
+    model = student.model if isinstance(student.model, Path) else None
+    key = rollouts_key(places, setup.preset.rollout, model, student.row.model_dump_json())
     table = places.compared / f"{student.name}-{key}.parquet"
     if not table.exists():
         roll_out_to(table, student, setup)

@@ -5,7 +5,6 @@ import json
 import logging
 import platform
 import subprocess
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,18 +34,19 @@ def folder_hash(folder: Path) -> str:
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 
-def rollouts_key(places: Places, config: RolloutConfig, models: Iterable[Path], settings: str = "") -> str:
+def rollouts_key(places: Places, config: RolloutConfig, model: Path | None, settings: str = "") -> str:
     """Changes with everything that rollouts depend on.
 
-    `models` are the folders of an adapter and its base, and `settings` whatever else the student has.
+    `model` is the student's folder, if it has one, and `settings` whatever else it has.
     """
     tables = (places.inputs, places.dialogs, places.submissions, places.verdicts)
+    folders = [] if model is None else [model, model.parent / "base"]
     parts = [
         *(version(package) for package in PACKAGES if package.startswith("tutee")),
         config.model_dump_json(),
         settings,
         *map(hash_file, tables),
-        *map(folder_hash, models),
+        *(folder_hash(folder) for folder in folders if folder.exists()),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

@@ -209,8 +209,8 @@ def rollout(
         dialogs = read_table(places.dialogs, "serialize")
         submissions = read_table(places.submissions, "ingest")
         known = known_verdicts(submissions, read_table(places.verdicts, "grade"))
-        models = [places.model(name) for name in (method, "base") if places.model(name).exists()]
-        folder = places.unfinished_rollouts(method, rollouts_key(places, setup.preset.rollout, models))
+        key = rollouts_key(places, setup.preset.rollout, places.model(method))
+        folder = places.unfinished_rollouts(method, key)
         with Grader(cache=places.verdict_cache) as grader:
             rollouts = roll_out(
                 method,

@@ -219,9 +219,9 @@ def test_the_table_has_its_schema_and_what_strata_need() -> None:
 def test_each_pair_of_programs_is_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[tuple[str, str]]] = []
 
-    def counting(pairs: Sequence[tuple[str, str]], progress: bool = False) -> Any:
+    def counting(pairs: Sequence[tuple[str, str]]) -> Any:
         calls.append(list(pairs))
-        return codebleu_distances(pairs, progress)
+        return codebleu_distances(pairs)
 
     monkeypatch.setattr(module, "codebleu_distances", counting)
     scored(forecast([A, B, A], C, start=2) + forecast([B, A, C], C, start=3))

@@ -5,8 +5,6 @@ import re
 import tokenize
 from collections.abc import Sequence
 
-from tqdm import tqdm
-
 # Tokens that Python's grammar has no use for, and ends of lines, of which every program has some.
 _LEFT_OUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER}
 _INDENTATION = {tokenize.INDENT: "<indent>", tokenize.DEDENT: "<dedent>"}
@@ -24,12 +22,12 @@ def token_distance(one: str, other: str) -> float:
     return _distance(tokens(one), tokens(other))
 
 
-def token_distances(pairs: Sequence[tuple[str, str]], progress: bool = False) -> list[float]:
+def token_distances(pairs: Sequence[tuple[str, str]]) -> list[float]:
     """`token_distance` of each pair, in the same order. Reads a program once, however many pairs it is in."""
     read: dict[str, list[str]] = {}
     known: dict[tuple[str, str], float] = {}
     ordered = [(one, other) if one < other else (other, one) for one, other in pairs]
-    for pair in tqdm(set(ordered), desc="distances", unit="pair", disable=None if progress else True):
+    for pair in set(ordered):
         for program in pair:
             if program not in read:
                 read[program] = tokens(program)

@@ -11,14 +11,14 @@ from tqdm import tqdm
 
 from tutee_evaluator import similarity
 from tutee_evaluator.metrics import ReportConfig, measure
-from tutee_evaluator.pairing import ORDER, check_starts, pair
+from tutee_evaluator.pairing import ORDER, RealWork, check_starts, pair_with
 from tutee_evaluator.rollout.shards import read_pieces
 from tutee_evaluator.scores import score
 from tutee_grader.cluster import from_bytes, map_on_cluster, to_bytes
 
 ROWS_PER_PART = 20_000  # of ROLLOUTS, or more: a trajectory stays together
 
-Tables = tuple[bytes, ...]  # dialogs, submissions and verdicts
+Scored = Iterator[tuple[pl.DataFrame, pl.DataFrame]]  # STEPS and SCORES of some trajectories
 
 
 def evaluate(
@@ -39,48 +39,36 @@ def evaluate(
     """
     rollouts = rollouts.lazy()
     check_starts(rollouts)
+    real = RealWork.of(dialogs, submissions, verdicts)
     steps, scores = [], []
     total = rollouts.select(pl.len()).collect().item()
     with tqdm(total=total, desc="scores", unit="step", disable=None if progress else True) as bar:
-        if cluster == "local":
-            parts = _here(rollouts, dialogs, submissions, verdicts)
-        else:
-            parts = _on_cluster(cluster, rollouts, dialogs, submissions, verdicts)
+        parts = _here(rollouts, real) if cluster == "local" else _on_cluster(cluster, rollouts, real)
         for paired, scored in parts:
             steps.append(paired)
             scores.append(scored)
             bar.update(paired.height)
     paired = pl.concat(steps).sort(ORDER)
     scored = pl.concat(scores).sort([name for name in ORDER if name != "sample"])
-    return paired, scored, measure(paired, scored, config, reference)
+    return paired, scored, measure(paired, scored, config, reference, progress)
 
 
-def _here(
-    rollouts: pl.LazyFrame, dialogs: pl.DataFrame, submissions: pl.DataFrame, verdicts: pl.DataFrame
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+def _here(rollouts: pl.LazyFrame, real: RealWork) -> Scored:
     for part in read_pieces(rollouts, ROWS_PER_PART):
-        steps = pair(part, dialogs, submissions, verdicts)
+        steps = pair_with(part, real)
         yield steps, score(steps)
 
 
-def _on_cluster(
-    address: str,
-    rollouts: pl.LazyFrame,
-    dialogs: pl.DataFrame,
-    submissions: pl.DataFrame,
-    verdicts: pl.DataFrame,
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    read = dialogs.select("dialog_id", "student", "turns").unique("dialog_id")
-    shared = tuple(map(to_bytes, (read, submissions, verdicts)))
+def _on_cluster(address: str, rollouts: pl.LazyFrame, real: RealWork) -> Scored:
+    shared = tuple(map(to_bytes, real))
     parts = enumerate(read_pieces(rollouts, ROWS_PER_PART))
     items = ((str(number), to_bytes(part)) for number, part in parts)
     for _, (steps, scores) in map_on_cluster(address, _score_part, items, shared):
         yield from_bytes(steps), from_bytes(scores)
 
 
-def _score_part(part: bytes, shared: Tables) -> tuple[bytes, bytes]:
+def _score_part(part: bytes, real: tuple[bytes, ...]) -> tuple[bytes, bytes]:
     """STEPS and SCORES of a part of ROLLOUTS, in a process of a cluster, which has one core."""
     similarity.processes = 1
-    dialogs, submissions, verdicts = map(from_bytes, shared)
-    steps = pair(from_bytes(part), dialogs, submissions, verdicts)
+    steps = pair_with(from_bytes(part), RealWork(*map(from_bytes, real)))
     return to_bytes(steps), to_bytes(score(steps))

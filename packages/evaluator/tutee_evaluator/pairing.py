@@ -1,6 +1,6 @@
 """Pairs each step of each rollout with the real student's submission: the table STEPS."""
 
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import polars as pl
 
@@ -69,28 +69,44 @@ STEPS = pl.Schema(
 ORDER = ["method", "student", "assignment", "dialog_id", "start", "sample", "step"]
 
 
+class RealWork(NamedTuple):
+    """What the real students did, as `pair_with` needs it: made once, however often it is called.
+
+    `turns` are the submissions of the dialogs with their verdicts, `before` the last one before each start,
+    and `failures` how programs failed, by assignment and signature.
+    """
+
+    turns: pl.DataFrame
+    before: pl.DataFrame
+    failures: pl.DataFrame
+
+    @classmethod
+    def of(cls, dialogs: pl.DataFrame, submissions: pl.DataFrame, verdicts: pl.DataFrame) -> Self:
+        turns, real = _turns(dialogs, submissions), _real(submissions, verdicts)
+        return cls(
+            turns.drop("turn").join(real.drop("assignment", "status", "tests"), on="submission_id"),
+            turns.select(
+                "dialog_id", start=pl.col("turn") + 1, before="real_code", before_grade="real_grade"
+            ),
+            real.select("assignment", signature=signature(), familiar=pl.lit(True)).unique(),
+        )
+
+
 def pair(
-    rollouts: pl.DataFrame,
-    dialogs: pl.DataFrame,
-    submissions: pl.DataFrame,
-    verdicts: pl.DataFrame,
-    progress: bool = False,
+    rollouts: pl.DataFrame, dialogs: pl.DataFrame, submissions: pl.DataFrame, verdicts: pl.DataFrame
 ) -> pl.DataFrame:
     """STEPS of one or more methods' ROLLOUTS.
 
     Raises InputError where the rollouts are not of these dialogs, or the methods not of the same starts.
     """
     check_starts(rollouts.lazy())
-    turns = _turns(dialogs, submissions)
-    real = _real(submissions, verdicts)
-    failures = real.select("assignment", signature=signature(), familiar=pl.lit(True)).unique()
-    before = turns.select(
-        "dialog_id", start=pl.col("turn") + 1, before="real_code", before_grade="real_grade"
-    )
-    steps = (
-        rollouts.join(turns.drop("turn"), on=["dialog_id", "submission_id"])
-        .join(before, on=["dialog_id", "start"])
-        .join(real.drop("assignment", "status", "tests"), on="submission_id")
+    return pair_with(rollouts, RealWork.of(dialogs, submissions, verdicts))
+
+
+def pair_with(rollouts: pl.DataFrame, real: RealWork) -> pl.DataFrame:
+    """STEPS of some of the ROLLOUTS; raises InputError where they are of other dialogs than `real`."""
+    steps = rollouts.join(real.turns, on=["dialog_id", "submission_id"]).join(
+        real.before, on=["dialog_id", "start"]
     )
     if steps.height != rollouts.height:
         raise InputError("the rollouts are of other dialogs than these; run `tutee rollout` for every method")
@@ -106,13 +122,13 @@ def pair(
             at_risk=(pl.col("outcome") != Outcome.ENDED) & ~pl.col("solved_before"),
         )
         .with_columns(signature=pl.when(pl.col("code").is_not_null() & ~pl.col("solves")).then(signature()))
-        .join(failures, on=["assignment", "signature"], how="left")
+        .join(real.failures, on=["assignment", "signature"], how="left")
         .with_columns(
             familiar=pl.when(pl.col("signature").is_not_null()).then(pl.col("familiar").fill_null(False))
         )
         .sort(ORDER)
     )
-    return _with_similarity(steps, progress).select(STEPS.names()).cast(STEPS)
+    return _with_similarity(steps).select(STEPS.names()).cast(STEPS)
 
 
 def check_starts(rollouts: pl.LazyFrame) -> None:
@@ -197,13 +213,13 @@ def _kind(outcome: pl.Expr) -> pl.Expr:
     )
 
 
-def _with_similarity(steps: pl.DataFrame, progress: bool) -> pl.DataFrame:
+def _with_similarity(steps: pl.DataFrame) -> pl.DataFrame:
     """Adds CodeBLEU of the likeliest turns; the real program is the reference.
 
     What is drawn is scored as a whole, in SCORES, and is most of the programs.
     """
     rows = steps.with_row_index("row").filter(pl.col("sample") == GREEDY, pl.col("code").is_not_null())
-    found = compare(list(zip(rows["real_code"], rows["code"], strict=True)), progress)
+    found = compare(list(zip(rows["real_code"], rows["code"], strict=True)))
     values = pl.DataFrame(
         {
             "row": rows["row"],

@@ -1,4 +1,4 @@
-"""What changes from a program to the next one: lines, tokens, subtrees."""
+"""Reads programs, of students and of models; what changes from one to the next: lines, tokens, subtrees."""
 
 import ast
 import warnings
@@ -14,6 +14,16 @@ _FIELDS = {
     for kind in vars(ast).values()
     if isinstance(kind, type) and issubclass(kind, ast.AST)
 }
+
+
+def parse(program: str) -> ast.Module | None:
+    """The syntax tree; None where the program is not Python, or too deep to be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # "\d" in a student's text is no matter here
+            return ast.parse(program)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 class Edit(NamedTuple):
@@ -65,12 +75,13 @@ class _Reader:
 
     def _subtrees(self, program: str) -> Counter[int] | None:
         """How often the program has each subtree, by number; None where it is not Python."""
+        tree = parse(program)
+        if tree is None:
+            return None
         found: Counter[int] = Counter()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", SyntaxWarning)  # "\d" in a student's text is no matter here
-                self._number(ast.parse(program), found)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            self._number(tree, found)
+        except (RecursionError, MemoryError):
             return None
         return found
 

@@ -44,7 +44,7 @@ _STEP = ["method", "dialog_id", "start", "step"]
 _NOTHING, _ABSENT = -1, -2  # in place of a program's number: the sample has none; there is no such sample
 
 
-def score(steps: pl.DataFrame, progress: bool = False) -> pl.DataFrame:
+def score(steps: pl.DataFrame) -> pl.DataFrame:
     """SCORES of the drawn samples in STEPS.
 
     After a rollout has solved the task, its solution stands. Any other sample without a program counts as
@@ -62,7 +62,7 @@ def score(steps: pl.DataFrame, progress: bool = False) -> pl.DataFrame:
     grades[row, column] = samples["grade"].to_numpy()
     written[row, column] = _numbers(samples["program"], programs)
     real_grade = rows["real_grade"].to_numpy()[:, None]
-    energy, energy_tokens = _energies(written, _numbers(rows["real_code"], programs), programs, progress)
+    energy, energy_tokens = _energies(written, _numbers(rows["real_code"], programs), programs)
     hits = (np.abs(grades - real_grade) < 1e-9) & (written != _NOTHING)
     n = (written != _ABSENT).sum(1)
     return (
@@ -108,7 +108,7 @@ def _crps(grades: Array, real: Array) -> Array:
     return _fair(np.abs(grades - real), np.abs(grades[:, one] - grades[:, other]))
 
 
-def _energies(written: Indices, real: Indices, programs: pl.Series, progress: bool) -> tuple[Array, Array]:
+def _energies(written: Indices, real: Indices, programs: pl.Series) -> tuple[Array, Array]:
     """The energy scores, by CodeBLEU and by tokens, of programs [step, sample] against real ones [step]."""
     samples = written.shape[1]
     first, second = np.triu_indices(samples, 1)
@@ -128,7 +128,7 @@ def _energies(written: Indices, real: Indices, programs: pl.Series, progress: bo
         distances[low == _ABSENT] = np.nan
         return _fair(distances[:, :samples], distances[:, samples:])
 
-    return energy(codebleu_distances(pairs, progress)), energy(np.array(token_distances(pairs, progress)))
+    return energy(codebleu_distances(pairs)), energy(np.array(token_distances(pairs)))
 
 
 def _fair(to_real: Array, among: Array) -> Array:

@@ -31,7 +31,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from itertools import chain, count, pairwise
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
@@ -45,7 +45,6 @@ from codebleu import dataflow_match
 from codebleu.parser import DFG, DFG_python, remove_comments_and_docstrings
 from codebleu.utils import get_tree_sitter_language
 from numpy.typing import NDArray
-from tqdm import tqdm
 from tree_sitter import Node, Parser
 
 _ORDERS = 4
@@ -91,7 +90,7 @@ class Similarity:
     corrected: float
 
 
-def compare(pairs: Sequence[tuple[str, str]], progress: bool = False) -> list[Similarity]:
+def compare(pairs: Sequence[tuple[str, str]]) -> list[Similarity]:
     """CodeBLEU of each (reference, candidate) pair, in the same order; equal pairs are computed once.
 
     Raises BrokenProcessPool where a process that it started was killed.
@@ -102,7 +101,7 @@ def compare(pairs: Sequence[tuple[str, str]], progress: bool = False) -> list[Si
     numbers = {program: number for number, program in enumerate(programs)}
     numbered = np.fromiter(map(numbers.__getitem__, chain.from_iterable(pairs)), np.int64)
     keys, places = np.unique(numbered[::2] * len(programs) + numbered[1::2], return_inverse=True)
-    table = _Table(_read(programs, progress))
+    table = _Table(_read(programs))
     found: list[Similarity] = []
     for start in range(0, len(keys), _BLOCK):
         references, candidates = np.divmod(keys[start : start + _BLOCK], len(programs))
@@ -112,23 +111,20 @@ def compare(pairs: Sequence[tuple[str, str]], progress: bool = False) -> list[Si
     return [found[place] for place in places.tolist()]
 
 
-def codebleu_distances(pairs: Sequence[tuple[str, str]], progress: bool = False) -> Floats:
+def codebleu_distances(pairs: Sequence[tuple[str, str]]) -> Floats:
     """1 - corrected CodeBLEU of each pair of programs, the mean of both directions: it is symmetric."""
-    found = compare([*pairs, *((other, one) for one, other in pairs)], progress)
+    found = compare([*pairs, *((other, one) for one, other in pairs)])
     there, back = np.array([similarity.corrected for similarity in found]).reshape(2, -1)
     return 1 - (there + back) / 2
 
 
-def _read(programs: Sequence[str], progress: bool) -> list[Features]:
+def _read(programs: Sequence[str]) -> list[Features]:
     """The features of each program, in order; by several processes where there are enough programs."""
     workers = min(processes or len(os.sched_getaffinity(0)), len(programs) // _PROGRAMS_PER_PROCESS)
-    bar = partial(
-        tqdm, total=len(programs), desc="CodeBLEU", unit="program", disable=None if progress else True
-    )
     if workers < 2:
-        return list(bar(map(_features, programs)))
+        return list(map(_features, programs))
     with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
-        return list(bar(pool.map(_features, programs, chunksize=1 + len(programs) // (8 * workers))))
+        return list(pool.map(_features, programs, chunksize=1 + len(programs) // (8 * workers)))
 
 
 def _end_with_parent() -> None:

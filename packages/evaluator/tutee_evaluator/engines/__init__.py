@@ -14,12 +14,12 @@ from tutee_serializer.dialogs.dialog import Dialog
 class EngineConfig(Section):
     """Section `engine` of params.yaml: settings that change the speed of an engine and not what it writes.
 
-    `batch` is the number of dialogs that a model continues at once, and `library` the one that runs it; vllm
-    needs a GPU and more of them to be worth it, 256 say.
+    `batch` is the number of dialogs that a model continues at once, and `backend` the library that runs it;
+    vllm needs a GPU and more of them to be worth it, 256 say.
     """
 
     batch: PositiveInt = 32
-    library: Literal["transformers", "vllm"] = "transformers"
+    backend: Literal["transformers", "vllm"] = "transformers"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tutee_grader.errors import InputError
 
 def load_student(folder: Path, config: EngineConfig) -> LocalStudent:
     """The student in `folder`; raises InputError and UnavailableError as the `load` of its class does."""
-    kind = VllmStudent if config.library == "vllm" else Student
+    kind = VllmStudent if config.backend == "vllm" else Student
     return kind.load(folder, batch=config.batch)
 
 

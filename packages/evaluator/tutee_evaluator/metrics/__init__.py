@@ -2,6 +2,7 @@
 
 import polars as pl
 from pydantic import PositiveInt
+from tqdm import tqdm
 
 from tutee_evaluator.metrics import (
     diversity,
@@ -53,7 +54,11 @@ class ReportConfig(Section):
 
 
 def measure(
-    steps: pl.DataFrame, scores: pl.DataFrame, config: ReportConfig, reference: str | None = None
+    steps: pl.DataFrame,
+    scores: pl.DataFrame,
+    config: ReportConfig,
+    reference: str | None = None,
+    progress: bool = False,
 ) -> pl.DataFrame:
     """METRICS of STEPS (of `pairing`) and of the SCORES (of `scores`) made from them.
 
@@ -65,7 +70,8 @@ def measure(
     students = steps["student"].unique().sort().to_list()
     weights = resample(len(students), config.resamples, config.seed)
     tables = []
-    for family in FAMILIES:
+    bar = tqdm(FAMILIES, desc="metrics", unit="family", disable=None if progress else True)
+    for family in bar:
         rows = family.rows(steps, scores)
         if not rows.is_empty():
             sums = sum_steps(rows, family.columns(rows), students, weights)

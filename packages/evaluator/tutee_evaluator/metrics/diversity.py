@@ -26,6 +26,7 @@ from tutee_evaluator.metrics import outcomes
 from tutee_evaluator.metrics.bootstrap import Estimate, Sums
 from tutee_evaluator.metrics.strata import ASSIGNMENT, COVERED, OVERALL
 
+# As in `similarity`, which is not imported here: every command would wait for the package codebleu.
 _ORDERS = 4
 _NO_MATCH = 0.1  # what the package `codebleu` takes for no match of an order, so that it has a logarithm
 

@@ -25,8 +25,7 @@ def metrics(sums: Sums) -> Iterator[Estimate]:
     which is (1/2) sum (p - q)² / (p + q): the chi-squared statistic of homogeneity of n programs, half of
     them artificial, over n. So it does not grow with the number of programs, as the plain statistic does that
     KASER reports (arXiv 2601.06633, where a language model names the errors); times n it is that, and as
-    there lower is better. A method without a failure at an
-    assignment has overlap 0 and chi2 1 there.
+    there lower is better. A method without a failure at an assignment has overlap 0 and chi2 1 there.
     """
     shape = (len(sums.weights), len(sums.methods), len(sums.strata))
     overlap, similar, failures = np.zeros((3, *shape))

@@ -8,7 +8,6 @@ import ast
 import io
 import re
 import tokenize
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
@@ -22,6 +21,7 @@ from tutee_evaluator.distance import tokens
 from tutee_evaluator.metrics import outcomes
 from tutee_evaluator.metrics.bootstrap import Estimate, Sums
 from tutee_evaluator.metrics.strata import COVERED
+from tutee_evaluator.programs import parse
 
 
 def _grid(*parts: tuple[float, float, int]) -> list[float]:
@@ -177,11 +177,8 @@ def _options() -> Any:
 
 def _defined(program: str) -> list[str] | None:
     """The names that a program assigns or defines, each once; None where it does not parse."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)
-            tree = ast.parse(program)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = parse(program)
+    if tree is None:
         return None
     return list(dict.fromkeys(name for node in ast.walk(tree) if (name := _definition(node))))
 

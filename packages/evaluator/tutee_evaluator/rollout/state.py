@@ -2,12 +2,12 @@
 
 import ast
 import hashlib
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from tutee_evaluator.engines import Completion, Request
+from tutee_evaluator.programs import parse
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_evaluator.schemas import GREEDY, Outcome, StopReason
 from tutee_grader.feedback import feedback
@@ -100,11 +100,8 @@ class Rollout:
 
 def gives_up(program: str) -> bool:
     """Whether a program is empty or calls `exit()`, which the published evaluation takes for giving up."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # "\d" in a student's text is no matter here
-            tree = ast.parse(program)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = parse(program)
+    if tree is None:
         return not program.strip()
     calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
     return not tree.body or any(isinstance(called, ast.Name) and called.id == "exit" for called in calls)
