@@ -34,7 +34,7 @@ retrain: $(VENV)/installed $(if $(filter smollm2-135m,$(PRESET)),$(VENV)/smollm2
 	$(TUTEE) retrain $(COURSE) $(if $(PRESET),--preset $(PRESET))
 
 test: $(VENV)/installed $(VENV)/smollm2
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

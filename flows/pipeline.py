@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from tutee_grader.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+    from dvc.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Pipeline:
     repo: "Repo"
     places: Places
     stages: tuple[str, ...]
+    loaded: Mapping[str, "Stage"]  # each as dvc.lock had it when the pipeline was read
 
     @classmethod
     def of(cls, places: Places) -> "Pipeline":
@@ -54,7 +56,8 @@ class Pipeline:
         # Of the orders that work, that of dvc.yaml; DVC's own differs from process to process.
         written = {stage: place for place, stage in enumerate(repo.index.stages)}
         order = lexicographical_topological_sort(needed.reverse(), key=written.__getitem__)
-        return cls(repo, places, tuple(stage.addressing for stage in order))
+        loaded = {stage.addressing: stage for stage in order}
+        return cls(repo, places, tuple(loaded), loaded)
 
     def run(self, stage: str) -> bool:
         """Runs one stage, if anything it depends on has changed; says whether it ran.
@@ -65,7 +68,10 @@ class Pipeline:
         from dvc.lock import LockError
 
         try:
-            return bool(self.repo.reproduce(stage, single_item=True))
+            # `reproduce` reads dvc.yaml and dvc.lock anew: that takes longer than to see that nothing changed.
+            with self.repo.lock:
+                changed = self.loaded[stage].changed()
+            return changed and bool(self.repo.reproduce(stage, single_item=True))
         except LockError as error:
             raise UnavailableError(f"{stage}: another dvc command is at work here: {error}") from error
         except ReproductionError as error:
@@ -76,7 +82,7 @@ class Pipeline:
 
     def out_of_date(self) -> dict[str, str]:
         """Why the next run would run a stage, by stage; one that always runs is among them."""
-        changed = self.repo.status(targets=list(self.stages))
+        changed = self.repo.status()
         return {stage: ", ".join(_reasons(changed[stage])) for stage in self.stages if stage in changed}
 
     def hash_of(self, path: Path) -> str:

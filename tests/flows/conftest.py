@@ -1,16 +1,18 @@
 """A project folder of its own for each test: the repository's pipeline, its code, and a small course."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 import pytest
 from dvc.repo import Repo
+from filelock import FileLock
 
 from flows.pipeline import Pipeline
 from flows.places import Places
@@ -30,7 +32,7 @@ PARAMETERS = """\
 # Mine.
 courses:
   none: courses/none.yaml
-presets: [tiny, smollm2-135m]
+presets: [tiny]
 preset: tiny # small
 methods: [base, para, sft, dpo, dapo]
 warm_start: null
@@ -51,6 +53,17 @@ ATTEMPTS = (
 )
 
 
+def commit(folder: Path, names: Iterable[str]) -> None:
+    """`dvc commit --force` of several stages, whose lock file is written once for all."""
+    with contextlib.chdir(folder), Repo(".") as repo, repo.lock:
+        found = {stage.addressing: stage for stage in repo.index.stages}
+        stages = [found[name] for name in names]
+        for stage in stages:
+            stage.save()
+            stage.commit()
+        stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_mlflow() -> Iterator[None]:
     """Keeps the tests away from the MLflow that the user of this machine may have named."""
@@ -65,14 +78,9 @@ class Project:
 
     folder: Path
 
-    def tutee(self, *arguments: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "flows.cli", *arguments],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+    def tutee(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "flows.cli", *arguments]
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
 
     def edit(self, file: str, old: str, new: str) -> None:
         path = self.folder / file
@@ -84,9 +92,7 @@ class Project:
         """Tells DVC that what lies there is what the training stages, and `more` ones, have made."""
         trained = [f"{stage}@{course}-tiny" for stage in ("base", "sft", "para", "pairs", "dpo", "dapo")]
         rollouts = [f"rollout@{course}-tiny-{method}" for method in METHODS]
-        with contextlib.chdir(self.folder), Repo(".") as repo:
-            for stage in (*trained, *rollouts, *more):
-                repo.commit(stage, force=True)
+        commit(self.folder, (*trained, *rollouts, *more))
 
     def add_course(self, name: str, listed: bool = True) -> Path:
         """Writes courses/NAME, a class of eight in each of two semesters; returns the course file."""
@@ -139,21 +145,44 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[Project], None]], Path]:
+    """Has a project changed as the given function does, once for all processes that run tests."""
+    mine = tmp_path_factory.getbasetemp()
+    shared = mine.parent if os.environ.get("PYTEST_XDIST_WORKER") else mine
+
+    def made(change: Callable[[Project], None]) -> Path:
+        folder = shared / f"project-{change.__name__}"
+        done = folder.with_suffix(".done")
+        with FileLock(folder.with_suffix(".lock")):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                project = make_project(folder)
+                project.add_course("small")
+                change(project)
+                done.touch()
+        return folder
+
+    return made
+
+
 @pytest.fixture(scope="module")
-def reported(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose course has a report.
+def reported(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose course has a report, of the module's own.
 
     Its models are empty shells, and their rollouts stand for what trained ones would do: BASE writes
     nonsense, the others what the real students wrote. The rest is what the stages have made.
     """
-    project = make_project(tmp_path_factory.mktemp("reported"))
-    project.add_course("small")
+    return Project(shutil.copytree(made_once(report), tmp_path_factory.mktemp("reported") / "project"))
+
+
+def report(project: Project) -> None:
     with contextlib.chdir(project.folder):
         run_stages(Places("small", "tiny"), ["source", "ingest", "grade", "serialize", *BASELINE_STAGES])
         shells(Places("small", "tiny"))
         project.commit("small")
         run_stages(Places("small", "tiny"), ["report"])
-    return project
 
 
 def run_stages(places: Places, names: list[str]) -> list[str]:
@@ -188,21 +217,22 @@ def shells(places: Places) -> None:
 
 
 @pytest.fixture(scope="module")
-def settled(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def settled(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a file at the place of every output, which DVC takes for what the stages have made."""
-    project = make_project(tmp_path_factory.mktemp("settled"))
-    project.add_course("small")
-    with contextlib.chdir(project.folder), Repo(".") as repo:
-        first, *others = (pipeline := Pipeline.of(Places("small", "tiny"))).stages
+    return Project(shutil.copytree(made_once(settle), tmp_path_factory.mktemp("settled") / "project"))
+
+
+def settle(project: Project) -> None:
+    with contextlib.chdir(project.folder):
+        pipeline = Pipeline.of(Places("small", "tiny"))
+        first, *others = pipeline.stages
         pipeline.run(first)
         for stage in others:
-            for out in repo.stage.load_one(name=stage).outs:
+            for out in pipeline.loaded[stage].outs:
                 path = Path(str(out))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(f"made by {stage}")
-        for stage in others:
-            repo.commit(stage, force=True)
-    return project
+    commit(project.folder, others)
 
 
 @pytest.fixture

@@ -142,6 +142,7 @@ def test_a_course_leaves_the_entries_of_another_alone(changed) -> None:
 
 
 def test_a_preset_leaves_the_entries_of_another_alone(changed) -> None:
+    changed.edit("params.yaml", "presets: [tiny]", "presets: [tiny, smollm2-135m]")
     before = lock_entries(changed.folder, "small")
     with contextlib.chdir(changed.folder):
         other = Pipeline.of(Places("small", "smollm2-135m"))

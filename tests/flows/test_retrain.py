@@ -22,7 +22,7 @@ ADAPTERS = ("para", "sft", "dpo", "dapo")
 @pytest.fixture(scope="module")
 def retrained(reported):
     """The project, after the flow has been run; and what it said."""
-    run = reported.tutee("retrain", "small", timeout=280)
+    run = reported.tutee("retrain", "small")
     assert run.returncode == 0, run.stderr
     return reported, run.stdout
 

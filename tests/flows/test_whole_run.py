@@ -43,7 +43,9 @@ FEW = {
     "base": {"tokens": 8000},
     "sft": {"steps": 1},
     "dpo": {"steps": 1},
-    "dapo": {"steps": 1},
+    "dapo": {"steps": 1, "batch": 8, "micro_batch": 8},
+    "dialog": {"max_new_tokens": 64},
+    "rollout": {"samples": 2},
 }
 
 
@@ -101,11 +103,12 @@ def first(killer, make):
     for section, values in FEW.items():
         preset[section] |= values
     (project.folder / "presets/few.yaml").write_text(yaml.safe_dump(preset))
-    project.edit("params.yaml", "presets: [tiny, smollm2-135m]\npreset: tiny", "presets: [few]\npreset: few")
+    project.edit("params.yaml", "presets: [tiny]\npreset: tiny", "presets: [few]\npreset: few")
+    project.edit("params.yaml", "methods: [base, para, sft, dpo, dapo]", "methods: [base, sft, dpo, dapo]")
     project.edit("params.yaml", "ingest: {}", "ingest: {max_quarantined: 0.5}")
     project.edit("params.yaml", "gate: {}", "gate: {min_coverage: 0}")
     killer.start()
-    run = project.tutee("retrain", "small", timeout=400)
+    run = project.tutee("retrain", "small")
     assert run.returncode == 0, run.stdout + run.stderr
     return project, run.stdout + run.stderr
 
@@ -161,7 +164,7 @@ def test_the_account_of_the_rows_adds_up(first) -> None:
     assert "60 rows -> 48 kept + 12 quarantined + 0 left out by named filters" in said
 
 
-@pytest.mark.parametrize("method", ["base", "sft", "dapo"])
+@pytest.mark.parametrize("method", ["base", "dapo"])
 def test_equal_trainings_write_equal_folders(first, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     project, _ = first
     model = Places("small", "few", project.folder).model(method)
@@ -185,10 +188,10 @@ def test_every_training_is_a_run_that_its_version_names(first) -> None:
 
 def test_the_second_run_has_nothing_to_do(first) -> None:
     project, _ = first
-    run = project.tutee("retrain", "small", timeout=120)
+    run = project.tutee("retrain", "small")
     assert run.returncode == 0, run.stderr
     stages = [line for line in run.stdout.splitlines() if ": up to date" in line]
-    assert len(stages) == 19
+    assert len(stages) == 17
     assert "registered before" in run.stdout
 
 
@@ -220,7 +223,7 @@ def compared(first):
     rows = f"{{cloud: {{endpoint: {{url: '{url}', model: big}}}}, icl: {{source: base, examples: 1}}}}"
     project.edit("params.yaml", "report: {}\n", f"report: {{}}\nstudents: {rows}\n")
     named = ["models/small/few/dpo", "few/sft", "models:/tutee-small/1", "cloud", "icl", "sft"]
-    run = project.tutee("compare", "small", *named, timeout=240)
+    run = project.tutee("compare", "small", *named)
     server.shutdown()
     server.server_close()
     thread.join()
@@ -257,6 +260,6 @@ def test_who_was_rolled_out_before_is_not_again(compared) -> None:
     project, _, _ = compared
     folder = Places("small", "few", project.folder).compared
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    run = project.tutee("compare", "small", "cloud", "few/sft", timeout=120)  # the endpoint is away
+    run = project.tutee("compare", "small", "cloud", "few/sft")  # the endpoint is away
     assert run.returncode == 0, run.stderr
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before

@@ -83,6 +83,7 @@ def write_figures(metrics: pl.DataFrame, methods: Sequence[str], folder: Path) -
                 kind: dict[str, Any] = {"metadata": {"Date": None}} if suffix == "svg" else {"dpi": 150}
                 with rc_context({"svg.hashsalt": "tutee"}):
                     picture.savefig(part / f"{name}.{suffix}", **kind)
+                picture.set_layout_engine("none")  # the second file has the first one's layout
 
 
 def _latex(figures: Figures, methods: Sequence[str]) -> Iterator[str]:
