@@ -68,7 +68,7 @@ class Pipeline:
         from dvc.lock import LockError
 
         try:
-            # `reproduce` reads dvc.yaml and dvc.lock anew: that takes longer than to see that nothing changed.
+            # `reproduce` reads dvc.yaml and dvc.lock anew: longer than it takes to see that nothing changed.
             with self.repo.lock:
                 changed = self.loaded[stage].changed()
             return changed and bool(self.repo.reproduce(stage, single_item=True))
