@@ -26,8 +26,7 @@ class Pipeline:
 
     repo: "Repo"
     places: Places
-    stages: tuple[str, ...]
-    loaded: Mapping[str, "Stage"]  # each as dvc.lock had it when the pipeline was read
+    stages: Mapping[str, "Stage"]  # by address; each as dvc.lock had it when the pipeline was read
 
     @classmethod
     def of(cls, places: Places) -> "Pipeline":
@@ -56,8 +55,7 @@ class Pipeline:
         # Of the orders that work, that of dvc.yaml; DVC's own differs from process to process.
         written = {stage: place for place, stage in enumerate(repo.index.stages)}
         order = lexicographical_topological_sort(needed.reverse(), key=written.__getitem__)
-        loaded = {stage.addressing: stage for stage in order}
-        return cls(repo, places, tuple(loaded), loaded)
+        return cls(repo, places, {stage.addressing: stage for stage in order})
 
     def run(self, stage: str) -> bool:
         """Runs one stage, if anything it depends on has changed; says whether it ran.
@@ -70,7 +68,7 @@ class Pipeline:
         try:
             # `reproduce` reads dvc.yaml and dvc.lock anew: longer than it takes to see that nothing changed.
             with self.repo.lock:
-                changed = self.loaded[stage].changed()
+                changed = self.stages[stage].changed()
             return changed and bool(self.repo.reproduce(stage, single_item=True))
         except LockError as error:
             raise UnavailableError(f"{stage}: another dvc command is at work here: {error}") from error

@@ -378,7 +378,7 @@ def _without_similarity_of_nothing(rows: Rows) -> Rows:
 rows = st.lists(row, min_size=1, max_size=20).map(_without_similarity_of_nothing)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=40)
 @given(rows)
 def test_values_are_within_bounds_and_intervals_hold_them(rows: Rows) -> None:
     metrics = measured(rows)

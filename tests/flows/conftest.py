@@ -228,7 +228,7 @@ def settle(project: Project) -> None:
         first, *others = pipeline.stages
         pipeline.run(first)
         for stage in others:
-            for out in pipeline.loaded[stage].outs:
+            for out in pipeline.stages[stage].outs:
                 path = Path(str(out))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(f"made by {stage}")

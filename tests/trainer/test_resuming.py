@@ -25,7 +25,6 @@ METHODS = ("sft", "dpo", "kto", "dapo")
 # Trains in a process of its own, which kills itself with SIGKILL: there is no end to clean up at.
 SCRIPT = """
 import os, signal, sys
-from pathlib import Path
 from tutee_grader import Assignment
 from tutee_trainer.checkpoints import Checkpoints
 from tutee_trainer.method import load_methods
