@@ -168,9 +168,9 @@ class Places:
         return self.reports / "report.html"
 
     @property
-    def summary(self) -> Path:
+    def metrics_json(self) -> Path:
         """The figures over all steps, for `dvc metrics diff`."""
-        return self.reports / "summary.json"
+        return self.reports / "metrics.json"
 
     @property
     def solved(self) -> Path:

@@ -49,7 +49,7 @@ def register(
         },
         hashes=pipeline.hashes(parameters.methods),
         files=[
-            *(pipeline.places.metrics, pipeline.places.report, pipeline.places.summary),
+            *(pipeline.places.metrics, pipeline.places.report, pipeline.places.metrics_json),
             *(pipeline.places.tables, pipeline.places.figures),
         ],
         cards={name: model_card(setup, pipeline.places, name, metrics) for name in parameters.adapters},

@@ -243,7 +243,7 @@ def report(course: CourseArgument, preset: PresetOption = None) -> None:
 
     from flows.parameters import load
     from tutee_evaluator.evaluate import evaluate
-    from tutee_evaluator.report.exports import write_figures, write_solved, write_summary, write_tables
+    from tutee_evaluator.report.exports import write_figures, write_metrics, write_solved, write_tables
     from tutee_evaluator.report.page import write_report
     from tutee_grader.errors import InputError
     from tutee_grader.files import read_table, write_table
@@ -281,7 +281,7 @@ def report(course: CourseArgument, preset: PresetOption = None) -> None:
             places.report,
         )
         write_table(metrics, places.metrics)
-        write_summary(metrics, places.summary)
+        write_metrics(metrics, places.metrics_json)
         write_solved(metrics, list(methods), places.solved)
         write_tables(metrics, list(methods), places.tables)
         write_figures(metrics, list(methods), places.figures)

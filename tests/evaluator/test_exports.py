@@ -10,7 +10,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from tutee_evaluator.metrics import METRICS
-from tutee_evaluator.report.exports import write_figures, write_solved, write_summary, write_tables
+from tutee_evaluator.report.exports import write_figures, write_metrics, write_solved, write_tables
 
 ROWS = [
     ("mix", "coverage", "overall", 1.0, 1.0, 1.0, 9),
@@ -32,10 +32,10 @@ def metrics() -> pl.DataFrame:
     return pl.DataFrame(ROWS, schema=METRICS, orient="row")
 
 
-def test_the_summary_has_every_figure_over_all_steps(metrics: pl.DataFrame, tmp_path: Path) -> None:
-    write_summary(metrics, tmp_path / "summary.json")
+def test_the_metrics_have_every_figure_over_all_steps(metrics: pl.DataFrame, tmp_path: Path) -> None:
+    write_metrics(metrics, tmp_path / "metrics.json")
 
-    assert json.loads((tmp_path / "summary.json").read_text()) == {
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {
         "mix": {"coverage": 1.0, "energy": 0.2, "energy_skill_over_mix": 0.0},
         "a_b": {"coverage": 0.5, "energy": 0.25, "energy_skill_over_mix": -0.25},
     }

@@ -25,7 +25,7 @@ def test_a_stage_writes_where_places_says(project) -> None:
         *(places.source, places.forgotten_noted, places.submissions, places.quarantine),
         *(places.account, places.data_docs),
         *(places.verdicts, places.dialogs, places.pairs, places.metrics, places.report),
-        *(places.summary, places.solved, places.tables, places.figures),
+        *(places.metrics_json, places.solved, places.tables, places.figures),
         *(places.model(method) for method in TRAINED),
         *(places.rollout(method) for method in (*BASELINE_METHODS, *TRAINED)),
         *(places.rollout_card(method) for method in TRAINED),

@@ -25,7 +25,7 @@ _LATEX = (
 )
 
 
-def write_summary(metrics: pl.DataFrame, file: Path) -> None:
+def write_metrics(metrics: pl.DataFrame, file: Path) -> None:
     """METRICS over all steps as JSON, method -> metric -> value, for `dvc metrics diff`."""
     overall = metrics.filter(stratum=OVERALL).drop_nulls("value").sort("method", "metric")
     values: dict[str, dict[str, float]] = {}
