@@ -106,6 +106,22 @@ def test_there_are_pictures_of_what_there_are_figures_of_alone(metrics: pl.DataF
     assert {file.stem for file in (tmp_path / "with").iterdir()} == {"solved", "skill", "edits"}
 
 
+def test_a_panel_of_the_share_solved_has_both_sides(
+    metrics: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = []
+    plot = Axes.plot
+
+    def drawn(axes: Axes, steps: Any, values: Any, form: str, **rest: Any) -> Any:
+        lines.append((steps, values, form))
+        return plot(axes, steps, values, form, **rest)
+
+    monkeypatch.setattr(Axes, "plot", drawn)
+    write_figures(metrics, ["a_b"], tmp_path / "figures")
+
+    assert lines == [((1, 2), (0.1, 0.2), "o-"), ((1,), (0.4,), "o--")]
+
+
 def test_edits_show_each_share_of_both_sides_as_a_bar(
     metrics: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -167,7 +167,7 @@ def test_the_page_shows_the_figures_of_the_table(
     text = "".join(tags.text)
     for metric in ("energy", "crps", "coverage", "grade_proximity", "codebleu", "codebleu_corrected"):
         shown = metrics.filter(metric=metric, method="sft", stratum="overall").row(0, named=True)
-        assert f"{shown['value']:.3f}" in text and f"{shown['low']:.3f} – {shown['high']:.3f}" in text
+        assert f"{shown['value']:.3f}" in text and f"{shown['low']:.3f} to {shown['high']:.3f}" in text
 
 
 def test_the_page_shows_how_many_turns_needed_a_repair_and_which(
@@ -228,6 +228,16 @@ def test_the_terminals_table_has_each_method_and_its_skill() -> None:
     assert "+0.125 [-0.250, +0.625]" in lines[2] and " 20.2 " in lines[2]
     assert lines[3].index("1.000") == lines[2].index("0.500")
     assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize(
+    ("high", "end"), [(0.0, 0.2), (0.2, 0.2), (0.3, 0.4), (0.6, 0.6), (0.61, 0.8), (1.0, 1.0)]
+)
+def test_the_axis_of_the_share_solved_ends_at_the_next_fifth(high: float, end: float) -> None:
+    """So that the labels at half and at the end of it are whole per cents, which are not rounded."""
+    rows = [("sft", "solved", "step=1", 0.0, 0.0, high, 9)]
+
+    assert Figures(pl.DataFrame(rows, schema=METRICS, orient="row")).solved_axis() == end
 
 
 def figures_of(**values: tuple[float, float, float]) -> Figures:
@@ -366,8 +376,22 @@ def test_differences_to_a_reference_say_which_is_better(
     write_report(course, steps, own, CONFIG, ACCOUNT, [], {}, {"sft": "S.", "copy": "C."}, path)
     shown = path.read_text(encoding="utf-8").partition("Differences to COPY</h3>")[2].partition("<h3>")[0]
     # A lower energy score is better, and a lower coverage worse.
-    cells = re.findall(r'skill (better|worse|even)"><span class="value">([^<]+)<', shown)
+    cells = re.findall(r'signed (better|worse|even)"><span class="value">([^<]+)<', shown)
     assert cells == [("better", "−0.250"), ("worse", "−0.125")]
+
+
+def test_the_skill_over_the_hardest_baseline_comes_first(
+    evaluated: tuple[pl.DataFrame, pl.DataFrame], course: Course, tmp_path: Path
+) -> None:
+    steps, metrics = evaluated
+    mix = pl.DataFrame([("mix", "coverage", "overall", 1.0, 1.0, 1.0, 8)], schema=METRICS, orient="row")
+    methods = {"copy": "C.", "mix": "M.", "sft": "S."}
+    path = tmp_path / "report.html"
+    write_report(course, steps, pl.concat([metrics, mix]), CONFIG, ACCOUNT, [], {}, methods, path)
+
+    table = path.read_text(encoding="utf-8").partition("<h3>Energy score of the code</h3>")[2]
+    headings = re.findall(r'<th scope="col">([^<]+)</th>', table.partition("</thead>")[0])
+    assert headings == ["Method", "Score", "Skill over MIX", "Skill over COPY"]
 
 
 def test_the_page_goes_from_the_answer_to_the_accounts(page: str) -> None:

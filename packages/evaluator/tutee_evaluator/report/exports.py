@@ -1,6 +1,7 @@
 """The figures of the report for other programs: tables as CSV, JSON and LaTeX, pictures as SVG and PNG."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -122,17 +123,25 @@ def _latex_skill(found: Figure | None) -> str:
 
 
 def _draw_solved(picture: Any, figures: Figures, methods: Sequence[str]) -> None:
-    """The share solved by each step, of each method; dashed, that of the students beside it."""
-    axes = picture.subplots()
-    for number, method in enumerate(methods):
-        for metric, style in (("solved", "-"), ("real_solved", "--")):
-            found = {step: figures.get(method, metric, f"{STEP}{step}") for step in figures.steps}
-            points = [(step, figure.value) for step, figure in found.items() if figure]
+    """The share solved by each step, a panel a method, beside the students'; bands are 95% intervals."""
+    columns = min(3, len(methods))
+    lines = math.ceil(len(methods) / columns)
+    picture.set_size_inches(1 + 2.2 * columns, 0.8 + 1.6 * lines)
+    panels = picture.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
+    for axes, method in zip(panels, methods, strict=False):
+        for number, metric in enumerate(("solved", "real_solved")):
+            found = [(step, figures.get(method, metric, f"{STEP}{step}")) for step in figures.steps]
+            points = [(step, one.value, one.low, one.high) for step, one in found if one]
             if points:
-                label = method.upper() if metric == "solved" else None
-                axes.plot(*zip(*points, strict=True), style, color=f"C{number}", label=label)
-    axes.set(xlabel="step", ylabel="share solved (dashed: the students)", ylim=(0, 1), xticks=figures.steps)
-    axes.legend(ncols=2, fontsize="small")
+                steps, values, lows, highs = zip(*points, strict=True)
+                axes.plot(steps, values, ("o-", "o--")[number], color=f"C{number}", markersize=3)
+                axes.fill_between(steps, lows, highs, color=f"C{number}", alpha=0.2, linewidth=0)
+        axes.set(ylim=(0, figures.solved_axis()), xticks=figures.steps)
+        axes.set_title(method.upper(), fontsize="small", parse_math=False)
+    for axes in panels[len(methods) :]:
+        axes.remove()
+    picture.supxlabel("step (blue: the method, orange and dashed: the students)", fontsize="small")
+    picture.supylabel("share solved", fontsize="small")
 
 
 def _draw_skill(picture: Any, figures: Figures, methods: Sequence[str]) -> None:

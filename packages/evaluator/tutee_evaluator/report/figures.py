@@ -81,13 +81,16 @@ class Figures:
         return max([method for method in methods if method not in BASELINE_METHODS] or methods, key=score)
 
     def solved_axis(self) -> float:
-        """The end of the axis for the shares of solved starts: the next quarter above all of them."""
+        """The end of the axis for the shares of solved starts: the next fifth above all of them.
+
+        Of a fifth, half and quarters are whole per cents, which label the axis.
+        """
         highs = [
             figure.high
             for (_, metric, stratum), figure in self._figures.items()
             if metric in ("solved", "real_solved") and stratum.startswith(STEP)
         ]
-        return max(0.25, math.ceil(min(1.0, max(highs, default=1.0)) * 4) / 4)
+        return max(1, math.ceil(round(min(1.0, max(highs, default=1.0)) * 5, 9))) / 5
 
     def kinds(self) -> list[str]:
         """The kinds of outcome that occur, from best to worst."""
