@@ -1,5 +1,6 @@
 """The engine over HTTP: against this project's own chat, and against an endpoint that fails as told."""
 
+import gc
 import json
 import socket
 import threading
@@ -189,6 +190,17 @@ def test_a_key_with_other_characters_is_refused_unseen(
     with pytest.raises(UnavailableError, match="OPENAI_API_KEY") as raised:
         engine()
     assert KEY not in str(raised.value)
+
+
+def test_an_engine_that_is_let_go_closes_its_connections(endpoint: Endpoint, dialog: Dialog) -> None:
+    student = OpenAIStudent(EndpointConfig(url=endpoint.url, model="m"))
+    ask(student, dialog)
+    client = student._client
+    assert not client.is_closed
+
+    del student
+    gc.collect()
+    assert client.is_closed
 
 
 def test_an_answer_is_read_as_students_turns_are(endpoint: Endpoint, engine: Engine, dialog: Dialog) -> None:

@@ -1,3 +1,4 @@
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,13 @@ def test_how_a_file_ends_and_how_its_lines_do_is_no_style() -> None:
 
     for same in (program, program + "\n", program + "\n\n\n", program.replace("\n", "\r\n")):
         assert features(same)["pep8"] == 1 / 2
+
+
+def test_what_python_thinks_of_a_students_text_is_not_printed() -> None:
+    with warnings.catch_warnings(record=True) as printed:
+        warnings.simplefilter("always")
+        assert features("pattern='\\d'\n")["pep8"] == 2  # blanks around the sign, and the escape
+    assert printed == []
 
 
 def test_a_program_that_does_not_parse_has_violations_and_one_of_no_tokens_has_none() -> None:

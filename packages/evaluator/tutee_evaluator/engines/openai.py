@@ -4,6 +4,7 @@ import os
 import random
 import re
 import threading
+import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -113,6 +114,7 @@ class OpenAIStudent:
             timeout=config.timeout,
             limits=httpx.Limits(max_connections=config.batch),
         )
+        weakref.finalize(self, self._client.close)  # its connections end with the engine
         self._threads = ThreadPoolExecutor(config.batch)
         self._keys: dict[Future[Completion], int] = {}
         self._done: SimpleQueue[Future[Completion]] = SimpleQueue()
