@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Picture
 
 from tutee_evaluator.metrics import METRICS
 from tutee_evaluator.report.exports import write_figures, write_metrics, write_solved, write_tables
@@ -120,6 +121,29 @@ def test_a_panel_of_the_share_solved_has_both_sides(
     write_figures(metrics, ["a_b"], tmp_path / "figures")
 
     assert lines == [((1, 2), (0.1, 0.2), "o-"), ((1,), (0.4,), "o--")]
+
+
+def test_the_lowest_panel_of_each_column_has_the_steps_below(
+    metrics: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["m1", "m2", "m3", "m4", "m5"]
+    rows = [
+        (name, metric, stratum, 0.5, 0.4, 0.6, 9)
+        for name in names
+        for metric, stratum in (("coverage", "overall"), ("solved", "step=1"))
+    ]
+    pictures = []
+    savefig = Picture.savefig
+
+    def saved(picture: Picture, *arguments: Any, **options: Any) -> None:
+        pictures.append(picture)
+        savefig(picture, *arguments, **options)
+
+    monkeypatch.setattr(Picture, "savefig", saved)
+    write_figures(pl.DataFrame(rows, schema=METRICS, orient="row"), names, tmp_path / "figures")
+
+    labelled = [axes.get_title() for axes in pictures[0].axes if axes.xaxis.get_tick_params()["labelbottom"]]
+    assert labelled == ["M3", "M4", "M5"]
 
 
 def test_edits_show_each_share_of_both_sides_as_a_bar(

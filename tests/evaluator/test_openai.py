@@ -192,7 +192,9 @@ def test_a_key_with_other_characters_is_refused_unseen(
     assert KEY not in str(raised.value)
 
 
-def test_an_engine_that_is_let_go_closes_its_connections(endpoint: Endpoint, dialog: Dialog) -> None:
+def test_an_engine_that_is_garbage_collected_closes_its_connections(
+    endpoint: Endpoint, dialog: Dialog
+) -> None:
     student = OpenAIStudent(EndpointConfig(url=endpoint.url, model="m"))
     ask(student, dialog)
     client = student._client

@@ -254,7 +254,7 @@ def figures_of(**values: tuple[float, float, float]) -> Figures:
         ((-0.2, -0.3, -0.1), "SFT is a worse forecast"),
     ],
 )
-def test_the_answer_says_whether_the_hardest_baseline_is_beaten(
+def test_the_answer_says_whether_the_strongest_baseline_is_beaten(
     skill: tuple[float, float, float], words: str
 ) -> None:
     (sentence,) = answer(figures_of(energy_skill_over_mix=skill), "sft")
@@ -380,7 +380,7 @@ def test_differences_to_a_reference_say_which_is_better(
     assert cells == [("better", "−0.250"), ("worse", "−0.125")]
 
 
-def test_the_skill_over_the_hardest_baseline_comes_first(
+def test_the_skill_over_the_strongest_baseline_comes_first(
     evaluated: tuple[pl.DataFrame, pl.DataFrame], course: Course, tmp_path: Path
 ) -> None:
     steps, metrics = evaluated

@@ -88,7 +88,7 @@ def write_figures(metrics: pl.DataFrame, methods: Sequence[str], folder: Path) -
 
 
 def _latex(figures: Figures, methods: Sequence[str]) -> Iterator[str]:
-    """A table of the package booktabs; skills are over the hardest baseline, with 95% intervals."""
+    """A table of the package booktabs; skills are over the strongest baseline, with 95% intervals."""
     names = [metric for _, metric, _ in _LATEX]
     skilled = [name for name in names if any(figures.get(one, figures.skill(name)) for one in methods)]
     heads = []
@@ -128,6 +128,7 @@ def _draw_solved(picture: Any, figures: Figures, methods: Sequence[str]) -> None
     lines = math.ceil(len(methods) / columns)
     picture.set_size_inches(1 + 2.2 * columns, 0.8 + 1.6 * lines)
     panels = picture.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
+    panels[0].set(ylim=(0, figures.solved_axis()), xticks=figures.steps)  # and so all panels
     for axes, method in zip(panels, methods, strict=False):
         for number, metric in enumerate(("solved", "real_solved")):
             found = [(step, figures.get(method, metric, f"{STEP}{step}")) for step in figures.steps]
@@ -136,16 +137,17 @@ def _draw_solved(picture: Any, figures: Figures, methods: Sequence[str]) -> None
                 steps, values, lows, highs = zip(*points, strict=True)
                 axes.plot(steps, values, ("o-", "o--")[number], color=f"C{number}", markersize=3)
                 axes.fill_between(steps, lows, highs, color=f"C{number}", alpha=0.2, linewidth=0)
-        axes.set(ylim=(0, figures.solved_axis()), xticks=figures.steps)
         axes.set_title(method.upper(), fontsize="small", parse_math=False)
     for axes in panels[len(methods) :]:
         axes.remove()
+    for axes in panels[len(methods) - columns : len(methods)]:  # the lowest of each column
+        axes.tick_params(labelbottom=True)
     picture.supxlabel("step (blue: the method, orange and dashed: the students)", fontsize="small")
     picture.supylabel("share solved", fontsize="small")
 
 
 def _draw_skill(picture: Any, figures: Figures, methods: Sequence[str]) -> None:
-    """The skill of both scores over the hardest baseline, with 95% intervals."""
+    """The skill of both scores over the strongest baseline, with 95% intervals."""
     panels = picture.subplots(1, 2, sharey=True)
     for axes, (score, words) in zip(panels, (("energy", "energy score"), ("crps", "CRPS")), strict=True):
         for place, method in enumerate(methods):

@@ -55,7 +55,7 @@ class Figures:
 
     @property
     def opponent(self) -> str:
-        """The hardest baseline that there are figures of."""
+        """The strongest baseline that there are figures of."""
         return next((name for name in (MIX, COPY) if self.get(name, "coverage")), MIX)
 
     @property
@@ -65,7 +65,7 @@ class Figures:
         return next(filter(None, named), None)
 
     def skill(self, score: str) -> str:
-        """The metric that is the skill of `score` over the hardest baseline."""
+        """The metric that is the skill of `score` over the strongest baseline."""
         return f"{score}{SKILL_OVER}{self.opponent}"
 
     def best(self, methods: Sequence[str]) -> str:
@@ -90,7 +90,7 @@ class Figures:
             for (_, metric, stratum), figure in self._figures.items()
             if metric in ("solved", "real_solved") and stratum.startswith(STEP)
         ]
-        return max(1, math.ceil(round(min(1.0, max(highs, default=1.0)) * 5, 9))) / 5
+        return max(1, math.ceil(min(1.0, max(highs, default=1.0)) * 5)) / 5
 
     def kinds(self) -> list[str]:
         """The kinds of outcome that occur, from best to worst."""

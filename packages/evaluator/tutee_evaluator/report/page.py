@@ -91,7 +91,7 @@ def write_report(
             ("student solves it", SOLVED),
             ("student does not", UNSOLVED),
         ],
-        # The hardest comes first: on a phone, only the first columns are seen without scrolling.
+        # The strongest comes first: on a phone, only the first columns are seen without scrolling.
         baselines=sorted(
             (name for name in BASELINE_METHODS if name in methods), key=lambda name: name != figures.opponent
         ),

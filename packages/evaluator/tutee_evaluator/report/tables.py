@@ -18,7 +18,7 @@ _PLAIN = {
 def results_table(metrics: pl.DataFrame, methods: Sequence[str]) -> str:
     """METRICS over all steps as lines of text, at most 100 columns wide but for methods with long names.
 
-    First the skill of the energy score and of the CRPS over the hardest baseline, with 95% intervals; then
+    First the skill of the energy score and of the CRPS over the strongest baseline, with 95% intervals; then
     the log score and the published three. One line per method that has figures, in the order of `methods`.
     """
     figures = Figures(metrics)
