@@ -1,4 +1,7 @@
-"""Judging an answer costs time linear in its length, up to the caps, for each outcome of each form."""
+"""Judging an answer costs time linear in its length, for each outcome of each form.
+
+Answers are about as long as a line may be: a linear cost is under 2 s, a quadratic one over half a minute.
+"""
 
 import json
 import subprocess
@@ -8,25 +11,18 @@ import pytest
 
 from tutee_grader.sandbox.worker import INSIDE
 
-# Prints the CPU seconds of judging an answer of a size, and one of eight times that size.
-MEASURE = """
-import json, sys, time
+# Prints the outcome of judging an answer; the system ends what takes more CPU seconds.
+JUDGE = """
+import json, resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 import comparer
-kind, fields, lines, size = json.loads(sys.argv[1])
+kind, fields, answer, size = json.loads(sys.argv[1])
 if kind == "clause":
     fields[3] = compile(fields[3], "<clause>", "eval")
 test = comparer.TESTS[kind](*fields)
-def cost(n):
-    line = eval(lines)(n)
-    assert len(line) <= 1_300_000, len(line)
-    spent = []
-    for _ in range(3):
-        began = time.process_time()
-        row = comparer.judge(test, line)
-        spent.append(time.process_time() - began)
-    return min(spent), row[0]
-(small, first), (large, second) = cost(size // 8), cost(size)
-print(json.dumps([small, large, first, second]))
+line = eval(answer)(size)
+assert len(line) <= 1_300_000, len(line)
+print(comparer.judge(test, line)[0])
 """
 LENIENT = ["ignore", "ignore", 0.01, True]
 NEAR = ["ignore", "exact", 0.01, False]
@@ -62,7 +58,7 @@ CASES = {
         "value",
         SET,
         value("b'{\"s\":[' + b','.join(b'{\"i\":\"%x\"}' % (k * (2**61 - 1)) for k in range(n)) + b']}'"),
-        30_000,
+        45_000,
     ),
     "value, failed: sets of few hashes": (
         "value",
@@ -77,7 +73,7 @@ CASES = {
         "value",
         SET,
         value("b'{\"s\":[' + b','.join(b'%d' % (k << 18) for k in range(n)) + b']}'"),
-        60_000,
+        90_000,
     ),
     "value, passed: as long as expected": (
         "value",
@@ -131,17 +127,13 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_eight_times_the_answer_costs_about_eight_times_as_much(name):
+def test_a_long_answer_is_judged_in_time(name):
     run = subprocess.run(
-        [sys.executable, "-s", "-S", "-P", "-c", MEASURE, json.dumps(CASES[name])],
+        [sys.executable, "-s", "-S", "-P", "-c", JUDGE, json.dumps(CASES[name])],
         env={"PYTHONPATH": str(INSIDE)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    small, large, first, second = json.loads(run.stdout)
-    outcome = name.split(":")[0].split(",")[-1].strip().split(" by")[0]
-    assert (first, second) == (outcome, outcome)
-    # A quadratic cost would be 64 times as much; what is too small to measure counts as a millisecond.
-    assert large / max(small, 0.001) < 24, f"{small:.4f} s, then {large:.4f} s"
+    assert run.stdout.strip() == name.split(":")[0].split(",")[-1].strip().split(" by")[0]

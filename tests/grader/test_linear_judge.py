@@ -1,4 +1,7 @@
-"""What a judge makes of an answer takes time linear in its length, for each outcome of its forms."""
+"""What a judge makes of an answer takes time linear in its length, for each outcome of its forms.
+
+Answers are about as long as a line may be: a linear cost is under 1 s, a quadratic one over half a minute.
+"""
 
 import json
 import subprocess
@@ -9,9 +12,10 @@ import pytest
 from tutee_grader.forms.instructor import compile_tests
 from tutee_grader.sandbox.worker import INSIDE
 
-# Prints the CPU seconds of a test whose question gets an answer of a size, and of one eight times as long.
-MEASURE = """
-import io, json, marshal, sys, time
+# Prints the outcome of a test whose question gets an answer; the system ends what takes more CPU seconds.
+JUDGE = """
+import io, json, marshal, resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 sys.stdin = sys.stdin.buffer
 import judge, instructor, autograder, pytest_stub
 from asker import Asker
@@ -33,24 +37,17 @@ class Connection:
         raise RuntimeError("refused")
     discard = refuse
 
-def cost(n):
-    line = eval(answer)(n)
-    assert len(line) <= 1_300_000, len(line)
-    runs, began = 0, time.process_time()
-    # Some clocks of processor time tick only a hundred times a second.
-    while runs < 3 or time.process_time() - began < 0.3:
-        asker = Asker(Connection(line))
-        sys.modules["program"] = Program("program", asker)
-        results = []
-        if form == "falcon":
-            results.append(autograder.run_falcon(marshal.loads(code), "test_passed", 100.0, asker))
-        else:
-            run = instructor.TestRun(asker, instructor.TestClock(1000), lambda test: None, results.append)
-            run.run(marshal.loads(code), ["test_f"])
-        runs += 1
-    return (time.process_time() - began) / runs, results[0][1]
-(small, first), (large, second) = cost(size // 8), cost(size)
-print(json.dumps([small, large, first, second]))
+line = eval(answer)(size)
+assert len(line) <= 1_300_000, len(line)
+asker = Asker(Connection(line))
+sys.modules["program"] = Program("program", asker)
+results = []
+if form == "falcon":
+    results.append(autograder.run_falcon(marshal.loads(code), "test_passed", 100.0, asker))
+else:
+    run = instructor.TestRun(asker, instructor.TestClock(1000), lambda test: None, results.append)
+    run.run(marshal.loads(code), ["test_f"])
+print(results[0][1])
 """
 LIST = "lambda n: b'[\"r\",[' + b','.join([b'1'] * n) + b'],[],\"\"]'"
 SET = "lambda n: b'[\"r\",{\"s\":[' + b','.join(b'%d' % (7 * k) for k in range(n)) + b']},[],\"\"]'"
@@ -85,21 +82,17 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_eight_times_the_answer_costs_about_eight_times_as_much(name):
+def test_a_long_answer_is_judged_in_time(name):
     form, body, answer, size = CASES[name]
     head = "import pytest, unittest\nfrom program import f\ncase = unittest.TestCase()\ndef test_f():\n    "
     if form == "falcon":
         head = "from cs110.autograder import run_script, compare_strings\ndef test_passed():\n    "
     run = subprocess.run(
-        [sys.executable, "-s", "-S", "-P", "-c", MEASURE, json.dumps([form, answer, size])],
+        [sys.executable, "-s", "-S", "-P", "-c", JUDGE, json.dumps([form, answer, size])],
         env={"PYTHONPATH": str(INSIDE)},
         input=compile_tests(head + body + "\n"),
         capture_output=True,
         check=False,
-        timeout=120,
     )
     assert run.returncode == 0, run.stderr.decode()
-    small, large, first, second = json.loads(run.stdout)
-    assert (first, second) == (name.split(",")[0], name.split(",")[0])
-    # A quadratic cost would be 64 times as much.
-    assert large / small < 24, f"{small:.4f} s, then {large:.4f} s"
+    assert run.stdout.decode().strip() == name.split(",")[0]

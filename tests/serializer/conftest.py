@@ -1,5 +1,7 @@
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -82,3 +84,17 @@ def write_ingested() -> Callable[..., RowAccount]:
         )
 
     return write
+
+
+@pytest.fixture
+def cpu_limit() -> Iterator[None]:
+    """Fails a test after 40 CPU seconds: in linear time its text takes under 7, in quadratic time over 60."""
+
+    def fail(number: int, frame: FrameType | None) -> None:
+        pytest.fail("40 CPU seconds are over")
+
+    before = signal.signal(signal.SIGPROF, fail)
+    signal.setitimer(signal.ITIMER_PROF, 40)
+    yield
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.signal(signal.SIGPROF, before)

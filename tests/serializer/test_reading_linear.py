@@ -1,7 +1,6 @@
 """Reading what a model writes takes time in proportion to its length, whatever it is."""
 
 import contextlib
-import time
 
 import pytest
 
@@ -25,21 +24,10 @@ REPEATED = {
 }
 
 
+@pytest.mark.usefixtures("cpu_limit")
 @pytest.mark.parametrize("format", list(Format))
 @pytest.mark.parametrize("kind", REPEATED)
 def test_reading_a_turn(kind: str, format: Format) -> None:
     begin, repeated, end = REPEATED[kind]
-
-    def seconds(length: int) -> float:
-        text = begin + repeated * (length // len(repeated)) + end
-        times = []
-        for _ in range(3):
-            began = time.thread_time()
-            with contextlib.suppress(TurnError):
-                read_turn(format, "a\nb", text)
-            times.append(time.thread_time() - began)
-        return min(times)
-
-    n = 4_000
-    # n ** 2 would take 256 times as long.
-    assert seconds(16 * n) < 3 * 16 * seconds(n) + 0.01
+    with contextlib.suppress(TurnError):
+        read_turn(format, "a\nb", begin + repeated * (500_000 // len(repeated)) + end)

@@ -19,8 +19,9 @@ from tutee_serializer.errors import TurnError
 NUMBERED = 100  # line numbers 0 to 99 are one token each; further ones are spelled out
 MARKERS = ("<|+|>", "<|-|>", "<|to|>", "<|after|>", "<|same|>", *(f"<|{n}|>" for n in range(NUMBERED)))
 
-_TEXT = r"[^<]*(?:<(?!\|)[^<]*)*"
-_LINES = rf"{_TEXT}(?:<\|\+\|>{_TEXT})*"
+# Possessive: a repetition that may give back keeps a state for each "<", a hundred bytes of it.
+_TEXT = r"[^<]*+(?:<(?!\|)[^<]*+)*+"
+_LINES = rf"{_TEXT}(?:<\|\+\|>{_TEXT})*+"
 _WHOLE = re.compile(rf"<\|\+\|>({_LINES})")
 _EDIT = re.compile(
     rf"<\|([0-9]{{1,6}})\|>"
