@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.commands import course, experiments, machine, stages, students
-from flows.environment import exit_with_parent, explain, set_variables
+from flows.environment import collect_less_garbage, exit_with_parent, explain, set_variables
 
 app = typer.Typer(
     help="Turns a course's submission logs into artificial students.",
@@ -77,6 +77,7 @@ BUG = 70  # EX_SOFTWARE of sysexits.h
 
 def main() -> None:
     set_variables()
+    collect_less_garbage()
     # Libraries warn each other's authors of coming changes; a user can do nothing about it.
     warnings.simplefilter("ignore", FutureWarning)
     exit_with_parent()

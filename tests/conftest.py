@@ -19,13 +19,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first: one that began last would be waited for by all other processes."""
+    """Files with slow tests come first: one that began last would be waited for by all other processes.
+
+    The whole run is before those that wait for each other's project.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path in slow, item.path), reverse=True)
 
 
 def pytest_collection_finish() -> None:
-    """What the imports made lives as long as the process; searching it for garbage takes a second each time."""
+    """What the imports made lives as long as the process; a search of it for garbage takes a second."""
     gc.freeze()
 
 

@@ -84,7 +84,7 @@ class Killer(threading.Thread):
                     if self.stage in command and Path(process.cwd()) == self.folder:
                         process.kill()
                         self.killed.append(command)
-            time.sleep(0.02)
+            time.sleep(0.2)  # a stage imports for seconds
 
 
 @pytest.fixture(scope="module")
