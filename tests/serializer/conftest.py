@@ -91,7 +91,7 @@ def cpu_limit() -> Iterator[None]:
     """Fails a test after 40 CPU seconds: in linear time its text takes under 7, in quadratic time over 60."""
 
     def fail(number: int, frame: FrameType | None) -> None:
-        pytest.fail("40 CPU seconds are over")
+        pytest.fail("40 CPU seconds are over", pytrace=False)
 
     before = signal.signal(signal.SIGPROF, fail)
     signal.setitimer(signal.ITIMER_PROF, 40)
