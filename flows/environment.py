@@ -1,4 +1,4 @@
-"""The environment a command runs in: variables, disk space, permissions, the lock, the parent process."""
+"""The environment a command runs in: variables, garbage, disk space, permissions, lock, parent process."""
 
 import atexit
 import ctypes
@@ -72,7 +72,7 @@ def set_variables() -> None:
 
 
 def collect_less_garbage() -> None:
-    """Starts and ends this process sooner: a quarter of the time of one that imports PEFT.
+    """Lets this process start and end sooner; one that does no more than `import peft` takes a quarter less.
 
     Imports make a million objects that stay; by default they are searched for garbage time and again, and
     once more at the end.

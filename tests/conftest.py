@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first: one that began last would be waited for by all other processes.
 
-    The whole run is before those that wait for each other's project.
+    They come in reverse order: so the whole run is before the files that wait for each other's project.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.path in slow, item.path), reverse=True)

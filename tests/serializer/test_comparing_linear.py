@@ -24,7 +24,7 @@ REPEATED = {
 @pytest.mark.parametrize("place", ["between", "behind"])
 def test_telling_programs_apart(kind: str, place: str) -> None:
     begin, repeated = REPEATED[kind]
-    text = begin + "".join(repeated.format(number=number) for number in range(500_000 // len(repeated)))
+    text = begin + "".join(repeated.format(number=number) for number in range(1_200_000 // len(repeated)))
     first, second = f"x = 1\n{text}\n", f"y = 1\n{text}\n"
     if place == "between":
         first, second = first + "a", second + "b"

@@ -30,4 +30,4 @@ REPEATED = {
 def test_reading_a_turn(kind: str, format: Format) -> None:
     begin, repeated, end = REPEATED[kind]
     with contextlib.suppress(TurnError):
-        read_turn(format, "a\nb", begin + repeated * (500_000 // len(repeated)) + end)
+        read_turn(format, "a\nb", begin + repeated * (1_000_000 // len(repeated)) + end)
