@@ -11,8 +11,8 @@ import bentoml
 
 from serving.batching import Batcher
 from serving.bundle import Bundle
-from tutee_evaluator.engines import Completion, Request, complete
-from tutee_evaluator.engines.transformers import Student
+from tutee_evaluator.engines import Completion, EngineConfig, Request, complete
+from tutee_evaluator.engines.loading import load_student
 from tutee_grader.assignment import Assignment
 from tutee_grader.feedback import feedback
 from tutee_grader.grader import Grader
@@ -37,7 +37,7 @@ class ServedStudent:
         self.started = int(time.time())  # seconds since 1970
         # Before the model, which takes longer: without a sandbox there is no service.
         self._grader = Grader()
-        student = Student.load(bundle.student, batch=MAX_BATCH)
+        student = load_student(bundle.student, EngineConfig(batch=MAX_BATCH))
         self.card = student.card
         self._completions = Batcher(partial(complete, student), MAX_BATCH)
         self._verdicts = Batcher(self._grader.grade, MAX_BATCH)

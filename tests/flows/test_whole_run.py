@@ -44,6 +44,7 @@ FEW = {
     "sft": {"steps": 1},
     "dpo": {"steps": 1},
     "dapo": {"steps": 1, "batch": 8, "micro_batch": 8},
+    "calibrated": {"starts": 4, "samples": 2},
     "dialog": {"max_new_tokens": 64},
     "rollout": {"samples": 2},
 }
@@ -104,6 +105,7 @@ def first(killer, make):
         preset[section] |= values
     (project.folder / "presets/few.yaml").write_text(yaml.safe_dump(preset))
     project.edit("params.yaml", "presets: [tiny]\npreset: tiny", "presets: [few]\npreset: few")
+    project.edit("params.yaml", "dapo]", "dapo, calibrated]")
     project.edit("params.yaml", "ingest: {}", "ingest: {max_quarantined: 0.5}")
     project.edit("params.yaml", "gate: {}", "gate: {min_coverage: 0}")
     killer.start()
@@ -163,7 +165,7 @@ def test_the_account_of_the_rows_adds_up(first) -> None:
     assert "60 rows -> 48 kept + 12 quarantined + 0 left out by named filters" in said
 
 
-@pytest.mark.parametrize("method", ["base", "sft", "dapo"])
+@pytest.mark.parametrize("method", ["base", "sft", "dapo", "calibrated"])
 def test_equal_trainings_write_equal_folders(first, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     project, _ = first
     model = Places("small", "few", project.folder).model(method)
@@ -190,7 +192,7 @@ def test_the_second_run_has_nothing_to_do(first) -> None:
     run = project.tutee("retrain", "small")
     assert run.returncode == 0, run.stderr
     stages = [line for line in run.stdout.splitlines() if ": up to date" in line]
-    assert len(stages) == 19
+    assert len(stages) == 21
     assert "registered before" in run.stdout
 
 

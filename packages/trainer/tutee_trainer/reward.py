@@ -13,9 +13,10 @@ from tutee_grader.assignment import Assignment
 from tutee_grader.config import Section
 from tutee_grader.errors import SandboxError
 from tutee_grader.grader import Grader
-from tutee_grader.verdict import Outcome, Status, Verdict
+from tutee_grader.verdict import Status, Verdict
 from tutee_serializer.dialogs.formats import TurnError, read_turn
 from tutee_serializer.dialogs.trees import normalise
+from tutee_trainer.proper_reward import failing_distances, failing_tests, score_rewards
 
 SAME_TREE, SAME_GRADE, OTHER, NOT_COMPILING, UNREADABLE = 2.0, 1.0, 0.0, -0.5, -1.0
 FLOOR = -0.75
@@ -37,12 +38,19 @@ class RewardConfig(Section):
     Both: -0.5 where the program does not compile, unless it is the real one to the letter, -1 for a turn
     without a program; less half of the soft overlong penalty (DAPO, arXiv 2503.14476), which grows from 0
     to 1 over the last `overlong_share` of `max_new_tokens`; never below -0.75.
+
+    `scores`: the gradient of the evaluator's proper scores (see `proper_reward.py`): `code` times that of the
+    code's energy score, `grade` times that of the grade's CRPS, and `failing` times that of the energy score
+    of the sets of failing tests. Nothing else is added or taken away, or it would no longer be that gradient.
     """
 
-    kind: Literal["published", "tests"] = "published"
+    kind: Literal["published", "tests", "scores"] = "published"
     overlong_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     overlap: Annotated[float, Field(ge=0)] = 1.0
     diversity: Annotated[float, Field(ge=0)] = 0.5
+    code: Annotated[float, Field(ge=0)] = 1.0
+    grade: Annotated[float, Field(ge=0)] = 1.0
+    failing: Annotated[float, Field(ge=0)] = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,12 +85,14 @@ def rewards(
     jobs = {
         (target.assignment, program): None
         for written, target in zip(programs, targets, strict=True)
-        for program in (written, target.program if config.kind == "tests" else None)
+        for program in (written, None if config.kind == "published" else target.program)
         if program is not None
     }
     verdicts = dict(
         zip(jobs, _grade(grader, [(assignments[name], text) for name, text in jobs]), strict=True)
     )
+    if config.kind == "scores":
+        return _scores(programs, targets, verdicts, group_size, config)
     diversity = _diversity(programs, group_size) if config.kind == "tests" else [0.0] * len(programs)
     values = []
     for program, target, unlike in zip(programs, targets, diversity, strict=True):
@@ -131,6 +141,35 @@ def _grade(grader: Grader, programs: Sequence[tuple[Assignment, str]]) -> list[V
     return verdicts
 
 
+def _scores(
+    programs: Sequence[str | None],
+    targets: Sequence[Target],
+    verdicts: Mapping[tuple[str, str], Verdict | None],
+    group_size: int,
+    config: RewardConfig,
+) -> list[float]:
+    """The rewards of kind `scores`."""
+    from tutee_evaluator.forecasts import grade_distances, program_distances
+
+    groups = [slice(start, start + group_size) for start in range(0, len(programs), group_size)]
+    code = program_distances([[*programs[group], targets[group.start].program] for group in groups])
+    values: list[float] = []
+    for group, distances in zip(groups, code, strict=True):
+        target = targets[group.start]
+        graded = [
+            None if one is None else verdicts[target.assignment, one]
+            for one in (*programs[group], target.program)
+        ]
+        grades = [0.0 if verdict is None else verdict.grade for verdict in graded[:-1]]
+        earned = (
+            config.code * score_rewards(distances)
+            + config.grade * score_rewards(grade_distances([*grades, target.grade]))
+            + config.failing * score_rewards(failing_distances(graded))
+        )
+        values += earned.tolist()
+    return values
+
+
 def _published(program: str, verdict: Verdict, target: Target) -> float:
     tree = normalise(program)
     if program == target.program or (tree is not None and tree == normalise(target.program)):
@@ -142,12 +181,8 @@ def _overlap(written: Verdict, real: Verdict | None) -> float:
     """Intersection over union of the failing tests, by their place in the assignment."""
     if real is None:
         return 0.0
-    ours, theirs = _failing(written), _failing(real)
+    ours, theirs = failing_tests(written), failing_tests(real)
     return len(ours & theirs) / len(ours | theirs) if ours | theirs else 1.0
-
-
-def _failing(verdict: Verdict) -> set[int]:
-    return {place for place, test in enumerate(verdict.tests) if test.outcome != Outcome.PASSED}
 
 
 def _diversity(programs: Sequence[str | None], group_size: int) -> list[float]:

@@ -4,18 +4,22 @@ from pathlib import Path
 
 import polars as pl
 
-from tutee_evaluator.engines import Engine, EngineConfig
+from tutee_evaluator.engines import Engine, EngineConfig, gate
 from tutee_evaluator.engines.baselines import BASELINES
-from tutee_evaluator.engines.local import LocalStudent
+from tutee_evaluator.engines.calibrated import Calibrated, TrainedStudent
 from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.engines.vllm import VllmStudent
 from tutee_grader.errors import InputError
 
 
-def load_student(folder: Path, config: EngineConfig) -> LocalStudent:
-    """The student in `folder`; raises InputError and UnavailableError as the `load` of its class does."""
+def load_student(folder: Path, config: EngineConfig) -> TrainedStudent:
+    """The student in `folder`, mixed with look-ups where it was calibrated.
+
+    Raises InputError and UnavailableError as the `load` of its class does.
+    """
     kind = VllmStudent if config.backend == "vllm" else Student
-    return kind.load(folder, batch=config.batch)
+    student = kind.load(folder, batch=config.batch)
+    return Calibrated.load(student, folder) if (folder / gate.FILE).exists() else student
 
 
 def load_engine(method: str, folder: Path, dialogs: pl.DataFrame, config: EngineConfig) -> Engine:

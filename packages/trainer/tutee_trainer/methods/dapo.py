@@ -19,6 +19,7 @@ from tutee_trainer.adapters import load_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Count, DialogConfig, Preset, Rate
+from tutee_trainer.proper_reward import LEAST_SAMPLES
 from tutee_trainer.reward import RewardConfig, Target, rewards
 from tutee_trainer.rows import validation_rows
 from tutee_trainer.running import Run
@@ -56,6 +57,8 @@ class DapoConfig(AdapterMethodConfig):
     def _samples_divide(self) -> Self:
         if self.batch % self.samples:
             raise ValueError(f"batch ({self.batch}) must be a multiple of samples ({self.samples})")
+        if self.reward.kind == "scores" and self.samples < LEAST_SAMPLES:
+            raise ValueError(f"reward.kind scores needs {LEAST_SAMPLES} samples or more, not {self.samples}")
         return self
 
     def check_dialog(self, dialog: DialogConfig) -> None:

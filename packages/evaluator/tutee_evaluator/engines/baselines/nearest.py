@@ -9,7 +9,7 @@ import polars as pl
 
 from tutee_evaluator.distance import tokens
 from tutee_evaluator.engines.baselines.baseline import Baseline
-from tutee_evaluator.engines.baselines.revisions import Revision, read_revisions
+from tutee_evaluator.engines.baselines.revisions import Revision, Revisions, read_revisions
 from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.dialog import Dialog
 
@@ -27,16 +27,25 @@ class Nearest(Baseline):
 
     def __init__(self, format: str, feedback: Level, dialogs: pl.DataFrame) -> None:
         super().__init__(format, feedback)
-        revisions = read_revisions(dialogs, "train")
+        self.successors = Successors(read_revisions(dialogs, "train"))
+
+    def next_program(self, dialog: Dialog, previous: str, random: Random | None) -> str:
+        found = self.successors.of(dialog.task, previous)
+        return random.choice(found) if random else found[0]
+
+
+class Successors:
+    """What training students submitted after the programs most like a given one."""
+
+    def __init__(self, revisions: Revisions) -> None:
         self._indexes = {task: _Index(found) for task, found in revisions.items()}
         self._known: dict[tuple[str, str], list[str]] = {}  # the samples of a start ask for the same
 
-    def next_program(self, dialog: Dialog, previous: str, random: Random | None) -> str:
-        found = self.successors(dialog.task, previous)
-        return random.choice(found) if random else found[0]
+    def of(self, task: str, program: str) -> list[str]:
+        """What followed the `K` programs most like `program`, in order of likeness.
 
-    def successors(self, task: str, program: str) -> list[str]:
-        """What followed the `K` programs most like `program`, in order of likeness."""
+        `program` itself for a task on which no training student submitted twice.
+        """
         key = (task, program)
         if key not in self._known:
             index = self._indexes.get(task)

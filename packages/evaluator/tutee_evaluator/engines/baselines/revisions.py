@@ -1,22 +1,29 @@
 """What students handed in after each submission, from which baselines learn."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from itertools import pairwise
+from pathlib import Path
 
 import polars as pl
 
+from tutee_grader.files import read_table, write_table
 from tutee_serializer.dialogs.dialog import Dialog
 
 
 @dataclass(frozen=True, order=True)
 class Revision:
-    """A submission and the one after it by the same student on the same task, with their grades."""
+    """A submission and the one after it by the same student on the same task, with their grades.
+
+    `student` is the student's pseudonym.
+    """
 
     program: str
     grade: float
     next: str
     next_grade: float
+    student: str = field(compare=False)
 
     @property
     def stays(self) -> bool:
@@ -24,7 +31,22 @@ class Revision:
         return self.next_grade == self.grade
 
 
-def read_revisions(dialogs: pl.DataFrame, split: str) -> dict[str, list[Revision]]:
+Revisions = Mapping[str, Sequence[Revision]]  # by task
+
+# One row per revision. By its column `student`, those of a student can be removed.
+TABLE = pl.Schema(
+    {
+        "task": pl.String,
+        "program": pl.String,
+        "grade": pl.Float64,
+        "next": pl.String,
+        "next_grade": pl.Float64,
+        "student": pl.String,
+    }
+)
+
+
+def read_revisions(dialogs: pl.DataFrame, split: str) -> Revisions:
     """Each task's revisions in the dialogs (DIALOGS) of a split, in an order that is not that of the rows."""
     found = defaultdict(list)
     for row in dialogs.filter(pl.col("split") == split).iter_rows(named=True):
@@ -32,5 +54,21 @@ def read_revisions(dialogs: pl.DataFrame, split: str) -> dict[str, list[Revision
         for turn, after in pairwise(dialog.turns()):
             if after.task == turn.task:
                 task = dialog.messages[turn.task]["content"]
-                found[task].append(Revision(turn.program, turn.grade, after.program, after.grade))
+                found[task].append(
+                    Revision(turn.program, turn.grade, after.program, after.grade, row["student"])
+                )
     return {task: sorted(found[task]) for task in sorted(found)}
+
+
+def save_revisions(revisions: Revisions, file: Path) -> None:
+    """Writes them as a Parquet table (TABLE)."""
+    rows = [(task, *astuple(revision)) for task, found in revisions.items() for revision in found]
+    write_table(pl.DataFrame(rows, schema=TABLE, orient="row"), file)
+
+
+def load_revisions(file: Path) -> Revisions:
+    """Reads what `save_revisions` wrote; raises InputError where there is no such table."""
+    found: defaultdict[str, list[Revision]] = defaultdict(list)
+    for task, *values in read_table(file, "train calibrated").select(TABLE.names()).iter_rows():
+        found[task].append(Revision(*values))
+    return dict(found)
