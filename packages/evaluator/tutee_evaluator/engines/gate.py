@@ -1,0 +1,82 @@
+"""Which part of a calibrated student writes the next program, by where the student stands."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import exp, log
+from pathlib import Path
+
+from tutee_evaluator.schemas import COPY, NEAREST
+from tutee_grader.errors import InputError
+from tutee_serializer.dialogs.dialog import Dialog, opens_task
+
+FILE = "gate.json"
+MODEL = "model"  # the student that was trained, on its own
+PARTS = (COPY, NEAREST, MODEL)
+FEATURES = ("grade", "grade is 0", "logarithm of the attempts")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The probability of each of PARTS: a softmax of linear functions of FEATURES.
+
+    `weights` has, for each part, a constant and a weight for each feature, of which `means` is taken away
+    first. So where features are not known, as in a chat without grades, the constants decide.
+    """
+
+    means: tuple[float, ...]
+    weights: Mapping[str, tuple[float, ...]]
+
+    def probabilities(self, dialog: Dialog) -> dict[str, float]:
+        """Of each part, for the next program in `dialog`."""
+        found = features(dialog)
+        centred = (
+            [0.0] * len(FEATURES)
+            if found is None
+            else [x - m for x, m in zip(found, self.means, strict=True)]
+        )
+        logits = {
+            part: sum(weight * x for weight, x in zip(self.weights[part], (1.0, *centred), strict=True))
+            for part in PARTS
+        }
+        highest = max(logits.values())
+        odds = {part: exp(logit - highest) for part, logit in logits.items()}
+        return {part: odd / sum(odds.values()) for part, odd in odds.items()}
+
+    def save(self, folder: Path) -> None:
+        (folder / FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Gate":
+        """Reads the gate in a student's folder; raises InputError where it is not one."""
+        file = folder / FILE
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            gate = cls(_numbers(values["means"]), {part: _numbers(values["weights"][part]) for part in PARTS})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{file}: cannot be read ({error!r}); calibrate the student again") from error
+        sizes = {len(gate.means) + 1, *map(len, gate.weights.values())}
+        if sizes != {len(FEATURES) + 1}:
+            raise InputError(f"{file}: is not for the features {FEATURES}; calibrate the student again")
+        return gate
+
+
+def features(dialog: Dialog) -> tuple[float, ...] | None:
+    """FEATURES of the dialog's last submission: its grade 0 to 1, whether that is 0, and the attempts so far.
+
+    None where the grade is not known, or there is no submission on the present task.
+    """
+    written = sum(message["role"] == "assistant" for message in dialog.messages)
+    attempts = 0
+    for message in reversed(dialog.messages):
+        if opens_task(message):
+            break
+        attempts += message["role"] == "assistant"
+    if not attempts or len(dialog.grades) != written:
+        return None
+    grade = dialog.grades[-1] / 100
+    return grade, float(grade == 0), log(attempts)
+
+
+def _numbers(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

@@ -1,0 +1,78 @@
+"""CALIBRATED: the SFT student, mixed with COPY and NEAREST at weights fitted on validation students."""
+
+import shutil
+import time
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import Field
+
+from tutee_grader.files import atomic_dir, read_table
+from tutee_grader.grader import Grader
+from tutee_serializer.card import StudentCard
+from tutee_trainer.method import Method
+from tutee_trainer.preset import Count, MethodConfig
+from tutee_trainer.training import TrainingJob, TrainingResult, check_start, silence_libraries
+
+
+class CalibratedConfig(MethodConfig):
+    """Section `calibrated`.
+
+    The student writes `samples` turns after up to `starts` of the validation students' submissions. `penalty`
+    is on the squares of the weights of what is known of the state; the larger it is, the more alike is the
+    mixture everywhere.
+    """
+
+    starts: Count = 200
+    samples: Annotated[int, Field(ge=2)] = 4
+    penalty: Annotated[float, Field(ge=0)] = 0.02
+    seed: int = 0
+
+
+def train(job: TrainingJob) -> TrainingResult:
+    """Fits the weights (`tutee_evaluator.calibration`); the model stays as it is."""
+    from tutee_evaluator.calibration import calibrate
+    from tutee_evaluator.engines import EngineConfig
+    from tutee_evaluator.engines.baselines.nearest import Successors
+    from tutee_evaluator.engines.baselines.revisions import read_revisions, save_revisions
+    from tutee_evaluator.engines.calibrated import REVISIONS
+    from tutee_evaluator.engines.loading import load_student
+
+    started = time.perf_counter()
+    config = job.preset.section("calibrated", CalibratedConfig)
+    check_start(job, "sft")
+    silence_libraries()
+    student = load_student(job.start, EngineConfig())
+    dialogs = read_table(job.data, "serialize").filter(format=student.format, feedback=student.feedback)
+    revisions = read_revisions(dialogs, "train")
+    with Grader(cache=job.verdict_cache) as grader:
+        gate = calibrate(
+            student,
+            dialogs,
+            Successors(revisions),
+            job.assignments,
+            grader,
+            **config.model_dump(),
+            progress=True,
+        )
+    with atomic_dir(job.output) as folder:
+        shutil.copytree(job.start, folder, dirs_exist_ok=True)
+        replace(StudentCard.load(job.start), method="calibrated").save(folder)
+        save_revisions(revisions, folder / REVISIONS)
+        gate.save(folder)
+    examples = sum(map(len, revisions.values()))
+    seconds = time.perf_counter() - started
+    return TrainingResult(job.output, examples, 0, 0, 0.0, seconds, f"{examples:,} revisions to look up")
+
+
+METHOD = Method(
+    name="calibrated",
+    start="sft",
+    learns_from="dialogs",
+    section="calibrated",
+    config=CalibratedConfig,
+    train=train,
+    candidate=True,
+    uses_grader=True,
+    optional=True,
+)

@@ -1,0 +1,174 @@
+"""A calibrated student: how it draws which part writes, and how likely it finds a turn."""
+
+import json
+from collections import Counter
+from math import exp, log
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutee_evaluator.engines import Completion, Request, complete
+from tutee_evaluator.engines.baselines.nearest import Successors
+from tutee_evaluator.engines.baselines.revisions import Revision, load_revisions, save_revisions
+from tutee_evaluator.engines.calibrated import Calibrated
+from tutee_evaluator.engines.gate import FEATURES, PARTS, Gate, features
+from tutee_grader.errors import InputError
+from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.formats import write_turn
+
+FORMAT = "code"
+TASK = "Write `double`."
+LAST, PEER, OTHER_PEER, OWN = (f"def double(n):\n    return n {end}\n" for end in ("", "+ 2", "+ n", "* 2"))
+# How likely the scripted model finds each program that it ever writes.
+LIKELY = {OWN: 0.5, LAST: 0.3, PEER: 0.2}
+
+
+class Scripted:
+    """Stands for a trained student in these tests: writes OWN always, and claims the likelihoods LIKELY."""
+
+    format, feedback, batch, card = FORMAT, "summary", 4, None
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []
+
+    def add(self, key: int, request: Request) -> None:
+        self.waiting.append(key)
+
+    def collect(self) -> list[tuple[int, Completion]]:
+        done, self.waiting = self.waiting, []
+        return [(key, Completion(write_turn(FORMAT, None, OWN), OWN)) for key in done]
+
+    def nats(self, dialog: Dialog, turn: str) -> float | None:
+        likely = {write_turn(FORMAT, None, program): chance for program, chance in LIKELY.items()}
+        return -log(likely[turn]) if turn in likely else 50.0
+
+    def fits(self, dialog: Dialog) -> bool:
+        return True
+
+
+def history(*work: tuple[str, float], known: bool = True) -> Dialog:
+    dialog = Dialog.start(FORMAT, "summary", TASK)
+    for program, _ in work:
+        dialog.append(program, "Not yet.")
+    dialog.grades = tuple(grade for _, grade in work) if known else ()
+    return dialog
+
+
+def gate(
+    copy: float = 0, nearest: float = 0, model: float = 0, slopes: tuple[float, ...] = (0.0,) * len(FEATURES)
+) -> Gate:
+    """A gate with these constants, and these slopes for the model."""
+    flat = (0.0,) * len(FEATURES)
+    weights = {"copy": (copy, *flat), "nearest": (nearest, *flat), "model": (model, *slopes)}
+    return Gate((0.5, 0.0, 0.0), weights)
+
+
+def student(mixed: Gate) -> Calibrated:
+    task = history().task
+    revisions = [Revision(LAST, 0, PEER, 50, "a"), Revision(LAST, 0, OTHER_PEER, 50, "b")]
+    return Calibrated(Scripted(), Successors({task: revisions}), mixed)
+
+
+def drawn(engine: Calibrated, dialog: Dialog, times: int) -> Counter[Any]:
+    completions = complete(engine, [Request(dialog, 1.0, seed) for seed in range(times)])
+    return Counter(completion.program for completion in completions)
+
+
+def test_each_part_writes_as_often_as_the_gate_says() -> None:
+    found = drawn(student(gate(log(0.5), log(0.3), log(0.2))), history((LAST, 0)), 4000)
+    shares = {program: count / 4000 for program, count in found.items()}
+    assert shares == pytest.approx({LAST: 0.5, PEER: 0.15, OTHER_PEER: 0.15, OWN: 0.2}, abs=0.03)
+
+
+def test_what_is_drawn_depends_on_the_seed_alone() -> None:
+    engine, dialog = student(gate()), history((LAST, 0))
+    alone = [complete(engine, [Request(dialog, 1.0, seed)])[0] for seed in range(30)]
+    assert complete(engine, [Request(dialog, 1.0, seed) for seed in range(30)]) == alone
+    assert len({completion.program for completion in alone}) == 4
+
+
+@pytest.mark.parametrize(
+    ("constants", "program"),
+    [((1, 0, 0), LAST), ((0, 1, 0), PEER), ((0, 0, 1), OWN), ((0, 0, 0), LAST), ((0, 1, 1), PEER)],
+)
+def test_without_a_draw_the_likeliest_part_writes(constants: tuple[float, ...], program: str) -> None:
+    (completion,) = complete(student(gate(*constants)), [Request(history((LAST, 0)))])
+    assert completion.program == program
+    assert completion.content == write_turn(FORMAT, LAST, program)
+
+
+def test_the_first_program_on_a_task_is_the_models() -> None:
+    engine = student(gate(copy=50))
+    assert drawn(engine, history(), 20) == {OWN: 20}
+    assert engine.nats(history(), write_turn(FORMAT, None, OWN)) == pytest.approx(-log(0.5))
+
+
+@given(st.tuples(st.floats(-3, 3), st.floats(-3, 3), st.floats(-3, 3)))
+def test_the_likelihoods_of_all_turns_add_up_to_one(constants: tuple[float, float, float]) -> None:
+    engine, dialog = student(gate(*constants)), history((LAST, 0))
+    turns = [write_turn(FORMAT, LAST, program) for program in (LAST, PEER, OTHER_PEER, OWN)]
+    nats = [engine.nats(dialog, turn) for turn in turns]
+    assert sum(exp(-one) for one in nats if one is not None) == pytest.approx(1)
+
+
+def test_a_turn_too_long_for_the_model_has_no_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scripted, "nats", lambda *_: None)
+    assert student(gate()).nats(history((LAST, 0)), write_turn(FORMAT, LAST, LAST)) is None
+
+
+# --- the gate ------------------------------------------------------------------------------------------
+
+
+def test_features_are_those_of_the_last_submission_on_the_present_task() -> None:
+    assert features(history((LAST, 50))) == (0.5, 0.0, 0.0)
+    assert features(history((LAST, 50), (OWN, 0), (LAST, 0))) == (0.0, 1.0, log(3))
+    assert features(history()) is None
+
+
+def test_a_dialog_without_grades_is_taken_for_the_mean_one() -> None:
+    mixed = gate(0.3, 0.1, 0.0, slopes=(2.0, 1.0, -1.0))
+    assert features(history((LAST, 50), known=False)) is None
+    assert mixed.probabilities(history((LAST, 50), known=False)) == mixed.probabilities(history((LAST, 50)))
+    assert mixed.probabilities(history((LAST, 90), (LAST, 80))) != mixed.probabilities(history((LAST, 50)))
+
+
+@given(st.lists(st.floats(-700, 700), min_size=4, max_size=4), st.floats(0, 100))
+def test_probabilities_add_up_to_one_for_all_weights(weights: list[float], grade: float) -> None:
+    mixed = Gate((0.5, 0.2, 1.0), {part: tuple(weights) for part in PARTS} | {"model": (1.0, 2.0, 3.0, 4.0)})
+    chances = mixed.probabilities(history((LAST, grade)))
+    assert sum(chances.values()) == pytest.approx(1)
+    assert all(chance >= 0 for chance in chances.values())
+
+
+def test_a_gate_is_read_as_it_was_written(tmp_path: Path) -> None:
+    mixed = gate(0.3, 0.1, 0.0, slopes=(2.0, 1.0, -1.0))
+    mixed.save(tmp_path)
+    assert Gate.load(tmp_path) == mixed
+
+
+@pytest.mark.parametrize(
+    "change", [{"means": [1, 2]}, {"weights": {}}, {"means": None}, {"means": ["x"] * 3}]
+)
+def test_a_gate_that_is_not_one_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    gate().save(tmp_path)
+    file = tmp_path / "gate.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(InputError, match=r"gate\.json.*calibrate the student again"):
+        Gate.load(tmp_path)
+
+
+# --- what is looked up -----------------------------------------------------------------------------------
+
+
+def test_revisions_are_read_as_they_were_written(tmp_path: Path) -> None:
+    revisions = {
+        "one": [Revision(LAST, 0, PEER, 50, "a"), Revision(PEER, 50, OWN, 100, "b")],
+        "two": [Revision("", 0, OWN, 100, "a")],
+    }
+    save_revisions(revisions, tmp_path / "revisions.parquet")
+    read = load_revisions(tmp_path / "revisions.parquet")
+    assert read == revisions
+    assert [one.student for found in read.values() for one in found] == ["a", "b", "a"]
