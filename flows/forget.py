@@ -7,6 +7,7 @@ from pathlib import Path
 from flows.mlflow_client import is_used
 from flows.places import Places
 from flows.registry import Registry
+from tutee_evaluator.engines.baselines.revisions import FILE as REVISIONS
 from tutee_evaluator.schemas import BASELINE_METHODS
 from tutee_serializer.ingest.privacy import (
     load_key,
@@ -46,6 +47,10 @@ def forget(student: str, root: Path = Path()) -> ForgetResult:
     for folder in folders:
         rows |= remove_student(name, sorted(folder.rglob("*.parquet")))
     courses = sorted({table.relative_to(root / "data").parts[0] for table in rows})
+    # A calibrated student looks up what training students wrote, here, as a version, and where it is served.
+    homes = (root / "models", shared.mlflow_artifacts, shared.bentos)
+    looked_up = remove_student(name, sorted(path for home in homes for path in home.rglob(REVISIONS)))
+    rows |= looked_up
     reports = []
     for course in courses:
         of_course = Places(course, root=root)
@@ -61,7 +66,7 @@ def forget(student: str, root: Path = Path()) -> ForgetResult:
     # A verdict may quote what a program printed.
     for file in shared.verdict_cache.parent.glob(f"{shared.verdict_cache.name}*"):
         file.unlink()
-    _remove_from_dvc({*rows, *reports}, root)
+    _remove_from_dvc({*rows, *reports, *(table.parent for table in looked_up)}, root)
     models = []
     if is_used(shared):
         for folder in folders:

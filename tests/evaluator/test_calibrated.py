@@ -168,7 +168,7 @@ def test_revisions_are_read_as_they_were_written(tmp_path: Path) -> None:
         "one": [Revision(LAST, 0, PEER, 50, "a"), Revision(PEER, 50, OWN, 100, "b")],
         "two": [Revision("", 0, OWN, 100, "a")],
     }
-    save_revisions(revisions, tmp_path / "revisions.parquet")
-    read = load_revisions(tmp_path / "revisions.parquet")
+    save_revisions(revisions, tmp_path)
+    read = load_revisions(tmp_path)
     assert read == revisions
     assert [one.student for found in read.values() for one in found] == ["a", "b", "a"]

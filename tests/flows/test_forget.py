@@ -14,11 +14,12 @@ from flows.parameters import load
 from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.registry import Registry
+from tutee_evaluator.engines.baselines.revisions import read_revisions, save_revisions
 from tutee_serializer.ingest.privacy import load_key, pseudonym
 
 pytestmark = pytest.mark.slow
 
-KEPT = ("data", "models", "reports", "mlruns", ".dvc/cache")
+KEPT = ("data", "models", "reports", "mlruns", "bentos", ".dvc/cache")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,11 @@ def before(reported, number):
     with contextlib.chdir(reported.folder):
         setup, places = load("small"), Places("small", "tiny")
         registry, pipeline = Registry(places), Pipeline.of(places)
+        # A student that looks up what training students wrote, among those to be registered, and as served.
+        revisions = read_revisions(pl.read_parquet(places.dialogs), "train")
+        for folder in (places.model("sft"), places.student / "student"):
+            folder.mkdir(parents=True, exist_ok=True)
+            save_revisions(revisions, folder)
         metrics = pl.read_parquet(places.metrics)
         release.register(setup, pipeline, registry, metrics)
         release.promote(setup, pipeline, registry, metrics)
@@ -80,6 +86,8 @@ def test_no_table_report_or_copy_of_one_holds_them(reported, number, before, sai
         "data/small/tiny/dialogs",
         "reports/small/tiny/report.html",
         "reports/small/disagreements.csv",
+        "models/small/tiny/sft/revisions.parquet",
+        "bentos/students/small/student/revisions.parquet",
         "mlruns/",
         ".dvc/cache/",
     )

@@ -77,6 +77,12 @@ def test_numbers_that_do_not_fit_each_other(
         Preset.load(written(tmp_path, tiny))
 
 
+def test_a_reward_by_scores_needs_three_samples(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    tiny["dapo"] |= {"samples": 2, "reward": {"kind": "scores"}}
+    with pytest.raises(PresetError, match=r"reward\.kind scores needs 3 samples or more, not 2"):
+        Preset.load(written(tmp_path, tiny))
+
+
 def test_a_section_that_no_method_owns_is_an_error_that_names_it(
     tmp_path: Path, tiny: dict[str, Any]
 ) -> None:

@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import permutations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tutee_evaluator.forecasts import program_distances
 from tutee_grader import Assignment, Grader
 from tutee_grader.errors import SandboxError
 from tutee_grader.verdict import Verdict
 from tutee_serializer.dialogs.formats import write_turn
+from tutee_trainer.proper_reward import score_rewards
 from tutee_trainer.reward import RewardConfig, Target, rewards
 
 PREVIOUS = "def double(n):\n    print(n)\n"
@@ -227,6 +230,34 @@ def test_to_be_unlike_the_others_never_outweighs_failing_as_the_student_did(earn
 def test_comments_and_names_earn_nothing(earn: Earn) -> None:
     padded = "# " + "padding " * 50 + "\ndef double(a_long_name):\n    return a_long_name + 2\n"
     assert earn([REAL, padded]) == earn([REAL, REAL])
+
+
+# --- scores ------------------------------------------------------------------------------------------
+
+
+def test_each_score_is_that_of_its_own_distance(earn: Earn) -> None:
+    programs = [REAL, NOTHING, SOLUTION]
+    (code,) = program_distances([[*programs, REAL]])
+    only = {"code": 0, "grade": 0, "failing": 0}
+    assert earn(programs, kind="scores", **{**only, "code": 1}) == pytest.approx(score_rewards(code))
+    # Grades 50, 0 and 100: each sample's distance to the others, less that to the real one.
+    assert earn(programs, kind="scores", **{**only, "grade": 1}) == pytest.approx([1.0, 1.0, 1.0])
+    # Two, four and none of four tests fail: with the real two, overlaps of 1, 1/2 and 0.
+    expected = [0.5 + 1 - 0, 0.5 + 1 - 0.5, 1 + 1 - 1]
+    assert earn(programs, kind="scores", **{**only, "failing": 1}) == pytest.approx(expected)
+    weighted = earn(programs, kind="scores", code=2, grade=3, failing=0.5)
+    assert weighted == pytest.approx(2 * score_rewards(code) + 3 + 0.5 * np.array(expected))
+
+
+def test_a_group_earns_the_same_whatever_the_other_groups_wrote(earn: Earn) -> None:
+    one, other = [REAL, NOTHING, SOLUTION], [BROKEN, UNREADABLE, REAL]
+    apart = earn(one, kind="scores") + earn(other, kind="scores")
+    assert earn([*one, *other], kind="scores", group_size=3) == pytest.approx(apart)
+
+
+def test_a_turn_without_a_program_earns_the_distance_of_one_and_no_spread(earn: Earn) -> None:
+    earned = earn([UNREADABLE, REAL, REAL], kind="scores", grade=0)
+    assert earned == pytest.approx([-2.0, 0.0, 0.0])
 
 
 # --- programs that the grader cannot take -----------------------------------------------------------

@@ -20,8 +20,6 @@ from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import write_turn
 
-REVISIONS = "revisions.parquet"  # beside the gate: what training students submitted after each submission
-
 
 class TrainedStudent(LanguageModel, Protocol):
     """An engine with a model in a student's folder."""
@@ -49,7 +47,7 @@ class Calibrated:
     @classmethod
     def load(cls, student: TrainedStudent, folder: Path) -> "Calibrated":
         """`student` as it was calibrated in `folder`; raises InputError where a part of that is missing."""
-        return cls(student, Successors(load_revisions(folder / REVISIONS)), Gate.load(folder))
+        return cls(student, Successors(load_revisions(folder)), Gate.load(folder))
 
     def fits(self, dialog: Dialog) -> bool:
         """Whether the model reads the whole dialog before its turn."""

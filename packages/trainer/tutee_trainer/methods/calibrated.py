@@ -35,7 +35,6 @@ def train(job: TrainingJob) -> TrainingResult:
     from tutee_evaluator.engines import EngineConfig
     from tutee_evaluator.engines.baselines.nearest import Successors
     from tutee_evaluator.engines.baselines.revisions import read_revisions, save_revisions
-    from tutee_evaluator.engines.calibrated import REVISIONS
     from tutee_evaluator.engines.loading import load_student
 
     started = time.perf_counter()
@@ -58,7 +57,7 @@ def train(job: TrainingJob) -> TrainingResult:
     with atomic_dir(job.output) as folder:
         shutil.copytree(job.start, folder, dirs_exist_ok=True)
         replace(StudentCard.load(job.start), method="calibrated").save(folder)
-        save_revisions(revisions, folder / REVISIONS)
+        save_revisions(revisions, folder)
         gate.save(folder)
     examples = sum(map(len, revisions.values()))
     seconds = time.perf_counter() - started

@@ -33,6 +33,8 @@ class Revision:
 
 Revisions = Mapping[str, Sequence[Revision]]  # by task
 
+FILE = "revisions.parquet"  # the table in the folder of a student that looks them up
+
 # One row per revision. By its column `student`, those of a student can be removed.
 TABLE = pl.Schema(
     {
@@ -60,15 +62,15 @@ def read_revisions(dialogs: pl.DataFrame, split: str) -> Revisions:
     return {task: sorted(found[task]) for task in sorted(found)}
 
 
-def save_revisions(revisions: Revisions, file: Path) -> None:
-    """Writes them as a Parquet table (TABLE)."""
+def save_revisions(revisions: Revisions, folder: Path) -> None:
+    """Writes them into a student's folder."""
     rows = [(task, *astuple(revision)) for task, found in revisions.items() for revision in found]
-    write_table(pl.DataFrame(rows, schema=TABLE, orient="row"), file)
+    write_table(pl.DataFrame(rows, schema=TABLE, orient="row"), folder / FILE)
 
 
-def load_revisions(file: Path) -> Revisions:
+def load_revisions(folder: Path) -> Revisions:
     """Reads what `save_revisions` wrote; raises InputError where there is no such table."""
     found: defaultdict[str, list[Revision]] = defaultdict(list)
-    for task, *values in read_table(file, "train calibrated").select(TABLE.names()).iter_rows():
+    for task, *values in read_table(folder / FILE, "train calibrated").select(TABLE.names()).iter_rows():
         found[task].append(Revision(*values))
     return dict(found)
