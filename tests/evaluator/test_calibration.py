@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tutee_evaluator.calibration import calibrate
+from tutee_evaluator.calibration.calibrate import calibrate
 from tutee_evaluator.engines import Completion, Request
 from tutee_evaluator.engines.baselines.nearest import Successors
 from tutee_evaluator.engines.baselines.revisions import read_revisions

@@ -27,14 +27,19 @@ class Gate:
     means: tuple[float, ...]
     weights: Mapping[str, tuple[float, ...]]
 
+    @classmethod
+    def constant(cls) -> "Gate":
+        """All parts are equally likely, everywhere."""
+        return cls((0.0,) * len(FEATURES), {part: (0.0,) * (len(FEATURES) + 1) for part in PARTS})
+
     def probabilities(self, dialog: Dialog) -> dict[str, float]:
         """Of each part, for the next program in `dialog`."""
-        found = features(dialog)
-        centred = (
-            [0.0] * len(FEATURES)
-            if found is None
-            else [x - m for x, m in zip(found, self.means, strict=True)]
-        )
+        return self.chances(features(dialog))
+
+    def chances(self, found: Sequence[float] | None) -> dict[str, float]:
+        """Of each part, where these are the FEATURES; None: they are not known."""
+        found = self.means if found is None else found
+        centred = [value - mean for value, mean in zip(found, self.means, strict=True)]
         logits = {
             part: sum(weight * x for weight, x in zip(self.weights[part], (1.0, *centred), strict=True))
             for part in PARTS

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated
 
@@ -31,7 +32,7 @@ class CalibratedConfig(MethodConfig):
 
 def train(job: TrainingJob) -> TrainingResult:
     """Fits the weights (`tutee_evaluator.calibration`); the model stays as it is."""
-    from tutee_evaluator.calibration import calibrate
+    from tutee_evaluator.calibration.calibrate import calibrate
     from tutee_evaluator.engines import EngineConfig
     from tutee_evaluator.engines.baselines.nearest import Successors
     from tutee_evaluator.engines.baselines.revisions import read_revisions, save_revisions
@@ -45,7 +46,7 @@ def train(job: TrainingJob) -> TrainingResult:
     dialogs = read_table(job.data, "serialize").filter(format=student.format, feedback=student.feedback)
     revisions = read_revisions(dialogs, "train")
     with Grader(cache=job.verdict_cache) as grader:
-        gate = calibrate(
+        gate, figures = calibrate(
             student,
             dialogs,
             Successors(revisions),
@@ -54,6 +55,8 @@ def train(job: TrainingJob) -> TrainingResult:
             **config.model_dump(),
             progress=True,
         )
+    if job.tracker:
+        job.tracker.log(0, figures)
     with atomic_dir(job.output) as folder:
         shutil.copytree(job.start, folder, dirs_exist_ok=True)
         replace(StudentCard.load(job.start), method="calibrated").save(folder)
@@ -61,7 +64,20 @@ def train(job: TrainingJob) -> TrainingResult:
         gate.save(folder)
     examples = sum(map(len, revisions.values()))
     seconds = time.perf_counter() - started
-    return TrainingResult(job.output, examples, 0, 0, 0.0, seconds, f"{examples:,} revisions to look up")
+    return TrainingResult(
+        job.output, examples, 0, 0, 0.0, seconds, f"{examples:,} revisions{_skills(figures)}"
+    )
+
+
+def _skills(figures: Mapping[str, float]) -> str:
+    """What `cross_validate` found, in words."""
+    if not figures:
+        return ""
+    of_mixture, of_model = (
+        ", ".join(f"{score} {figures[f'{name}{score}_skill_over_mix']:+.2f}" for score in ("energy", "crps"))
+        for name in ("", "model_")
+    )
+    return f", skill over MIX on other validation students: {of_mixture} (the model alone: {of_model})"
 
 
 METHOD = Method(

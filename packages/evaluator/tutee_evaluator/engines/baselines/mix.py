@@ -60,6 +60,11 @@ def fit_weight(forecasts: Sequence[Forecast]) -> float:
         between = distance[copy, nearest].mean()
         linear += distance[nearest, real].mean() - distance[copy, real] - between
         square += between - distance[nearest, nearest].mean() / 2
+    return least_weight(linear, square)
+
+
+def least_weight(linear: float, square: float) -> float:
+    """The w from 0 to 1 with the least `linear` w + `square` w^2."""
     if square <= 0:  # by the triangle inequality, only where NEAREST submits what COPY does
         return 0.0
     return float(np.clip(-linear / (2 * square), 0, 1))

@@ -1,38 +1,23 @@
-"""Calibrates a student: fits how it is mixed with look-ups (`engines/gate.py`) to validation students.
-
-The mixture's parts k forecast each submission; a_k is the mean distance of a part's programs to what the
-student really submitted, B_kl that between the programs of two parts. With weights w the score of the mixture
-is
-
-    w a - w B w / 2,
-
-so the model writes its samples once, and any weights can be scored (and have a gradient) from there on. What
-is made least is the energy score of the code plus the CRPS of the grade, each as a share of COPY's, and a
-penalty on how much the weights depend on the state.
-"""
+"""Calibrates a student: fits how it is mixed with look-ups (`engines/gate.py`) to validation students."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import product
 from random import Random
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from tutee_evaluator.calibration.fitting import Forecasts, cross_validate, fit
 from tutee_evaluator.engines import Engine, Request
 from tutee_evaluator.engines.baselines.nearest import Successors
-from tutee_evaluator.engines.gate import FEATURES, PARTS, Gate, features
-from tutee_evaluator.forecasts import Program, grade_distances, program_distances
+from tutee_evaluator.engines.gate import Gate, features
+from tutee_evaluator.forecasts import Array, Program, grade_distances, program_distances
 from tutee_evaluator.rollout.state import gives_up
-from tutee_evaluator.schemas import COPY
 from tutee_grader.assignment import Assignment
 from tutee_grader.grader import Grader
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import task_turn
-
-Array = NDArray[np.float64]
 
 
 @dataclass
@@ -40,6 +25,7 @@ class _Start:
     """A validation student's submission with what preceded it, and the programs of each of PARTS."""
 
     dialog: Dialog
+    student: str
     assignment: str
     real: str
     real_grade: float
@@ -63,23 +49,29 @@ def calibrate(
     penalty: float,
     seed: int = 0,
     progress: bool = False,
-) -> Gate:
-    """The gate with the best scores on validation students, of the table DIALOGS.
+) -> tuple[Gate, dict[str, float]]:
+    """The gate with the best scores on validation students, of the table DIALOGS; and how good it is.
 
     The student writes `samples` turns (2 or more) at temperature 1 for up to `starts` of their submissions.
-    Where there is nothing to fit to, all parts are equally likely.
+    Where there is nothing to fit to, all parts are equally likely. The figures are those of `cross_validate`.
     """
     drawn = _starts(student, dialogs, assignments)
     drawn = Random(seed).sample(drawn, min(starts, len(drawn)))
     if not drawn:
-        return Gate((0.0,) * len(FEATURES), {part: (0.0,) * (len(FEATURES) + 1) for part in PARTS})
+        return Gate.constant(), {}
     written = _write(student, [start.dialog for start in drawn], samples, seed, progress)
     for start, turns in zip(drawn, written, strict=True):
         previous = start.dialog.previous
         assert previous is not None
         start.programs = [[previous], list(successors.of(start.dialog.task, previous)), turns]
     code = program_distances([[*start.forecast, start.real] for start in drawn])
-    return _fit(drawn, code, _grade_distances(drawn, assignments, grader), penalty)
+    forecasts = Forecasts.of(
+        [code, _grade_distances(drawn, assignments, grader)],
+        [[len(part) for part in start.programs] for start in drawn],
+        [features(start.dialog) for start in drawn],
+        [start.student for start in drawn],
+    )
+    return fit(forecasts, penalty), cross_validate(forecasts, penalty)
 
 
 def _starts(student: Engine, dialogs: pl.DataFrame, assignments: Mapping[str, Assignment]) -> list[_Start]:
@@ -87,7 +79,7 @@ def _starts(student: Engine, dialogs: pl.DataFrame, assignments: Mapping[str, As
     names = {task_turn(student.format, assignment.task): name for name, assignment in assignments.items()}
     rows = dialogs.filter(split="validation", format=student.format, feedback=student.feedback)
     return [
-        _Start(whole.before(number), name, turn.program, turn.grade)
+        _Start(whole.before(number), row["student"], name, turn.program, turn.grade)
         for row in rows.sort("dialog_id").iter_rows(named=True)
         for whole in (Dialog.from_row(row),)
         for number, turn in enumerate(whole.turns(), 1)
@@ -132,54 +124,3 @@ def _grade_distances(
         )
         for start in starts
     ]
-
-
-def _fit(starts: Sequence[_Start], code: Sequence[Array], grades: Sequence[Array], penalty: float) -> Gate:
-    """The gate at which the scores are least, by L-BFGS."""
-    import torch
-
-    forecasts = [
-        _forecast(matrix, [len(part) for part in start.programs])
-        for matrices in (code, grades)
-        for start, matrix in zip(starts, matrices, strict=True)
-    ]
-    shape = (2, len(starts))
-    to_real = torch.tensor(np.array([one for one, _ in forecasts])).reshape(*shape, len(PARTS))
-    among = torch.tensor(np.array([one for _, one in forecasts])).reshape(*shape, len(PARTS), len(PARTS))
-    found = [features(start.dialog) for start in starts]
-    known = np.array([one for one in found if one is not None]).reshape(-1, len(FEATURES))
-    means = known.mean(0) if len(known) else np.zeros(len(FEATURES))
-    centred = [np.zeros(len(FEATURES)) if one is None else np.array(one) - means for one in found]
-    inputs = torch.tensor(np.column_stack([np.ones(len(starts)), np.array(centred)]))
-    unit = to_real[:, :, PARTS.index(COPY)].mean(1)  # COPY's scores: it has no spread
-    unit = torch.where(unit > 0, unit, torch.ones_like(unit))
-    weights = torch.zeros(len(FEATURES) + 1, len(PARTS), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        chances = torch.softmax(inputs @ weights, 1)
-        spread = torch.einsum("nk,snkl,nl->sn", chances, among, chances)
-        scores = torch.einsum("nk,snk->sn", chances, to_real) - spread / 2
-        value = (scores.mean(1) / unit).sum() + penalty * (weights[1:] ** 2).sum()
-        value.backward()
-        return value
-
-    optimizer.step(loss)
-    fitted = weights.detach().numpy()
-    return Gate(tuple(means.tolist()), {part: tuple(fitted[:, at].tolist()) for at, part in enumerate(PARTS)})
-
-
-def _forecast(distances: Array, sizes: Sequence[int]) -> tuple[Array, Array]:
-    """The mean distances of the parts to the real program, and between the parts' programs.
-
-    COPY and NEAREST draw from their programs, so that two draws may be the same one; of the model two
-    different samples are compared: fair, whatever their number.
-    """
-    ends = np.cumsum([0, *sizes])
-    parts = [slice(start, end) for start, end in pairwise(ends)]
-    to_real = np.array([distances[part, -1].mean() for part in parts])
-    among = np.array([[distances[one, other].mean() for other in parts] for one in parts])
-    drawn = sizes[-1]
-    among[-1, -1] *= drawn / (drawn - 1)
-    return to_real, among

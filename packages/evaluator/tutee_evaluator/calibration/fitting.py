@@ -1,0 +1,162 @@
+"""The weights of a mixture at which its forecasts score best, and how well they do on other students.
+
+The mixture's parts k forecast each submission; a_k is the mean distance of a part's programs to what the
+student really submitted, B_kl that between the programs of two parts. With weights w the score of the mixture
+is
+
+    w a - w B w / 2,
+
+so the model writes its samples once, and any weights can be scored (and have a gradient) from there on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from random import Random
+
+import numpy as np
+
+from tutee_evaluator.engines.baselines.mix import least_weight
+from tutee_evaluator.engines.gate import FEATURES, MODEL, PARTS, Gate
+from tutee_evaluator.forecasts import Array
+from tutee_evaluator.schemas import COPY, NEAREST
+
+SCORES = ("energy", "crps")  # of the code, of the grade
+FOLDS = 5  # groups of students, each scored by weights that were fitted to the others
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """Of n submissions: `to_real` is a [score, n, part], `among` is B [score, n, part, part].
+
+    `features` [n, feature] are those of the gate, NaN where they are not known. `students` names who made
+    each of the submissions.
+    """
+
+    to_real: Array
+    among: Array
+    features: Array
+    students: Sequence[str]
+
+    @classmethod
+    def of(
+        cls,
+        distances: Sequence[Sequence[Array]],
+        sizes: Sequence[Sequence[int]],
+        features: Sequence[tuple[float, ...] | None],
+        students: Sequence[str],
+    ) -> "Forecasts":
+        """From the matrices of distances of each score and submission (`forecasts.py`).
+
+        `sizes` says of each submission how many of the programs are of each part.
+        """
+        means = [[_means(*one) for one in zip(found, sizes, strict=True)] for found in distances]
+        unknown = (np.nan,) * len(FEATURES)
+        return cls(
+            np.array([[to_real for to_real, _ in found] for found in means]),
+            np.array([[among for _, among in found] for found in means]),
+            np.array([unknown if one is None else one for one in features]),
+            students,
+        )
+
+    def take(self, places: Sequence[int]) -> "Forecasts":
+        """Those of some submissions."""
+        return replace(
+            self,
+            to_real=self.to_real[:, places],
+            among=self.among[:, places],
+            features=self.features[places],
+            students=[self.students[place] for place in places],
+        )
+
+    def scores(self, weights: Array) -> Array:
+        """The scores [score, n] of mixtures with these weights [n, part]."""
+        spread = np.einsum("nk,snkl,nl->sn", weights, self.among, weights)
+        scores: Array = np.einsum("nk,snk->sn", weights, self.to_real) - spread / 2
+        return scores
+
+
+def fit(forecasts: Forecasts, penalty: float) -> Gate:
+    """The gate at which the scores, each as a share of COPY's, are least together, by L-BFGS.
+
+    `penalty` is on the squares of the weights of the features.
+    """
+    import torch
+
+    known = forecasts.features[~np.isnan(forecasts.features).any(1)]
+    means = known.mean(0) if len(known) else np.zeros(len(FEATURES))
+    centred = np.nan_to_num(forecasts.features - means)
+    inputs = torch.tensor(np.column_stack([np.ones(len(centred)), centred]))
+    to_real, among = torch.tensor(forecasts.to_real), torch.tensor(forecasts.among)
+    unit = to_real[:, :, PARTS.index(COPY)].mean(1)  # COPY's scores: it has no spread
+    unit = torch.where(unit > 0, unit, torch.ones_like(unit))
+    weights = torch.zeros(len(FEATURES) + 1, len(PARTS), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        chances = torch.softmax(inputs @ weights, 1)
+        spread = torch.einsum("nk,snkl,nl->sn", chances, among, chances)
+        scores = torch.einsum("nk,snk->sn", chances, to_real) - spread / 2
+        value = (scores.mean(1) / unit).sum() + penalty * (weights[1:] ** 2).sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    fitted = weights.detach().numpy()
+    return Gate(tuple(means.tolist()), {part: tuple(fitted[:, at].tolist()) for at, part in enumerate(PARTS)})
+
+
+def cross_validate(forecasts: Forecasts, penalty: float) -> dict[str, float]:
+    """The skill over MIX of the mixture, and of the model alone, on students that neither was fitted to.
+
+    By keys such as `energy_skill_over_mix` and `model_energy_skill_over_mix`; none where there are fewer
+    students than FOLDS.
+    """
+    students = sorted(set(forecasts.students))
+    if len(students) < FOLDS:
+        return {}
+    Random(0).shuffle(students)
+    fold = {student: at % FOLDS for at, student in enumerate(students)}
+    model = np.array([part == MODEL for part in PARTS], float)
+    totals = {name: np.zeros(len(SCORES)) for name in ("", "model_", "mix")}
+    for number in range(FOLDS):
+        left = [at for at, student in enumerate(forecasts.students) if fold[student] != number]
+        out = [at for at, student in enumerate(forecasts.students) if fold[student] == number]
+        others, mine = forecasts.take(left), forecasts.take(out)
+        gate = fit(others, penalty)
+        mixed = [list(gate.chances(None if np.isnan(one).any() else one).values()) for one in mine.features]
+        for name, weights in (("", np.array(mixed)), ("model_", model), ("mix", _mix(others))):
+            totals[name] += mine.scores(np.broadcast_to(weights, (len(out), len(PARTS)))).sum(1)
+    opponent = totals.pop("mix")
+    return {
+        f"{name}{score}_skill_over_mix": float(1 - total[at] / opponent[at]) if opponent[at] else 0.0
+        for name, total in totals.items()
+        for at, score in enumerate(SCORES)
+    }
+
+
+def _mix(forecasts: Forecasts) -> Array:
+    """The weights [part] of the baseline MIX (`baselines/mix.py`)."""
+    copy, nearest = PARTS.index(COPY), PARTS.index(NEAREST)
+    to_real, among = forecasts.to_real[0].mean(0), forecasts.among[0].mean(0)
+    between = among[copy, nearest]
+    weight = least_weight(to_real[nearest] - to_real[copy] - between, between - among[nearest, nearest] / 2)
+    weights = np.zeros(len(PARTS))
+    weights[[copy, nearest]] = 1 - weight, weight
+    return weights
+
+
+def _means(distances: Array, sizes: Sequence[int]) -> tuple[Array, Array]:
+    """The mean distances of the parts to the real program, and between the parts' programs.
+
+    COPY and NEAREST draw from their programs, so that two draws may be the same one; of the model two
+    different samples are compared: fair, whatever their number.
+    """
+    ends = np.cumsum([0, *sizes])
+    parts = [slice(start, end) for start, end in pairwise(ends)]
+    to_real = np.array([distances[part, -1].mean() for part in parts])
+    among = np.array([[distances[one, other].mean() for other in parts] for one in parts])
+    model, drawn = PARTS.index(MODEL), sizes[PARTS.index(MODEL)]
+    among[model, model] *= drawn / (drawn - 1)
+    return to_real, among
