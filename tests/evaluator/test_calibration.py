@@ -99,10 +99,11 @@ Fit = Callable[..., Gate]
 
 @pytest.fixture(scope="module")
 def fit(assignments: Mapping[str, Assignment], grader: Grader) -> Fit:
-    def fitted(write: Write, dialogs: pl.DataFrame, penalty: float = 0.001, **settings: int) -> Gate:
+    def fitted(write: Write, dialogs: pl.DataFrame, penalty: float = 0.001, **more: int) -> Gate:
         successors = Successors(read_revisions(dialogs, "train"))
-        sizes = {"starts": 50, "samples": 3, **settings}
-        return calibrate(Scripted(write), dialogs, successors, assignments, grader, penalty=penalty, **sizes)
+        sizes = {"starts": 50, "samples": 3, **more}
+        settings = {"penalty": penalty, **sizes}
+        return calibrate(Scripted(write), dialogs, successors, assignments, grader, **settings)[0]
 
     return fitted
 
