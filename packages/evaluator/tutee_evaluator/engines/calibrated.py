@@ -14,7 +14,7 @@ from typing import Protocol
 from tutee_evaluator.engines import Completion, LanguageModel, Request
 from tutee_evaluator.engines.baselines.nearest import Successors
 from tutee_evaluator.engines.baselines.revisions import load_revisions
-from tutee_evaluator.engines.gate import MODEL, PARTS, Gate
+from tutee_evaluator.engines.gate import MODEL, Gate
 from tutee_evaluator.schemas import COPY, NEAREST
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.dialog import Dialog
@@ -34,8 +34,9 @@ class TrainedStudent(LanguageModel, Protocol):
 class Calibrated:
     """Submits the last program again (COPY), what another student did (NEAREST), or what `student` writes.
 
-    Which of them is drawn, with the probabilities of `gate`. A turn at temperature 0 is that of the likeliest
-    of the three. The first program on a task is always the model's.
+    Which of them is drawn, with the probabilities of `gate`. At temperature 0 it is the likeliest program that
+    is looked up, or the model's likeliest turn, where the model is likelier than that program. The first
+    program on a task is always the model's.
     """
 
     def __init__(self, student: TrainedStudent, successors: Successors, gate: Gate) -> None:
@@ -62,15 +63,13 @@ class Calibrated:
         previous = dialog.previous
         if alone is None or previous is None:
             return alone
-        found = self._successors.of(dialog.task, previous)
-        same = sum(write_turn(self.format, previous, program) == turn for program in found)
-        share = {
-            COPY: float(write_turn(self.format, previous, previous) == turn),
-            NEAREST: same / len(found),
-            MODEL: exp(-alone),
-        }
-        chance = sum(weight * share[part] for part, weight in self.gate.probabilities(dialog).items())
-        return -log(chance) if chance else inf
+        chances = self._chances(dialog, previous)
+        found = chances.pop(None) * exp(-alone) + sum(
+            chance
+            for program, chance in chances.items()
+            if write_turn(self.format, previous, str(program)) == turn
+        )
+        return -log(found) if found else inf
 
     def add(self, key: int, request: Request) -> None:
         """Takes a request, which `key` names."""
@@ -78,23 +77,28 @@ class Calibrated:
         if previous is None:
             self.student.add(key, request)
             return
-        chances = self.gate.probabilities(request.dialog)
-        # Not the seed itself: the model draws with it, and the two draws should be independent.
-        random = Random(f"part {request.seed}") if request.temperature > 0 else None
-        if random:
-            (part,) = random.choices(PARTS, list(chances.values()))
+        chances = self._chances(request.dialog, previous)
+        if request.temperature > 0:
+            # Not the seed itself: the model draws with it, and the two draws should be independent.
+            random = Random(f"part {request.seed}")
+            (program,) = random.choices(list(chances), list(chances.values()))
         else:
-            part = max(PARTS, key=lambda part: chances[part])
-        if part == MODEL:
+            program = max(chances, key=lambda one: chances[one])
+        if program is None:
             self.student.add(key, request)
-            return
-        program = previous
-        if part == NEAREST:
-            found = self._successors.of(request.dialog.task, previous)
-            program = random.choice(found) if random else found[0]
-        self._done.append((key, Completion(write_turn(self.format, previous, program), program)))
+        else:
+            self._done.append((key, Completion(write_turn(self.format, previous, program), program)))
 
     def collect(self) -> list[tuple[int, Completion]]:
         """Works until at least one request is done; returns those that are. Empty: there are none left."""
         done, self._done = self._done, []
         return done or self.student.collect()
+
+    def _chances(self, dialog: Dialog, previous: str) -> dict[str | None, float]:
+        """The probability of each program that is looked up, and under None that of the model."""
+        parts = self.gate.probabilities(dialog)
+        found = self._successors.of(dialog.task, previous)
+        chances: dict[str | None, float] = {previous: parts[COPY]}
+        for program in found:
+            chances[program] = chances.get(program, 0.0) + parts[NEAREST] / len(found)
+        return chances | {None: parts[MODEL]}
