@@ -34,9 +34,9 @@ class TrainedStudent(LanguageModel, Protocol):
 class Calibrated:
     """Submits the last program again (COPY), what another student did (NEAREST), or what `student` writes.
 
-    Which of them is drawn, with the probabilities of `gate`. At temperature 0 it is the likeliest program that
-    is looked up, or the model's likeliest turn, where the model is likelier than that program. The first
-    program on a task is always the model's.
+    Which of them is drawn, with the probabilities of `gate`. At temperature 0 it is the likeliest program of
+    those that are looked up, or the model's likeliest turn, where the model is likelier than that program.
+    The first program on a task is always the model's.
     """
 
     def __init__(self, student: TrainedStudent, successors: Successors, gate: Gate) -> None:
