@@ -59,6 +59,15 @@ def test_the_weights_that_are_fitted_score_better_than_any_others() -> None:
     assert least <= min(found.scores(np.broadcast_to(one, (30, 3))).sum() for one in grid) + 1e-9
 
 
+def test_neither_score_is_bought_with_the_other() -> None:
+    """NEAREST is worse for the code by 0.4 of MIX's score (here COPY's), and better for the grade by 0.6."""
+    to_real = np.array([[[0.5, 0.7, 9.0]], [[0.5, 0.2, 9.0]]])
+    found = Forecasts(to_real, np.zeros((2, 1, 3, 3)), np.array([STATE]), ["a"])
+    chances = fit(found, 0).chances(STATE)
+    assert chances["nearest"] < 0.05
+    assert chances["copy"] > 0.95
+
+
 def right_model(students: int) -> Forecasts:
     """COPY and NEAREST are 50 and 25 off; the model is right. Each student has two submissions."""
     works = [([[50.0], [75.0], [100.0, 100.0]], 100.0, str(at // 2)) for at in range(2 * students)]

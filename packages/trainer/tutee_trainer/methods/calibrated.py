@@ -26,7 +26,7 @@ class CalibratedConfig(MethodConfig):
 
     starts: Count = 200
     samples: Annotated[int, Field(ge=2)] = 4
-    penalty: Annotated[float, Field(ge=0)] = 0.005
+    penalty: Annotated[float, Field(ge=0)] = 0.0025
     seed: int = 0
 
 
