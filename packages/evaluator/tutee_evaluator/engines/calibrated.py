@@ -3,7 +3,7 @@
 A model that is trained on a few hundred students spreads its probability over too many programs: what really
 happens so often, that a student hands in the same program again or does just what another one did, it finds
 too unlikely. The weights of the mixture are those at which validation students' next submissions are forecast
-best (`calibration.py`).
+best (`calibration/`).
 """
 
 from math import exp, inf, log
