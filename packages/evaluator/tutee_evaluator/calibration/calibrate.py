@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from random import Random
 
 import polars as pl
-from tqdm import tqdm
 
 from tutee_evaluator.calibration.fitting import Forecasts, cross_validate, fit
-from tutee_evaluator.engines import Engine, Request
+from tutee_evaluator.engines import Engine, Request, complete
 from tutee_evaluator.engines.baselines.nearest import Successors
 from tutee_evaluator.engines.gate import Gate, features
 from tutee_evaluator.forecasts import Array, Program, grade_distances, program_distances
@@ -17,7 +15,7 @@ from tutee_evaluator.rollout.state import gives_up
 from tutee_grader.assignment import Assignment
 from tutee_grader.grader import Grader
 from tutee_serializer.dialogs.dialog import Dialog
-from tutee_serializer.dialogs.formats import task_turn
+from tutee_serializer.dialogs.formats import assignments_by_turn
 
 
 @dataclass
@@ -76,7 +74,7 @@ def calibrate(
 
 def _starts(student: Engine, dialogs: pl.DataFrame, assignments: Mapping[str, Assignment]) -> list[_Start]:
     """Each submission of the validation students but the first ones on a task, in order."""
-    names = {task_turn(student.format, assignment.task): name for name, assignment in assignments.items()}
+    names = assignments_by_turn(student.format, assignments)
     rows = dialogs.filter(split="validation", format=student.format, feedback=student.feedback)
     return [
         _Start(whole.before(number), row["student"], name, turn.program, turn.grade)
@@ -93,15 +91,9 @@ def _write(
 ) -> list[list[Program]]:
     """`samples` programs of the student after each dialog."""
     chance = Random(seed)
-    for key, (dialog, _) in enumerate(product(dialogs, range(samples))):
-        student.add(key, Request(dialog, 1.0, chance.getrandbits(63)))
-    programs: list[Program] = [None] * (len(dialogs) * samples)
-    with tqdm(total=len(programs), desc="samples", unit="turn", disable=None if progress else True) as bar:
-        while done := student.collect():
-            for key, completion in done:
-                program = completion.program
-                programs[key] = None if program is None or gives_up(program) else program
-            bar.update(len(done))
+    requests = [Request(dialog, 1.0, chance.getrandbits(63)) for dialog in dialogs for _ in range(samples)]
+    written = [one.program for one in complete(student, requests, "samples" if progress else "")]
+    programs = [None if program is None or gives_up(program) else program for program in written]
     return [programs[at : at + samples] for at in range(0, len(programs), samples)]
 
 

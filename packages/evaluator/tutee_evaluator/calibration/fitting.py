@@ -9,10 +9,11 @@ is
 so the model writes its samples once, and any weights can be scored (and have a gradient) from there on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import numpy as np
 
@@ -72,8 +73,7 @@ class Forecasts:
 
     def scores(self, weights: Array) -> Array:
         """The scores [score, n] of mixtures with these weights [n, part]."""
-        spread = np.einsum("nk,snkl,nl->sn", weights, self.among, weights)
-        scores: Array = np.einsum("nk,snk->sn", weights, self.to_real) - spread / 2
+        scores: Array = _scores(np.einsum, weights, self.to_real, self.among)
         return scores
 
 
@@ -100,8 +100,7 @@ def fit(forecasts: Forecasts, penalty: float) -> Gate:
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         chances = torch.softmax(inputs @ weights, 1)
-        spread = torch.einsum("nk,snkl,nl->sn", chances, among, chances)
-        scores = torch.einsum("nk,snk->sn", chances, to_real) - spread / 2
+        scores = _scores(torch.einsum, chances, to_real, among)
         larger = torch.logsumexp(SHARPNESS * scores.mean(1) / unit, 0) / SHARPNESS
         value = larger + penalty * (weights[1:] ** 2).sum()
         value.backward()
@@ -139,6 +138,12 @@ def cross_validate(forecasts: Forecasts, penalty: float) -> dict[str, float]:
         for name, total in totals.items()
         for at, score in enumerate(SCORES)
     }
+
+
+def _scores(einsum: Callable[..., Any], weights: Any, to_real: Any, among: Any) -> Any:
+    """w a - w B w / 2 of each score and submission, by the `einsum` of numpy or of torch."""
+    spread = einsum("nk,snkl,nl->sn", weights, among, weights)
+    return einsum("nk,snk->sn", weights, to_real) - spread / 2
 
 
 def _mix(forecasts: Forecasts) -> Array:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import PositiveInt
+from tqdm import tqdm
 
 from tutee_grader.config import Section
 from tutee_grader.feedback import Level
@@ -83,11 +84,14 @@ class LanguageModel(Engine, Protocol):
         ...
 
 
-def complete(engine: Engine, requests: Iterable[Request]) -> list[Completion]:
-    """The student's next turn for each request, in the same order."""
-    for key, request in enumerate(requests):
-        engine.add(key, request)
+def complete(engine: Engine, requests: Iterable[Request], progress: str = "") -> list[Completion]:
+    """The student's next turn for each request, in the same order; `progress` names a bar for them."""
+    count = 0
+    for count, request in enumerate(requests, 1):
+        engine.add(count, request)
     done: dict[int, Completion] = {}
-    while collected := engine.collect():
-        done.update(collected)
+    with tqdm(total=count, desc=progress, unit="turn", disable=None if progress else True) as bar:
+        while collected := engine.collect():
+            done.update(collected)
+            bar.update(len(collected))
     return [done[key] for key in sorted(done)]

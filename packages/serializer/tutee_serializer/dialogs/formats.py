@@ -9,14 +9,19 @@ No turn begins with a blank: chat templates merge leading blanks with the header
 be taken for a chat template's markup is escaped, in every format and every turn.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from tutee_serializer.dialogs import edits, plain_edits
 from tutee_serializer.dialogs.diffs import apply_diff, write_diff
 from tutee_serializer.dialogs.fences import DIFF, PYTHON, UNTAGGED, read_block, write_block
 from tutee_serializer.dialogs.markup import escape, unescape
 from tutee_serializer.errors import TurnError
+
+if TYPE_CHECKING:
+    from tutee_grader.assignment import Assignment
 
 Message = dict[str, str]  # role, content
 
@@ -76,6 +81,11 @@ def system_turn(format: Format | str) -> str:
 def task_turn(format: Format | str, task: str) -> str:
     """The user's turn that opens an assignment."""
     return TASK + escape(task.strip())
+
+
+def assignments_by_turn(format: Format | str, assignments: "Mapping[str, Assignment]") -> dict[str, str]:
+    """The name of the assignment that each task's turn opens."""
+    return {task_turn(format, assignment.task): name for name, assignment in assignments.items()}
 
 
 def feedback_turn(format: Format | str, feedback: str, program: str) -> str:

@@ -1,18 +1,16 @@
 """DAPO: online reinforcement learning from the SFT adapter, rewarded by the grader."""
 
 import random
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from tutee_grader.assignment import Assignment
 from tutee_grader.errors import InputError
 from tutee_grader.grader import Grader
 from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import contents, read_dialogs
-from tutee_serializer.dialogs.formats import task_turn
+from tutee_serializer.dialogs.formats import assignments_by_turn
 from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_serializer.dialogs.truncation import fit
 from tutee_trainer.adapters import load_adapter
@@ -144,7 +142,7 @@ def train(job: TrainingJob) -> TrainingResult:
 
 def _prompts(job: TrainingJob, config: DapoConfig, chat: Chat) -> list[Prompt]:
     """What precedes each of the training students' turns, and the turn that followed; in the order drawn."""
-    format, tasks = job.preset.format, _tasks(job.assignments, job.preset.format)
+    format, tasks = job.preset.format, assignments_by_turn(job.preset.format, job.assignments)
     dialogs = read_dialogs(job.data, format, job.preset.dialog.feedback, "train")
     count = TokenCounter(chat, contents(dialogs))
     chance = random.Random(config.seed)
@@ -166,11 +164,6 @@ def _prompts(job: TrainingJob, config: DapoConfig, chat: Chat) -> list[Prompt]:
         )
     chance.shuffle(prompts)
     return prompts[: config.max_prompts]
-
-
-def _tasks(assignments: Mapping[str, Assignment], format: str) -> dict[str, str]:
-    """The name of the assignment that each task's turn belongs to."""
-    return {task_turn(format, assignment.task): name for name, assignment in assignments.items()}
 
 
 METHOD = Method(
