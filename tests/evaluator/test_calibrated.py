@@ -1,4 +1,4 @@
-"""A calibrated student: how it draws which part writes, and how likely it finds a turn."""
+"""A calibrated student: how it draws which component writes, and how likely it finds a turn."""
 
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ from tutee_evaluator.engines import Completion, Request, complete
 from tutee_evaluator.engines.baselines.nearest import Successors
 from tutee_evaluator.engines.baselines.revisions import Revision, load_revisions, save_revisions
 from tutee_evaluator.engines.calibrated import Calibrated
-from tutee_evaluator.engines.gate import FEATURES, PARTS, Gate, features
+from tutee_evaluator.engines.gate import COMPONENTS, FEATURES, Gate, features
 from tutee_grader.errors import InputError
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import write_turn
@@ -77,7 +77,7 @@ def drawn(engine: Calibrated, dialog: Dialog, times: int) -> Counter[Any]:
     return Counter(completion.program for completion in completions)
 
 
-def test_each_part_writes_as_often_as_the_gate_says() -> None:
+def test_each_component_writes_as_often_as_the_gate_says() -> None:
     found = drawn(student(gate(log(0.5), log(0.3), log(0.2))), history((LAST, 0)), 4000)
     shares = {program: count / 4000 for program, count in found.items()}
     assert shares == pytest.approx({LAST: 0.5, PEER: 0.15, OTHER_PEER: 0.15, OWN: 0.2}, abs=0.03)
@@ -143,7 +143,10 @@ def test_a_dialog_without_grades_is_taken_for_the_mean_one() -> None:
 
 @given(st.lists(st.floats(-700, 700), min_size=4, max_size=4), st.floats(0, 100))
 def test_probabilities_add_up_to_one_for_all_weights(weights: list[float], grade: float) -> None:
-    mixed = Gate((0.5, 0.2, 1.0), {part: tuple(weights) for part in PARTS} | {"model": (1.0, 2.0, 3.0, 4.0)})
+    mixed = Gate(
+        (0.5, 0.2, 1.0),
+        {component: tuple(weights) for component in COMPONENTS} | {"model": (1.0, 2.0, 3.0, 4.0)},
+    )
     chances = mixed.probabilities(history((LAST, grade)))
     assert sum(chances.values()) == pytest.approx(1)
     assert all(chance >= 0 for chance in chances.values())

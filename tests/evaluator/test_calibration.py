@@ -116,7 +116,7 @@ def wrong(last: str, chance: random.Random) -> str:
     return NOISE
 
 
-def test_each_state_gets_the_part_that_forecasts_it(fit: Fit) -> None:
+def test_each_state_gets_the_component_that_forecasts_it(fit: Fit) -> None:
     gate = fit(right, course(*TRAIN, *VALIDATION))
     assert gate.probabilities(history(NOTHING))["copy"] > 0.9
     assert gate.probabilities(history(HALF))["model"] > 0.9

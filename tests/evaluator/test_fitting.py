@@ -16,9 +16,12 @@ WEIGHTS = st.lists(st.integers(1, 9), min_size=3, max_size=3).map(lambda one: np
 
 
 def forecasts(*works: tuple[list[list[float]], float, str]) -> Forecasts:
-    """Of the grades of each part, the real grade, and the student; the code's distances are the same."""
-    matrices = [grade_distances([*(one for part in parts for one in part), real]) for parts, real, _ in works]
-    sizes = [[len(part) for part in parts] for parts, _, _ in works]
+    """Of the grades of each component, the real grade, and the student; the code's distances are the same."""
+    matrices = [
+        grade_distances([*(one for component in components for one in component), real])
+        for components, real, _ in works
+    ]
+    sizes = [[len(component) for component in components] for components, _, _ in works]
     return Forecasts.of([matrices, matrices], sizes, [STATE] * len(works), [name for *_, name in works])
 
 
@@ -26,14 +29,16 @@ def forecasts(*works: tuple[list[list[float]], float, str]) -> Forecasts:
 def test_a_mixtures_score_is_the_crps_of_its_draws(
     copy: list[float], nearest: list[float], real: float, weights: np.ndarray
 ) -> None:
-    """Of two parts that draw from their programs, and a model of two samples that are always alike."""
-    parts = [copy, nearest, [70.0, 70.0]]
+    """Of two components that draw from their programs, and a model of two samples that are always alike."""
+    components = [copy, nearest, [70.0, 70.0]]
     chances = [
-        (grade, weight / len(part)) for part, weight in zip(parts, weights, strict=True) for grade in part
+        (grade, weight / len(component))
+        for component, weight in zip(components, weights, strict=True)
+        for grade in component
     ]
     to_real = sum(chance * abs(grade - real) for grade, chance in chances)
     spread = sum(p * q * abs(one - other) for (one, p), (other, q) in product(chances, chances))
-    (energy, crps) = forecasts((parts, real, "a")).scores(weights[None])
+    (energy, crps) = forecasts((components, real, "a")).scores(weights[None])
     assert crps == pytest.approx((to_real - spread / 2) / 100)
     assert energy == crps
 

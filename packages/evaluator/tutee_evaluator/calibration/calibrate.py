@@ -20,7 +20,7 @@ from tutee_serializer.dialogs.formats import assignments_by_turn
 
 @dataclass
 class _Start:
-    """A validation student's submission with what preceded it, and the programs of each of PARTS."""
+    """A validation student's submission with what preceded it, and the programs of each of COMPONENTS."""
 
     dialog: Dialog
     student: str
@@ -31,8 +31,8 @@ class _Start:
 
     @property
     def forecast(self) -> list[Program]:
-        """The programs of all parts."""
-        return [program for part in self.programs for program in part]
+        """The programs of all components."""
+        return [program for component in self.programs for program in component]
 
 
 def calibrate(
@@ -51,7 +51,8 @@ def calibrate(
     """The gate with the best scores on validation students, of the table DIALOGS; and how good it is.
 
     The student writes `samples` turns (2 or more) at temperature 1 for up to `starts` of their submissions.
-    Where there is nothing to fit to, all parts are equally likely. The figures are those of `cross_validate`.
+    Where there is nothing to fit to, all components are equally likely. The figures are those of
+    `cross_validate`.
     """
     drawn = _starts(student, dialogs, assignments)
     drawn = Random(seed).sample(drawn, min(starts, len(drawn)))
@@ -65,7 +66,7 @@ def calibrate(
     code = program_distances([[*start.forecast, start.real] for start in drawn])
     forecasts = Forecasts.of(
         [code, _grade_distances(drawn, assignments, grader)],
-        [[len(part) for part in start.programs] for start in drawn],
+        [[len(component) for component in start.programs] for start in drawn],
         [features(start.dialog) for start in drawn],
         [start.student for start in drawn],
     )

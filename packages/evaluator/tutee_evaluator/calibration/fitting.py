@@ -1,8 +1,8 @@
 """The weights of a mixture at which its forecasts score best, and how well they do on other students.
 
-The mixture's parts k forecast each submission; a_k is the mean distance of a part's programs to what the
-student really submitted, B_kl that between the programs of two parts. With weights w the score of the mixture
-is
+The mixture's components k forecast each submission; a_k is the mean distance of a component's programs to
+what the student really submitted, B_kl that between the programs of two components. With weights w the score
+of the mixture is
 
     w a - w B w / 2,
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tutee_evaluator.engines.baselines.mix import least_weight
-from tutee_evaluator.engines.gate import FEATURES, MODEL, PARTS, Gate
+from tutee_evaluator.engines.gate import COMPONENTS, FEATURES, MODEL, Gate
 from tutee_evaluator.forecasts import Array
 from tutee_evaluator.schemas import COPY, NEAREST
 
@@ -29,7 +29,7 @@ FOLDS = 5  # groups of students, each scored by weights that were fitted to the 
 
 @dataclass(frozen=True)
 class Forecasts:
-    """Of n submissions: `to_real` is a [score, n, part], `among` is B [score, n, part, part].
+    """Of n submissions: `to_real` is a [score, n, component], `among` is B [score, n, component, component].
 
     `features` [n, feature] are those of the gate, NaN where they are not known. `students` names who made
     each of the submissions.
@@ -50,7 +50,7 @@ class Forecasts:
     ) -> "Forecasts":
         """From the matrices of distances of each score and submission (`forecasts.py`).
 
-        `sizes` says of each submission how many of the programs are of each part.
+        `sizes` says of each submission how many of the programs are of each component.
         """
         means = [[_means(*one) for one in zip(found, sizes, strict=True)] for found in distances]
         unknown = (np.nan,) * len(FEATURES)
@@ -72,7 +72,7 @@ class Forecasts:
         )
 
     def scores(self, weights: Array) -> Array:
-        """The scores [score, n] of mixtures with these weights [n, part]."""
+        """The scores [score, n] of mixtures with these weights [n, component]."""
         scores: Array = _scores(np.einsum, weights, self.to_real, self.among)
         return scores
 
@@ -94,7 +94,7 @@ def fit(forecasts: Forecasts, penalty: float) -> Gate:
     mixed = np.broadcast_to(_mix(forecasts), forecasts.to_real.shape[1:])
     unit = torch.tensor(forecasts.scores(mixed).mean(1))
     unit = torch.where(unit > 0, unit, torch.ones_like(unit))
-    weights = torch.zeros(len(FEATURES) + 1, len(PARTS), dtype=torch.float64, requires_grad=True)
+    weights = torch.zeros(len(FEATURES) + 1, len(COMPONENTS), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
@@ -108,7 +108,10 @@ def fit(forecasts: Forecasts, penalty: float) -> Gate:
 
     optimizer.step(loss)
     fitted = weights.detach().numpy()
-    return Gate(tuple(means.tolist()), {part: tuple(fitted[:, at].tolist()) for at, part in enumerate(PARTS)})
+    return Gate(
+        tuple(means.tolist()),
+        {component: tuple(fitted[:, at].tolist()) for at, component in enumerate(COMPONENTS)},
+    )
 
 
 def cross_validate(forecasts: Forecasts, penalty: float) -> dict[str, float]:
@@ -122,7 +125,7 @@ def cross_validate(forecasts: Forecasts, penalty: float) -> dict[str, float]:
         return {}
     Random(0).shuffle(students)
     fold = {student: at % FOLDS for at, student in enumerate(students)}
-    model = np.array([part == MODEL for part in PARTS], float)
+    model = np.array([component == MODEL for component in COMPONENTS], float)
     totals = {name: np.zeros(len(SCORES)) for name in ("", "model_", "mix")}
     for number in range(FOLDS):
         left = [at for at, student in enumerate(forecasts.students) if fold[student] != number]
@@ -131,7 +134,7 @@ def cross_validate(forecasts: Forecasts, penalty: float) -> dict[str, float]:
         gate = fit(others, penalty)
         mixed = [list(gate.chances(None if np.isnan(one).any() else one).values()) for one in mine.features]
         for name, weights in (("", np.array(mixed)), ("model_", model), ("mix", _mix(others))):
-            totals[name] += mine.scores(np.broadcast_to(weights, (len(out), len(PARTS)))).sum(1)
+            totals[name] += mine.scores(np.broadcast_to(weights, (len(out), len(COMPONENTS)))).sum(1)
     opponent = totals.pop("mix")
     return {
         f"{name}{score}_skill_over_mix": float(1 - total[at] / opponent[at]) if opponent[at] else 0.0
@@ -147,26 +150,26 @@ def _scores(einsum: Callable[..., Any], weights: Any, to_real: Any, among: Any) 
 
 
 def _mix(forecasts: Forecasts) -> Array:
-    """The weights [part] of the baseline MIX (`baselines/mix.py`)."""
-    copy, nearest = PARTS.index(COPY), PARTS.index(NEAREST)
+    """The weights [component] of the baseline MIX (`baselines/mix.py`)."""
+    copy, nearest = COMPONENTS.index(COPY), COMPONENTS.index(NEAREST)
     to_real, among = forecasts.to_real[0].mean(0), forecasts.among[0].mean(0)
     between = among[copy, nearest]
     weight = least_weight(to_real[nearest] - to_real[copy] - between, between - among[nearest, nearest] / 2)
-    weights = np.zeros(len(PARTS))
+    weights = np.zeros(len(COMPONENTS))
     weights[[copy, nearest]] = 1 - weight, weight
     return weights
 
 
 def _means(distances: Array, sizes: Sequence[int]) -> tuple[Array, Array]:
-    """The mean distances of the parts to the real program, and between the parts' programs.
+    """The mean distances of the components to the real program, and between the components' programs.
 
     COPY and NEAREST draw from their programs, so that two draws may be the same one; of the model two
     different samples are compared: fair, whatever their number.
     """
     ends = np.cumsum([0, *sizes])
-    parts = [slice(start, end) for start, end in pairwise(ends)]
-    to_real = np.array([distances[part, -1].mean() for part in parts])
-    among = np.array([[distances[one, other].mean() for other in parts] for one in parts])
-    model, drawn = PARTS.index(MODEL), sizes[PARTS.index(MODEL)]
+    components = [slice(start, end) for start, end in pairwise(ends)]
+    to_real = np.array([distances[component, -1].mean() for component in components])
+    among = np.array([[distances[one, other].mean() for other in components] for one in components])
+    model, drawn = COMPONENTS.index(MODEL), sizes[COMPONENTS.index(MODEL)]
     among[model, model] *= drawn / (drawn - 1)
     return to_real, among

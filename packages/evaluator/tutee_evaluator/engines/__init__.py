@@ -86,11 +86,12 @@ class LanguageModel(Engine, Protocol):
 
 def complete(engine: Engine, requests: Iterable[Request], progress: str = "") -> list[Completion]:
     """The student's next turn for each request, in the same order; `progress` names a bar for them."""
-    count = 0
-    for count, request in enumerate(requests, 1):
-        engine.add(count, request)
+    asked = 0
+    for request in requests:
+        engine.add(asked, request)
+        asked += 1
     done: dict[int, Completion] = {}
-    with tqdm(total=count, desc=progress, unit="turn", disable=None if progress else True) as bar:
+    with tqdm(total=asked, desc=progress, unit="turn", disable=None if progress else True) as bar:
         while collected := engine.collect():
             done.update(collected)
             bar.update(len(collected))

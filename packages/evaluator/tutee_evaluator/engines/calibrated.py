@@ -96,9 +96,9 @@ class Calibrated:
 
     def _chances(self, dialog: Dialog, previous: str) -> dict[str | None, float]:
         """The probability of each program that is looked up, and under None that of the model."""
-        parts = self.gate.probabilities(dialog)
+        components = self.gate.probabilities(dialog)
         found = self._successors.of(dialog.task, previous)
-        chances: dict[str | None, float] = {previous: parts[COPY]}
+        chances: dict[str | None, float] = {previous: components[COPY]}
         for program in found:
-            chances[program] = chances.get(program, 0.0) + parts[NEAREST] / len(found)
-        return chances | {None: parts[MODEL]}
+            chances[program] = chances.get(program, 0.0) + components[NEAREST] / len(found)
+        return chances | {None: components[MODEL]}

@@ -1,4 +1,4 @@
-"""Which part of a calibrated student writes the next program, by where the student stands."""
+"""Which component of a calibrated student writes the next program, by where the student stands."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,16 @@ from tutee_serializer.dialogs.dialog import Dialog, opens_task
 
 FILE = "gate.json"
 MODEL = "model"  # the student that was trained, on its own
-PARTS = (COPY, NEAREST, MODEL)
+COMPONENTS = (COPY, NEAREST, MODEL)
 FEATURES = ("grade", "grade is 0", "logarithm of the attempts")
 
 
 @dataclass(frozen=True)
 class Gate:
-    """The probability of each of PARTS: a softmax of linear functions of FEATURES.
+    """The probability of each of COMPONENTS: a softmax of linear functions of FEATURES.
 
-    `weights` has, for each part, a constant and a weight for each feature, of which `means` is taken away
-    first. So where features are not known, as in a chat without grades, the constants decide.
+    `weights` has, for each component, a constant and a weight for each feature, of which `means` is taken
+    away first. So where features are not known, as in a chat without grades, the constants decide.
     """
 
     means: tuple[float, ...]
@@ -29,24 +29,28 @@ class Gate:
 
     @classmethod
     def constant(cls) -> "Gate":
-        """All parts are equally likely, everywhere."""
-        return cls((0.0,) * len(FEATURES), {part: (0.0,) * (len(FEATURES) + 1) for part in PARTS})
+        """All components are equally likely, everywhere."""
+        return cls(
+            (0.0,) * len(FEATURES), {component: (0.0,) * (len(FEATURES) + 1) for component in COMPONENTS}
+        )
 
     def probabilities(self, dialog: Dialog) -> dict[str, float]:
-        """Of each part, for the next program in `dialog`."""
+        """Of each component, for the next program in `dialog`."""
         return self.chances(features(dialog))
 
     def chances(self, found: Sequence[float] | None) -> dict[str, float]:
-        """Of each part, where these are the FEATURES; None: they are not known."""
+        """Of each component, where these are the FEATURES; None: they are not known."""
         found = self.means if found is None else found
         centred = [value - mean for value, mean in zip(found, self.means, strict=True)]
         logits = {
-            part: sum(weight * x for weight, x in zip(self.weights[part], (1.0, *centred), strict=True))
-            for part in PARTS
+            component: sum(
+                weight * x for weight, x in zip(self.weights[component], (1.0, *centred), strict=True)
+            )
+            for component in COMPONENTS
         }
         highest = max(logits.values())
-        odds = {part: exp(logit - highest) for part, logit in logits.items()}
-        return {part: odd / sum(odds.values()) for part, odd in odds.items()}
+        odds = {component: exp(logit - highest) for component, logit in logits.items()}
+        return {component: odd / sum(odds.values()) for component, odd in odds.items()}
 
     def save(self, folder: Path) -> None:
         (folder / FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
@@ -57,7 +61,10 @@ class Gate:
         file = folder / FILE
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
-            gate = cls(_numbers(values["means"]), {part: _numbers(values["weights"][part]) for part in PARTS})
+            gate = cls(
+                _numbers(values["means"]),
+                {component: _numbers(values["weights"][component]) for component in COMPONENTS},
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{file}: cannot be read ({error!r}); calibrate the student again") from error
         sizes = {len(gate.means) + 1, *map(len, gate.weights.values())}
