@@ -58,18 +58,24 @@ def history(*work: tuple[str, float], known: bool = True) -> Dialog:
 
 
 def gate(
-    copy: float = 0, nearest: float = 0, model: float = 0, slopes: tuple[float, ...] = (0.0,) * len(FEATURES)
+    copy: float = 0,
+    nearest: float = 0,
+    model: float = 0,
+    transfer: float = -50,
+    slopes: tuple[float, ...] = (0.0,) * len(FEATURES),
 ) -> Gate:
     """A gate with these constants, and these slopes for the model."""
     flat = (0.0,) * len(FEATURES)
-    weights = {"copy": (copy, *flat), "nearest": (nearest, *flat), "model": (model, *slopes)}
+    constants = {"copy": copy, "nearest": nearest, "transfer": transfer}
+    weights = {component: (constant, *flat) for component, constant in constants.items()}
+    weights["model"] = (model, *slopes)
     return Gate((0.5, 0.0, 0.0), weights)
 
 
-def student(mixed: Gate) -> Calibrated:
-    task = history().task
-    revisions = [Revision(LAST, 0, PEER, 50, "a"), Revision(LAST, 0, OTHER_PEER, 50, "b")]
-    return Calibrated(Scripted(), Successors({task: revisions}), mixed)
+def student(mixed: Gate, *revisions: Revision) -> Calibrated:
+    """Who looks up these revisions, or else two of the last program."""
+    peers = [Revision(LAST, 0, PEER, 50, "a"), Revision(LAST, 0, OTHER_PEER, 50, "b")]
+    return Calibrated(Scripted(), Successors({history().task: list(revisions) or peers}), mixed)
 
 
 def drawn(engine: Calibrated, dialog: Dialog, times: int) -> Counter[Any]:
@@ -81,6 +87,14 @@ def test_each_component_writes_as_often_as_the_gate_says() -> None:
     found = drawn(student(gate(log(0.5), log(0.3), log(0.2))), history((LAST, 0)), 4000)
     shares = {program: count / 4000 for program, count in found.items()}
     assert shares == pytest.approx({LAST: 0.5, PEER: 0.15, OTHER_PEER: 0.15, OWN: 0.2}, abs=0.03)
+
+
+def test_anothers_edits_are_made_in_the_last_program() -> None:
+    theirs = Revision("def double(x):\n    return x \n", 0, "def double(x):\n    return x + x\n", 100, "a")
+    engine = student(gate(-50, 0, -50, transfer=0), theirs)
+    found = drawn(engine, history((LAST, 0)), 400)
+    assert set(found) == {theirs.next, "def double(n):\n    return n + n\n"}
+    assert found[theirs.next] / 400 == pytest.approx(0.5, abs=0.1)
 
 
 def test_what_is_drawn_depends_on_the_seed_alone() -> None:
@@ -112,7 +126,7 @@ def test_the_first_program_on_a_task_is_the_models() -> None:
     assert engine.nats(history(), write_turn(FORMAT, None, OWN)) == pytest.approx(-log(0.5))
 
 
-@given(st.tuples(st.floats(-3, 3), st.floats(-3, 3), st.floats(-3, 3)))
+@given(st.tuples(*[st.floats(-3, 3)] * 4))
 def test_the_likelihoods_of_all_turns_add_up_to_one(constants: tuple[float, float, float]) -> None:
     engine, dialog = student(gate(*constants)), history((LAST, 0))
     turns = [write_turn(FORMAT, LAST, program) for program in (LAST, PEER, OTHER_PEER, OWN)]

@@ -12,7 +12,7 @@ from tutee_evaluator.calibration.calibrate import calibrate
 from tutee_evaluator.engines import Completion, Request
 from tutee_evaluator.engines.baselines.nearest import Successors
 from tutee_evaluator.engines.baselines.revisions import read_revisions
-from tutee_evaluator.engines.gate import Gate
+from tutee_evaluator.engines.gate import COMPONENTS, Gate
 from tutee_evaluator.forecasts import program_distances
 from tutee_grader import Assignment, Grader
 from tutee_serializer.dialogs.dialog import Dialog
@@ -24,7 +24,8 @@ NOTHING = "def double(n):\n    pass\n"
 HALF = "def double(n):\n    return abs(n) * 2\n"  # passes the first test of two
 SOLUTION = "def double(n):\n    return n * 2\n"
 NOISE = "import os\nfor one in range(7):\n    print(os, one, [one for one in 'abc'])\n"
-GRADES = {NOTHING: 0.0, HALF: 50.0, SOLUTION: 100.0, NOISE: 0.0}
+PEERS = ("def double(x):\n    return abs(x) * 2\n", "def double(x):\n    return x * 2\n")  # HALF, SOLUTION
+GRADES = {NOTHING: 0.0, HALF: 50.0, SOLUTION: 100.0, NOISE: 0.0, PEERS[0]: 50.0, PEERS[1]: 100.0}
 
 Write = Callable[[str, random.Random], str | None]
 
@@ -122,6 +123,11 @@ def test_each_state_gets_the_component_that_forecasts_it(fit: Fit) -> None:
     assert gate.probabilities(history(HALF))["model"] > 0.9
 
 
+def test_where_peers_only_name_things_otherwise_their_edits_are_taken(fit: Fit) -> None:
+    gate = fit(wrong, course(*[("train", PEERS)] * 8, *VALIDATION))
+    assert gate.probabilities(history(HALF))["transfer"] > 0.9
+
+
 def test_a_penalty_makes_the_mixture_the_same_everywhere(fit: Fit) -> None:
     gate = fit(right, course(*TRAIN, *VALIDATION), penalty=1e4)
     there, here = gate.probabilities(history(NOTHING)), gate.probabilities(history(HALF))
@@ -132,7 +138,8 @@ def test_a_penalty_makes_the_mixture_the_same_everywhere(fit: Fit) -> None:
 def test_a_model_that_writes_noise_is_left_out(fit: Fit) -> None:
     solved = ("train", (HALF, SOLUTION))
     gate = fit(wrong, course(*[solved] * 8, *VALIDATION))
-    assert gate.probabilities(history(HALF))["nearest"] > 0.9
+    there = gate.probabilities(history(HALF))
+    assert there["nearest"] + there["transfer"] > 0.9  # after HALF itself both write the same
     assert gate.probabilities(history(NOTHING))["model"] < 0.05
 
 
@@ -171,8 +178,6 @@ def test_the_same_seed_gives_the_same_gate(fit: Fit) -> None:
     assert fit(either, dialogs, **settings) != fit(either, dialogs, seed=1, **settings)
 
 
-def test_without_validation_students_all_parts_are_as_likely(fit: Fit) -> None:
+def test_without_validation_students_all_components_are_as_likely(fit: Fit) -> None:
     gate = fit(right, course(*TRAIN))
-    assert gate.probabilities(history(HALF)) == pytest.approx(
-        {"copy": 1 / 3, "nearest": 1 / 3, "model": 1 / 3}
-    )
+    assert gate.probabilities(history(HALF)) == pytest.approx(dict.fromkeys(COMPONENTS, 1 / 4))

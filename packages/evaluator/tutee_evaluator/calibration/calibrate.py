@@ -9,6 +9,7 @@ import polars as pl
 from tutee_evaluator.calibration.fitting import Forecasts, cross_validate, fit
 from tutee_evaluator.engines import Engine, Request, complete
 from tutee_evaluator.engines.baselines.nearest import Successors
+from tutee_evaluator.engines.calibrated import look_up
 from tutee_evaluator.engines.gate import Gate, features
 from tutee_evaluator.forecasts import Array, Program, grade_distances, program_distances
 from tutee_evaluator.rollout.state import gives_up
@@ -62,7 +63,8 @@ def calibrate(
     for start, turns in zip(drawn, written, strict=True):
         previous = start.dialog.previous
         assert previous is not None
-        start.programs = [[previous], list(successors.of(start.dialog.task, previous)), turns]
+        found = look_up(successors, start.dialog.task, previous)
+        start.programs = [*map(list[Program], found.values()), turns]
     code = program_distances([[*start.forecast, start.real] for start in drawn])
     forecasts = Forecasts.of(
         [code, _grade_distances(drawn, assignments, grader)],

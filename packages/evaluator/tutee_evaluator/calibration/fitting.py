@@ -163,7 +163,7 @@ def _mix(forecasts: Forecasts) -> Array:
 def _means(distances: Array, sizes: Sequence[int]) -> tuple[Array, Array]:
     """The mean distances of the components to the real program, and between the components' programs.
 
-    COPY and NEAREST draw from their programs, so that two draws may be the same one; of the model two
+    Look-ups draw from their programs, so that two draws may be the same one; of the model two
     different samples are compared: fair, whatever their number.
     """
     ends = np.cumsum([0, *sizes])

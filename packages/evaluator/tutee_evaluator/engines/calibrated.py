@@ -1,4 +1,4 @@
-"""A student that was calibrated: a model mixed with two look-ups, which write its next program now and then.
+"""A student that was calibrated: a model mixed with look-ups, which write its next program now and then.
 
 A model that is trained on a few hundred students spreads its probability over too many programs: what really
 happens so often, that a student hands in the same program again or does just what another one did, it finds
@@ -14,7 +14,7 @@ from typing import Protocol
 from tutee_evaluator.engines import Completion, LanguageModel, Request
 from tutee_evaluator.engines.baselines.nearest import Successors
 from tutee_evaluator.engines.baselines.revisions import load_revisions
-from tutee_evaluator.engines.gate import MODEL, Gate
+from tutee_evaluator.engines.gate import MODEL, TRANSFER, Gate
 from tutee_evaluator.schemas import COPY, NEAREST
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.dialog import Dialog
@@ -32,7 +32,7 @@ class TrainedStudent(LanguageModel, Protocol):
 
 
 class Calibrated:
-    """Submits the last program again (COPY), what another student did (NEAREST), or what `student` writes.
+    """Submits what is looked up (see `look_up`), or what `student` writes.
 
     Which of them is drawn, with the probabilities of `gate`. At temperature 0 it is the likeliest program of
     those that are looked up, or the model's likeliest turn, where the model is likelier than that program.
@@ -97,8 +97,21 @@ class Calibrated:
     def _chances(self, dialog: Dialog, previous: str) -> dict[str | None, float]:
         """The probability of each program that is looked up, and under None that of the model."""
         components = self.gate.probabilities(dialog)
-        found = self._successors.of(dialog.task, previous)
-        chances: dict[str | None, float] = {previous: components[COPY]}
-        for program in found:
-            chances[program] = chances.get(program, 0.0) + components[NEAREST] / len(found)
+        chances: dict[str | None, float] = {}
+        for component, found in look_up(self._successors, dialog.task, previous).items():
+            for program in found:
+                chances[program] = chances.get(program, 0.0) + components[component] / len(found)
         return chances | {None: components[MODEL]}
+
+
+def look_up(successors: Successors, task: str, previous: str) -> dict[str, list[str]]:
+    """The programs of each of COMPONENTS but the model, in order; each of a component's is as likely.
+
+    The last program again, what other students submitted after one like it, and what they changed then,
+    changed in the last program.
+    """
+    return {
+        COPY: [previous],
+        NEAREST: successors.of(task, previous),
+        TRANSFER: successors.transferred(task, previous),
+    }

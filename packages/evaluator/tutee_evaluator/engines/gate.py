@@ -11,8 +11,9 @@ from tutee_grader.errors import InputError
 from tutee_serializer.dialogs.dialog import Dialog, opens_task
 
 FILE = "gate.json"
+TRANSFER = "transfer"  # what another student changed, changed in the student's own program
 MODEL = "model"  # the student that was trained, on its own
-COMPONENTS = (COPY, NEAREST, MODEL)
+COMPONENTS = (COPY, NEAREST, TRANSFER, MODEL)
 FEATURES = ("grade", "grade is 0", "logarithm of the attempts")
 
 

@@ -1,4 +1,4 @@
-"""CALIBRATED: the SFT student, mixed with COPY and NEAREST at weights fitted on validation students."""
+"""CALIBRATED: the SFT student, mixed with look-ups at weights fitted on validation students."""
 
 import shutil
 import time

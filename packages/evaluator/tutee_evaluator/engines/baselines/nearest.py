@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from random import Random
 
 import polars as pl
@@ -10,12 +10,16 @@ import polars as pl
 from tutee_evaluator.distance import tokens
 from tutee_evaluator.engines.baselines.baseline import Baseline
 from tutee_evaluator.engines.baselines.revisions import Revision, Revisions, read_revisions
+from tutee_evaluator.engines.baselines.transfer import transfer
 from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.dialog import Dialog
 
 # Of how many revisions one is drawn. On Dublin's validation students MIX had skill 0.10 with 1, 0.14 with 4,
 # 0.16 with 8 and 0.17 with 32; that many programs are hardly alike in a small course.
 K = 8
+# Of how many revisions' edits one is drawn, and how many of the nearest are tried until so many fit
+# (docs/experiments.md).
+TRANSFERRED, TRIED = 32, 200
 
 
 class Nearest(Baseline):
@@ -39,7 +43,9 @@ class Successors:
 
     def __init__(self, revisions: Revisions) -> None:
         self._indexes = {task: _Index(found) for task, found in revisions.items()}
-        self._known: dict[tuple[str, str], list[str]] = {}  # the samples of a start ask for the same
+        # The samples of a start ask for the same.
+        self._known: dict[tuple[str, str], list[str]] = {}
+        self._transferred: dict[tuple[str, str], list[str]] = {}
 
     def of(self, task: str, program: str) -> list[str]:
         """What followed the `K` programs most like `program`, in order of likeness.
@@ -49,8 +55,22 @@ class Successors:
         key = (task, program)
         if key not in self._known:
             index = self._indexes.get(task)
-            self._known[key] = [found.next for found in index.nearest(program)] if index else [program]
+            self._known[key] = [found.next for found in index.nearest(program, K)] if index else [program]
         return self._known[key]
+
+    def transferred(self, task: str, program: str) -> list[str]:
+        """`program` with the edits that followed the programs most like it, in order of likeness.
+
+        The first `TRANSFERRED` that fit, a program as often as it results; what `of` says, where none fits.
+        """
+        key = (task, program)
+        if key not in self._transferred:
+            index = self._indexes.get(task)
+            nearest = index.nearest(program, TRIED) if index else []
+            made = (transfer(found.program, found.next, program) for found in nearest)
+            fitting = list(islice((result for result in made if result is not None), TRANSFERRED))
+            self._transferred[key] = fitting or self.of(task, program)
+        return self._transferred[key]
 
 
 class _Index:
@@ -70,8 +90,8 @@ class _Index:
             for feature in features:
                 self._places[feature].append(place)
 
-    def nearest(self, program: str) -> list[Revision]:
-        """The `K` revisions of the programs most like `program`, or all there are, in order of likeness."""
+    def nearest(self, program: str, count: int) -> list[Revision]:
+        """The revisions of the `count` programs most like `program`, or of all, in order of likeness."""
         features = _features(program)
         shared = Counter(chain.from_iterable(self._places.get(feature, ()) for feature in features))
 
@@ -79,7 +99,7 @@ class _Index:
             return 1 - shared[place] / (len(features) + self._sizes[place] - shared[place])
 
         order = sorted(range(len(self._revisions)), key=distance)  # of two as near, the first
-        return [self._revisions[place] for place in order[:K]]
+        return [self._revisions[place] for place in order[:count]]
 
 
 def _features(program: str) -> list[Hashable]:
