@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from math import exp, log
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,27 @@ def test_the_likelihoods_of_all_turns_add_up_to_one(constants: tuple[float, floa
     assert sum(exp(-one) for one in nats if one is not None) == pytest.approx(1)
 
 
+def test_what_is_mostly_drawn_again_is_as_much_less_likely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scripted, "nats", lambda *_: 2.0)
+    rejecting = student(replace(gate(-50, -50, 0), kept=0.1))
+    dialog = history((LAST, 0))
+    assert rejecting.nats(dialog, write_turn(FORMAT, LAST, OWN)) == pytest.approx(2)
+    assert rejecting.nats(dialog, write_turn(FORMAT, LAST, "def double(")) == pytest.approx(2 - log(0.1))
+
+
+def test_what_the_model_breaks_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def collect(scripted: Scripted) -> list[tuple[int, Completion]]:
+        """OWN, where it is asked for one alone; otherwise the last one breaks the program."""
+        keys, scripted.waiting = scripted.waiting, []
+        last = OWN if len(keys) == 1 else "def double("
+        return [(key, Completion("", OWN if key != keys[-1] else last)) for key in keys]
+
+    monkeypatch.setattr(Scripted, "collect", collect)
+    engine = student(replace(gate(-50, -50, 0), kept=0.0))
+    assert drawn(engine, history((LAST, 0)), 2) == {OWN: 2}
+    assert drawn(student(gate(-50, -50, 0)), history((LAST, 0)), 2) == {OWN: 1, "def double(": 1}
+
+
 def test_a_turn_too_long_for_the_model_has_no_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Scripted, "nats", lambda *_: None)
     assert student(gate()).nats(history((LAST, 0)), write_turn(FORMAT, LAST, LAST)) is None
@@ -167,13 +189,13 @@ def test_probabilities_add_up_to_one_for_all_weights(weights: list[float], grade
 
 
 def test_a_gate_is_read_as_it_was_written(tmp_path: Path) -> None:
-    mixed = gate(0.3, 0.1, 0.0, slopes=(2.0, 1.0, -1.0))
+    mixed = replace(gate(0.3, 0.1, 0.0, slopes=(2.0, 1.0, -1.0)), kept=0.25)
     mixed.save(tmp_path)
     assert Gate.load(tmp_path) == mixed
 
 
 @pytest.mark.parametrize(
-    "change", [{"means": [1, 2]}, {"weights": {}}, {"means": None}, {"means": ["x"] * 3}]
+    "change", [{"means": [1, 2]}, {"weights": {}}, {"means": None}, {"means": ["x"] * 3}, {"kept": None}]
 )
 def test_a_gate_that_is_not_one_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     gate().save(tmp_path)

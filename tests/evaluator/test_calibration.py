@@ -10,7 +10,6 @@ import pytest
 
 from tutee_evaluator.calibration.calibrate import calibrate
 from tutee_evaluator.engines import Completion, Request
-from tutee_evaluator.engines.baselines.nearest import Successors
 from tutee_evaluator.engines.baselines.revisions import read_revisions
 from tutee_evaluator.engines.gate import COMPONENTS, Gate
 from tutee_evaluator.forecasts import program_distances
@@ -101,10 +100,11 @@ Fit = Callable[..., Gate]
 @pytest.fixture(scope="module")
 def fit(assignments: Mapping[str, Assignment], grader: Grader) -> Fit:
     def fitted(write: Write, dialogs: pl.DataFrame, penalty: float = 0.001, **more: int) -> Gate:
-        successors = Successors(read_revisions(dialogs, "train"))
         sizes = {"starts": 50, "samples": 3, **more}
         settings = {"penalty": penalty, **sizes}
-        return calibrate(Scripted(write), dialogs, successors, assignments, grader, **settings)[0]
+        return calibrate(
+            Scripted(write), dialogs, read_revisions(dialogs, "train"), assignments, grader, **settings
+        )[0]
 
     return fitted
 
@@ -146,6 +146,19 @@ def test_a_model_that_writes_noise_is_left_out(fit: Fit) -> None:
 def test_turns_without_a_program_are_left_out_too(fit: Fit) -> None:
     gate = fit(lambda last, chance: None, course(*TRAIN, *VALIDATION))
     assert gate.probabilities(history(HALF))["model"] < 0.05
+
+
+def test_a_model_is_weighed_by_what_is_left_of_it(fit: Fit) -> None:
+    """Half of what one model writes is not Python; the training students' 60 revisions are."""
+
+    def either(last: str, chance: random.Random) -> str:
+        return chance.choice([SOLUTION, "def double("])
+
+    dialogs = course(*TRAIN * 30, *VALIDATION)
+    one, other = fit(either, dialogs), fit(right, dialogs)
+    assert one.kept == pytest.approx(1 / 61, abs=0.01)
+    assert other.kept == 1
+    assert one.probabilities(history(HALF)) == pytest.approx(other.probabilities(history(HALF)), abs=0.01)
 
 
 def test_constant_weights_are_those_with_the_least_score(fit: Fit) -> None:

@@ -1,7 +1,7 @@
 """Calibrates a student: fits how it is mixed with look-ups (`engines/gate.py`) to validation students."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import polars as pl
@@ -9,8 +9,10 @@ import polars as pl
 from tutee_evaluator.calibration.fitting import Forecasts, cross_validate, fit
 from tutee_evaluator.engines import Engine, Request, complete
 from tutee_evaluator.engines.baselines.nearest import Successors
+from tutee_evaluator.engines.baselines.revisions import Revisions
 from tutee_evaluator.engines.calibrated import look_up
 from tutee_evaluator.engines.gate import Gate, features
+from tutee_evaluator.engines.rejection import Rejecting, accepts, share_kept
 from tutee_evaluator.forecasts import Array, Program, grade_distances, program_distances
 from tutee_evaluator.rollout.state import gives_up
 from tutee_grader.assignment import Assignment
@@ -39,7 +41,7 @@ class _Start:
 def calibrate(
     student: Engine,
     dialogs: pl.DataFrame,
-    successors: Successors,
+    revisions: Revisions,
     assignments: Mapping[str, Assignment],
     grader: Grader,
     *,
@@ -52,6 +54,7 @@ def calibrate(
     """The gate with the best scores on validation students, of the table DIALOGS; and how good it is.
 
     The student writes `samples` turns (2 or more) at temperature 1 for up to `starts` of their submissions.
+    `revisions` are the training students', which are looked up, and tell how often a program is broken.
     Where there is nothing to fit to, all components are equally likely. The figures are those of
     `cross_validate`.
     """
@@ -59,11 +62,13 @@ def calibrate(
     drawn = Random(seed).sample(drawn, min(starts, len(drawn)))
     if not drawn:
         return Gate.constant(), {}
-    written = _write(student, [start.dialog for start in drawn], samples, seed, progress)
-    for start, turns in zip(drawn, written, strict=True):
-        previous = start.dialog.previous
-        assert previous is not None
-        found = look_up(successors, start.dialog.task, previous)
+    chance = Random(seed)
+    requests = [Request(start.dialog, 1.0, chance.getrandbits(63)) for start in drawn for _ in range(samples)]
+    programs, kept = _write(student, requests, revisions, progress)
+    successors = Successors(revisions)
+    for number, start in enumerate(drawn):
+        found = look_up(successors, start.dialog.task, _previous(start.dialog))
+        turns = programs[number * samples : (number + 1) * samples]
         start.programs = [*map(list[Program], found.values()), turns]
     code = program_distances([[*start.forecast, start.real] for start in drawn])
     forecasts = Forecasts.of(
@@ -72,7 +77,7 @@ def calibrate(
         [features(start.dialog) for start in drawn],
         [start.student for start in drawn],
     )
-    return fit(forecasts, penalty), cross_validate(forecasts, penalty)
+    return replace(fit(forecasts, penalty), kept=kept), cross_validate(forecasts, penalty)
 
 
 def _starts(student: Engine, dialogs: pl.DataFrame, assignments: Mapping[str, Assignment]) -> list[_Start]:
@@ -90,14 +95,33 @@ def _starts(student: Engine, dialogs: pl.DataFrame, assignments: Mapping[str, As
 
 
 def _write(
-    student: Engine, dialogs: Sequence[Dialog], samples: int, seed: int, progress: bool
-) -> list[list[Program]]:
-    """`samples` programs of the student after each dialog."""
-    chance = Random(seed)
-    requests = [Request(dialog, 1.0, chance.getrandbits(63)) for dialog in dialogs for _ in range(samples)]
-    written = [one.program for one in complete(student, requests, "samples" if progress else "")]
-    programs = [None if program is None or gives_up(program) else program for program in written]
-    return [programs[at : at + samples] for at in range(0, len(programs), samples)]
+    student: Engine, requests: Sequence[Request], revisions: Revisions, progress: bool
+) -> tuple[list[Program], float]:
+    """The student's program for each request, as `Rejecting` draws it, and the share of broken ones kept."""
+    turns = complete(student, requests, "samples" if progress else "")
+    kept = share_kept(
+        [(one.program, one.next) for found in revisions.values() for one in found],
+        [
+            (_previous(request.dialog), turn.program)
+            for request, turn in zip(requests, turns, strict=True)
+            if turn.program is not None
+        ],
+    )
+    rejected = [at for at, turn in enumerate(turns) if not accepts(requests[at], turn, kept)]
+    others = [
+        replace(requests[at], seed=Random(f"other {requests[at].seed}").getrandbits(63)) for at in rejected
+    ]
+    again = complete(Rejecting(student, kept), others, "samples again" if progress else "")
+    for at, turn in zip(rejected, again, strict=True):
+        turns[at] = turn
+    programs = [turn.program for turn in turns]
+    return [None if one is None or gives_up(one) else one for one in programs], kept
+
+
+def _previous(dialog: Dialog) -> str:
+    """The last program of a dialog in which there is one."""
+    assert dialog.previous is not None
+    return dialog.previous
 
 
 def _grade_distances(

@@ -15,10 +15,11 @@ from tutee_evaluator.engines import Completion, LanguageModel, Request
 from tutee_evaluator.engines.baselines.nearest import Successors
 from tutee_evaluator.engines.baselines.revisions import load_revisions
 from tutee_evaluator.engines.gate import MODEL, TRANSFER, Gate
+from tutee_evaluator.engines.rejection import Rejecting, breaks
 from tutee_evaluator.schemas import COPY, NEAREST
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.dialog import Dialog
-from tutee_serializer.dialogs.formats import write_turn
+from tutee_serializer.dialogs.formats import read_turn, write_turn
 
 
 class TrainedStudent(LanguageModel, Protocol):
@@ -36,13 +37,15 @@ class Calibrated:
 
     Which of them is drawn, with the probabilities of `gate`. At temperature 0 it is the likeliest program of
     those that are looked up, or the model's likeliest turn, where the model is likelier than that program.
-    The first program on a task is always the model's.
+    The first program on a task is always the model's. What the model writes is drawn again where it is not
+    what students hand in (`rejection.py`).
     """
 
     def __init__(self, student: TrainedStudent, successors: Successors, gate: Gate) -> None:
         self.student, self.gate, self.card = student, gate, student.card
         self.format, self.feedback, self.batch = student.format, student.feedback, student.batch
         self._successors = successors
+        self._model = Rejecting(student, gate.kept)
         self._done: list[tuple[int, Completion]] = []
 
     @classmethod
@@ -57,14 +60,16 @@ class Calibrated:
     def nats(self, dialog: Dialog, turn: str) -> float | None:
         """The negative log-likelihood of `turn`, as it is written in dialogs, after `dialog`.
 
-        None where the two are longer than the model can read.
+        Or a little more: what a turn gains where others are drawn again is not counted. None where the two
+        are longer than the model can read.
         """
         alone = self.student.nats(dialog, turn)
         previous = dialog.previous
         if alone is None or previous is None:
             return alone
         chances = self._chances(dialog, previous)
-        found = chances.pop(None) * exp(-alone) + sum(
+        kept = self.gate.kept if breaks(previous, read_turn(self.format, previous, turn)) else 1.0
+        found = kept * chances.pop(None) * exp(-alone) + sum(
             chance
             for program, chance in chances.items()
             if write_turn(self.format, previous, str(program)) == turn
@@ -75,7 +80,7 @@ class Calibrated:
         """Takes a request, which `key` names."""
         previous = request.dialog.previous
         if previous is None:
-            self.student.add(key, request)
+            self._model.add(key, request)
             return
         chances = self._chances(request.dialog, previous)
         if request.temperature > 0:
@@ -85,14 +90,14 @@ class Calibrated:
         else:
             program = max(chances, key=lambda one: chances[one])
         if program is None:
-            self.student.add(key, request)
+            self._model.add(key, request)
         else:
             self._done.append((key, Completion(write_turn(self.format, previous, program), program)))
 
     def collect(self) -> list[tuple[int, Completion]]:
         """Works until at least one request is done; returns those that are. Empty: there are none left."""
         done, self._done = self._done, []
-        return done or self.student.collect()
+        return done or self._model.collect()
 
     def _chances(self, dialog: Dialog, previous: str) -> dict[str | None, float]:
         """The probability of each program that is looked up, and under None that of the model."""

@@ -34,7 +34,6 @@ def train(job: TrainingJob) -> TrainingResult:
     """Fits the weights (`tutee_evaluator.calibration`); the model stays as it is."""
     from tutee_evaluator.calibration.calibrate import calibrate
     from tutee_evaluator.engines import EngineConfig
-    from tutee_evaluator.engines.baselines.nearest import Successors
     from tutee_evaluator.engines.baselines.revisions import read_revisions, save_revisions
     from tutee_evaluator.engines.loading import load_student
 
@@ -49,7 +48,7 @@ def train(job: TrainingJob) -> TrainingResult:
         gate, figures = calibrate(
             student,
             dialogs,
-            Successors(revisions),
+            revisions,
             job.assignments,
             grader,
             **config.model_dump(),
