@@ -62,7 +62,7 @@ def test_a_cluster_gives_the_same_rows_though_a_worker_is_killed(
     class Bar:
         """Notices each finished partition; after the third, kills a Ray worker process that is at work."""
 
-        def __init__(self, **_):
+        def __init__(self, *_, **__):
             self.parts = 0
 
         def __enter__(self):
@@ -77,7 +77,7 @@ def test_a_cluster_gives_the_same_rows_though_a_worker_is_killed(
                 killed.append(_kill_a_busy_ray_worker())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tutee_grader.table.tqdm", Bar)
+        patch.setattr("tutee_grader.table.progress_bar", Bar)
         there = grade_table(table, assignments, tmp_path / "there", partition=12, cluster="auto")
     assert len(killed) == 1
     assert there["submission_id"].to_list() == table["submission_id"].to_list()

@@ -7,7 +7,6 @@ programs: so memory holds the texts and the comparisons of these only. That is d
 from collections.abc import Iterator
 
 import polars as pl
-from tqdm import tqdm
 
 from tutee_evaluator import similarity
 from tutee_evaluator.metrics import ReportConfig, measure
@@ -15,6 +14,7 @@ from tutee_evaluator.pairing import ORDER, RealWork, check_starts, pair_with
 from tutee_evaluator.rollout.shards import read_pieces
 from tutee_evaluator.scores import score
 from tutee_grader.cluster import from_bytes, map_on_cluster, to_bytes
+from tutee_grader.progress import progress_bar
 
 ROWS_PER_PART = 20_000  # of ROLLOUTS, or more: a trajectory stays together
 
@@ -42,7 +42,7 @@ def evaluate(
     real = RealWork.of(dialogs, submissions, verdicts)
     steps, scores = [], []
     total = rollouts.select(pl.len()).collect().item()
-    with tqdm(total=total, desc="scores", unit="step", disable=None if progress else True) as bar:
+    with progress_bar("scores", total, "steps", shown=progress) as bar:
         parts = _here(rollouts, real) if cluster == "local" else _on_cluster(cluster, rollouts, real)
         for paired, scored in parts:
             steps.append(paired)

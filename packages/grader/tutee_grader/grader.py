@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from tutee_grader.assignment import Assignment
 from tutee_grader.cache import Cache
 from tutee_grader.errors import UnavailableError, WeakSandboxError
 from tutee_grader.forms.scoring import not_run
+from tutee_grader.progress import progress_bar
 from tutee_grader.sandbox.pool import Pool
 from tutee_grader.verdict import Status, Verdict
 
@@ -117,7 +116,7 @@ class Grader:
             else:
                 same[key] = [index]
                 jobs.append((index, assignment, text))
-        with tqdm(total=len(jobs), desc="grade", unit=" programs", disable=None if progress else True) as bar:
+        with progress_bar("grade", len(jobs), "programs", shown=progress) as bar:
             for index, verdict in self._pool.grade(jobs):
                 verdicts[index] = verdict
                 if self._cache is not None:

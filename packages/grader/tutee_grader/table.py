@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from tqdm import tqdm
 
 from tutee_grader.assignment import Assignment
 from tutee_grader.cluster import map_on_cluster
@@ -18,6 +17,7 @@ from tutee_grader.errors import InputError
 from tutee_grader.feedback import feedback
 from tutee_grader.files import write_table
 from tutee_grader.grader import Grader
+from tutee_grader.progress import progress_bar
 from tutee_grader.verdict import VERDICT_COLUMNS, Verdict
 from tutee_grader.version import VERSION
 
@@ -68,9 +68,7 @@ def grade_table(
         rows = submissions.slice(start, partition)
         parts[f"{start:09d}-{partition_key(rows, assignments)}.parquet"] = rows
     missing = {name: rows for name, rows in parts.items() if not (folder / name).exists()}
-    with tqdm(
-        total=submissions.height, desc="grade", unit=" rows", disable=None if progress else True
-    ) as bar:
+    with progress_bar("grade", submissions.height, "rows", shown=progress) as bar:
         bar.update(submissions.height - sum(rows.height for rows in missing.values()))
         if cluster == "local":
             graded = _grade_here(missing, assignments, workers, allow_weak, cache)

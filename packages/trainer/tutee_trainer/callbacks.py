@@ -15,10 +15,10 @@ from tqdm import tqdm
 from transformers import PrinterCallback, TrainerCallback
 
 from tutee_grader.errors import TuteeError
+from tutee_grader.progress import LINE_EVERY_S
 from tutee_trainer.checkpoints import Checkpoints
 from tutee_trainer.training import TrainingJob
 
-LINE_EVERY_S = 30  # without a terminal
 # Steps over which losses are averaged before they are compared, and how often the first a later one may be.
 WINDOW, DIVERGED = 5, 3.0
 

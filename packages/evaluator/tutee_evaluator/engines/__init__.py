@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import PositiveInt
-from tqdm import tqdm
 
 from tutee_grader.config import Section
 from tutee_grader.feedback import Level
+from tutee_grader.progress import progress_bar
 from tutee_serializer.dialogs.dialog import Dialog
 
 
@@ -91,7 +91,7 @@ def complete(engine: Engine, requests: Iterable[Request], progress: str = "") ->
         engine.add(asked, request)
         asked += 1
     done: dict[int, Completion] = {}
-    with tqdm(total=asked, desc=progress, unit="turn", disable=None if progress else True) as bar:
+    with progress_bar(progress, asked, "turns", shown=bool(progress)) as bar:
         while collected := engine.collect():
             done.update(collected)
             bar.update(len(collected))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
-from tqdm import tqdm
 
 from tutee_evaluator.engines import Engine
 from tutee_evaluator.rollout.cluster import roll_on_cluster
@@ -15,6 +14,7 @@ from tutee_evaluator.rollout.grading import Known
 from tutee_evaluator.rollout.rolling import roll
 from tutee_evaluator.rollout.shards import Shards
 from tutee_evaluator.rollout.starts import draw_starts, unfinished
+from tutee_grader.progress import progress_bar
 
 if TYPE_CHECKING:
     from tutee_grader.assignment import Assignment
@@ -51,12 +51,8 @@ def roll_out(
         shards = Shards(folder or Path(temporary), method)
         starts = unfinished(starts, config.samples, shards.finished())
         missing = int(starts["samples"].list.len().sum())
-        with tqdm(
-            total=total,
-            initial=total - missing,
-            desc=f"rollout {method}",
-            unit="rollout",
-            disable=None if progress else True,
+        with progress_bar(
+            f"rollout {method}", total, "rollouts", shown=progress, initial=total - missing
         ) as bar:
             if cluster == "local":
                 made = roll(starts, dialogs, make_engine(), assignments, grader, known, config)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tutee_grader.errors import InputError
+from tutee_grader.progress import progress_bar
 from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import read_dialogs
 from tutee_trainer.preset import Preset, TinyModel
@@ -65,7 +65,7 @@ def _train(
     stopping = EarlyStopping(model, validation, config, pad)
     tokens = steps = 0
     losses: list[float] = []
-    with tqdm(total=config.tokens, desc="base", unit="token", unit_scale=True, disable=None) as bar:
+    with progress_bar("base", config.tokens, "tokens", unit_scale=True) as bar:
         for batch in batches(stream, config.batch_tokens):
             done = tokens / config.tokens
             scale = min(1.0, (done + 0.001) / config.warmup) * max(0.05, 1 - done)
