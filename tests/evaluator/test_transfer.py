@@ -3,13 +3,14 @@
 import builtins
 import keyword
 import re
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tutee_evaluator.engines.baselines.nearest import TRANSFERRED, TRIED, Successors
-from tutee_evaluator.engines.baselines.revisions import Revision
+from tutee_evaluator.engines.baselines.nearest import TRANSFERRED, TRIED, Successor, Successors
+from tutee_evaluator.engines.baselines.revisions import Change, Revision
 from tutee_evaluator.engines.baselines.transfer import transfer
 from tutee_evaluator.programs import parse
 
@@ -102,17 +103,27 @@ def revision(before: str, after: str) -> Revision:
     return Revision(before, 0, after, 50, "a")
 
 
+def programs(found: Sequence[Successor]) -> list[str]:
+    return [one.program for one in found]
+
+
 def test_the_edits_after_the_nearest_programs_come_first() -> None:
     far = f"import math\n\n\n{BEFORE}"
     revisions = [revision(far, far.replace("= number", "= 1")), revision(BEFORE, AFTER)]
-    found = Successors({"task": revisions}).transferred("task", OWN)
+    found = programs(Successors({"task": revisions}).transferred("task", OWN))
     assert found == [OWN.replace("s = x", "s += x"), OWN.replace("s = x", "s = 1")]
 
 
 def test_where_no_edit_fits_it_is_what_others_submitted() -> None:
     found = Successors({"task": [revision(BEFORE, AFTER)]})
-    assert found.transferred("task", "print(1)\n") == [AFTER]
-    assert found.transferred("other task", "print(1)\n") == ["print(1)\n"]
+    assert programs(found.transferred("task", "print(1)\n")) == [AFTER]
+    assert programs(found.transferred("other task", "print(1)\n")) == ["print(1)\n"]
+
+
+def test_a_program_stands_for_how_the_peers_grade_changed() -> None:
+    found = Successors({"task": [Revision(BEFORE, 0, AFTER, 0, "a"), Revision(AFTER, 50, BEFORE, 100, "b")]})
+    assert [one.change for one in found.of("task", BEFORE)] == [Change.STAYS, Change.SOLVES]
+    assert [one.change for one in found.transferred("task", OWN)] == [Change.STAYS]
 
 
 def test_only_so_many_are_tried_and_kept() -> None:
@@ -120,5 +131,5 @@ def test_only_so_many_are_tried_and_kept() -> None:
     fitting = [revision(BEFORE, BEFORE.replace("= 0", f"= {number}")) for number in range(1, 50)]
     program = OWN.replace("        print(s)\n", "")
     assert len(Successors({"task": fitting}).transferred("task", program)) == TRANSFERRED
-    near = Successors({"task": [*fitting, *misfit]}).transferred("task", OWN)
+    near = programs(Successors({"task": [*fitting, *misfit]}).transferred("task", OWN))
     assert set(near) <= {one.next for one in misfit}

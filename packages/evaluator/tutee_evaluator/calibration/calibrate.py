@@ -10,8 +10,8 @@ from tutee_evaluator.calibration.fitting import Forecasts, cross_validate, fit
 from tutee_evaluator.engines import Engine, Request, complete
 from tutee_evaluator.engines.baselines.nearest import Successors
 from tutee_evaluator.engines.baselines.revisions import Revisions
-from tutee_evaluator.engines.calibrated import look_up
-from tutee_evaluator.engines.gate import Gate, features
+from tutee_evaluator.engines.gate import Gate, features, last_grade
+from tutee_evaluator.engines.peers import Peers
 from tutee_evaluator.engines.rejection import Rejecting, accepts, share_kept
 from tutee_evaluator.forecasts import Array, Program, grade_distances, program_distances
 from tutee_evaluator.rollout.state import gives_up
@@ -23,19 +23,27 @@ from tutee_serializer.dialogs.formats import assignments_by_turn
 
 @dataclass
 class _Start:
-    """A validation student's submission with what preceded it, and the programs of each of COMPONENTS."""
+    """A validation student's submission with what preceded it, and the forecasts of it.
+
+    `forecasts` are those of COMPONENTS, then NEAREST's: programs and how likely each is.
+    """
 
     dialog: Dialog
     student: str
     assignment: str
     real: str
     real_grade: float
-    programs: list[list[Program]] = field(default_factory=list)
+    forecasts: list[list[tuple[Program, float]]] = field(default_factory=list)
 
     @property
-    def forecast(self) -> list[Program]:
-        """The programs of all components."""
-        return [program for component in self.programs for program in component]
+    def programs(self) -> list[Program]:
+        """The programs of all forecasts."""
+        return [program for forecast in self.forecasts for program, _ in forecast]
+
+    @property
+    def shares(self) -> list[list[float]]:
+        """How likely they are."""
+        return [[share for _, share in forecast] for forecast in self.forecasts]
 
 
 def calibrate(
@@ -65,15 +73,21 @@ def calibrate(
     chance = Random(seed)
     requests = [Request(start.dialog, 1.0, chance.getrandbits(63)) for start in drawn for _ in range(samples)]
     programs, kept = _write(student, requests, revisions, progress)
-    successors = Successors(revisions)
+    peers, successors = Peers(revisions), Successors(revisions)
     for number, start in enumerate(drawn):
-        found = look_up(successors, start.dialog.task, _previous(start.dialog))
+        task, previous = start.dialog.task, _previous(start.dialog)
         turns = programs[number * samples : (number + 1) * samples]
-        start.programs = [*map(list[Program], found.values()), turns]
-    code = program_distances([[*start.forecast, start.real] for start in drawn])
+        nearest = [one.program for one in successors.of(task, previous)]
+        start.forecasts = [
+            [(previous, 1.0)],
+            list(peers.chances(task, previous, last_grade(start.dialog)).items()),
+            _alike(turns),
+            _alike(nearest),
+        ]
+    code = program_distances([[*start.programs, start.real] for start in drawn])
     forecasts = Forecasts.of(
         [code, _grade_distances(drawn, assignments, grader)],
-        [[len(component) for component in start.programs] for start in drawn],
+        [start.shares for start in drawn],
         [features(start.dialog) for start in drawn],
         [start.student for start in drawn],
     )
@@ -118,6 +132,11 @@ def _write(
     return [None if one is None or gives_up(one) else one for one in programs], kept
 
 
+def _alike(programs: Sequence[Program]) -> list[tuple[Program, float]]:
+    """Programs that are equally likely."""
+    return [(program, 1 / len(programs)) for program in programs]
+
+
 def _previous(dialog: Dialog) -> str:
     """The last program of a dialog in which there is one."""
     assert dialog.previous is not None
@@ -130,7 +149,7 @@ def _grade_distances(
     """For each start, the differences between the grades of all programs / 100, the real one's last."""
     jobs = list(
         dict.fromkeys(
-            (start.assignment, one) for start in starts for one in start.forecast if one is not None
+            (start.assignment, one) for start in starts for one in start.programs if one is not None
         )
     )
     verdicts = grader.grade([(assignments[name], program) for name, program in jobs])
@@ -139,7 +158,7 @@ def _grade_distances(
     }
     return [
         grade_distances(
-            [*(grades.get((start.assignment, one), 0.0) for one in start.forecast), start.real_grade]
+            [*(grades.get((start.assignment, one), 0.0) for one in start.programs), start.real_grade]
         )
         for start in starts
     ]

@@ -20,7 +20,7 @@ import numpy as np
 from tutee_evaluator.engines.baselines.mix import least_weight
 from tutee_evaluator.engines.gate import COMPONENTS, FEATURES, MODEL, Gate
 from tutee_evaluator.forecasts import Array
-from tutee_evaluator.schemas import COPY, NEAREST
+from tutee_evaluator.schemas import COPY
 
 SCORES = ("energy", "crps")  # of the code, of the grade
 SHARPNESS = 20.0  # a score that is larger by 0.1 of MIX's counts 7 times as much
@@ -31,8 +31,8 @@ FOLDS = 5  # groups of students, each scored by weights that were fitted to the 
 class Forecasts:
     """Of n submissions: `to_real` is a [score, n, component], `among` is B [score, n, component, component].
 
-    `features` [n, feature] are those of the gate, NaN where they are not known. `students` names who made
-    each of the submissions.
+    After the gate's COMPONENTS comes NEAREST, of which, with COPY, MIX is made. `features` [n, feature] are
+    those of the gate, NaN where they are not known. `students` names who made each of the submissions.
     """
 
     to_real: Array
@@ -44,15 +44,16 @@ class Forecasts:
     def of(
         cls,
         distances: Sequence[Sequence[Array]],
-        sizes: Sequence[Sequence[int]],
+        shares: Sequence[Sequence[Sequence[float]]],
         features: Sequence[tuple[float, ...] | None],
         students: Sequence[str],
     ) -> "Forecasts":
         """From the matrices of distances of each score and submission (`forecasts.py`).
 
-        `sizes` says of each submission how many of the programs are of each component.
+        `shares` has of each submission how likely the programs of each component are, which follow each
+        other in the matrix, before the real one.
         """
-        means = [[_means(*one) for one in zip(found, sizes, strict=True)] for found in distances]
+        means = [[_means(*one) for one in zip(found, shares, strict=True)] for found in distances]
         unknown = (np.nan,) * len(FEATURES)
         return cls(
             np.array([[to_real for to_real, _ in found] for found in means]),
@@ -72,8 +73,10 @@ class Forecasts:
         )
 
     def scores(self, weights: Array) -> Array:
-        """The scores [score, n] of mixtures with these weights [n, component]."""
-        scores: Array = _scores(np.einsum, weights, self.to_real, self.among)
+        """The scores [score, n] of mixtures with these weights [n, component], NEAREST's last or left out."""
+        count = weights.shape[-1]
+        to_real, among = self.to_real[..., :count], self.among[..., :count, :count]
+        scores: Array = _scores(np.einsum, weights, to_real, among)
         return scores
 
 
@@ -90,11 +93,13 @@ def fit(forecasts: Forecasts, penalty: float) -> Gate:
     means = known.mean(0) if len(known) else np.zeros(len(FEATURES))
     centred = np.nan_to_num(forecasts.features - means)
     inputs = torch.tensor(np.column_stack([np.ones(len(centred)), centred]))
-    to_real, among = torch.tensor(forecasts.to_real), torch.tensor(forecasts.among)
+    count = len(COMPONENTS)
+    to_real = torch.tensor(forecasts.to_real[..., :count])
+    among = torch.tensor(forecasts.among[..., :count, :count])
     mixed = np.broadcast_to(_mix(forecasts), forecasts.to_real.shape[1:])
     unit = torch.tensor(forecasts.scores(mixed).mean(1))
     unit = torch.where(unit > 0, unit, torch.ones_like(unit))
-    weights = torch.zeros(len(FEATURES) + 1, len(COMPONENTS), dtype=torch.float64, requires_grad=True)
+    weights = torch.zeros(len(FEATURES) + 1, count, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=500, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
@@ -134,7 +139,7 @@ def cross_validate(forecasts: Forecasts, penalty: float) -> dict[str, float]:
         gate = fit(others, penalty)
         mixed = [list(gate.chances(None if np.isnan(one).any() else one).values()) for one in mine.features]
         for name, weights in (("", np.array(mixed)), ("model_", model), ("mix", _mix(others))):
-            totals[name] += mine.scores(np.broadcast_to(weights, (len(out), len(COMPONENTS)))).sum(1)
+            totals[name] += mine.scores(np.broadcast_to(weights, (len(out), np.shape(weights)[-1]))).sum(1)
     opponent = totals.pop("mix")
     return {
         f"{name}{score}_skill_over_mix": float(1 - total[at] / opponent[at]) if opponent[at] else 0.0
@@ -151,25 +156,26 @@ def _scores(einsum: Callable[..., Any], weights: Any, to_real: Any, among: Any) 
 
 def _mix(forecasts: Forecasts) -> Array:
     """The weights [component] of the baseline MIX (`baselines/mix.py`)."""
-    copy, nearest = COMPONENTS.index(COPY), COMPONENTS.index(NEAREST)
+    copy, nearest = COMPONENTS.index(COPY), len(COMPONENTS)
     to_real, among = forecasts.to_real[0].mean(0), forecasts.among[0].mean(0)
     between = among[copy, nearest]
     weight = least_weight(to_real[nearest] - to_real[copy] - between, between - among[nearest, nearest] / 2)
-    weights = np.zeros(len(COMPONENTS))
+    weights = np.zeros(len(COMPONENTS) + 1)
     weights[[copy, nearest]] = 1 - weight, weight
     return weights
 
 
-def _means(distances: Array, sizes: Sequence[int]) -> tuple[Array, Array]:
+def _means(distances: Array, shares: Sequence[Sequence[float]]) -> tuple[Array, Array]:
     """The mean distances of the components to the real program, and between the components' programs.
 
     Look-ups draw from their programs, so that two draws may be the same one; of the model two
     different samples are compared: fair, whatever their number.
     """
-    ends = np.cumsum([0, *sizes])
-    components = [slice(start, end) for start, end in pairwise(ends)]
-    to_real = np.array([distances[component, -1].mean() for component in components])
-    among = np.array([[distances[one, other].mean() for other in components] for one in components])
-    model, drawn = COMPONENTS.index(MODEL), sizes[COMPONENTS.index(MODEL)]
+    weights = np.zeros((len(shares), len(distances) - 1))
+    ends = np.cumsum([0, *map(len, shares)])
+    for component, (start, end) in enumerate(pairwise(ends)):
+        weights[component, start:end] = shares[component]
+    to_real, among = weights @ distances[:-1, -1], weights @ distances[:-1, :-1] @ weights.T
+    model, drawn = COMPONENTS.index(MODEL), len(shares[COMPONENTS.index(MODEL)])
     among[model, model] *= drawn / (drawn - 1)
     return to_real, among

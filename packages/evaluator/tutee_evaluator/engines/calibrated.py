@@ -12,11 +12,11 @@ from random import Random
 from typing import Protocol
 
 from tutee_evaluator.engines import Completion, LanguageModel, Request
-from tutee_evaluator.engines.baselines.nearest import Successors
 from tutee_evaluator.engines.baselines.revisions import load_revisions
-from tutee_evaluator.engines.gate import MODEL, TRANSFER, Gate
+from tutee_evaluator.engines.gate import MODEL, PEERS, Gate, last_grade
+from tutee_evaluator.engines.peers import Peers
 from tutee_evaluator.engines.rejection import Rejecting, breaks
-from tutee_evaluator.schemas import COPY, NEAREST
+from tutee_evaluator.schemas import COPY
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import read_turn, write_turn
@@ -33,7 +33,7 @@ class TrainedStudent(LanguageModel, Protocol):
 
 
 class Calibrated:
-    """Submits what is looked up (see `look_up`), or what `student` writes.
+    """Submits the last program again, what peers make likely (`peers.py`), or what `student` writes.
 
     Which of them is drawn, with the probabilities of `gate`. At temperature 0 it is the likeliest program of
     those that are looked up, or the model's likeliest turn, where the model is likelier than that program.
@@ -41,17 +41,17 @@ class Calibrated:
     what students hand in (`rejection.py`).
     """
 
-    def __init__(self, student: TrainedStudent, successors: Successors, gate: Gate) -> None:
+    def __init__(self, student: TrainedStudent, peers: Peers, gate: Gate) -> None:
         self.student, self.gate, self.card = student, gate, student.card
         self.format, self.feedback, self.batch = student.format, student.feedback, student.batch
-        self._successors = successors
+        self._peers = peers
         self._model = Rejecting(student, gate.kept)
         self._done: list[tuple[int, Completion]] = []
 
     @classmethod
     def load(cls, student: TrainedStudent, folder: Path) -> "Calibrated":
         """`student` as it was calibrated in `folder`; raises InputError where a part of that is missing."""
-        return cls(student, Successors(load_revisions(folder)), Gate.load(folder))
+        return cls(student, Peers(load_revisions(folder)), Gate.load(folder))
 
     def fits(self, dialog: Dialog) -> bool:
         """Whether the model reads the whole dialog before its turn."""
@@ -102,21 +102,9 @@ class Calibrated:
     def _chances(self, dialog: Dialog, previous: str) -> dict[str | None, float]:
         """The probability of each program that is looked up, and under None that of the model."""
         components = self.gate.probabilities(dialog)
-        chances: dict[str | None, float] = {}
-        for component, found in look_up(self._successors, dialog.task, previous).items():
-            for program in found:
-                chances[program] = chances.get(program, 0.0) + components[component] / len(found)
+        found = self._peers.chances(dialog.task, previous, last_grade(dialog))
+        chances: dict[str | None, float] = {
+            program: components[PEERS] * chance for program, chance in found.items()
+        }
+        chances[previous] = chances.get(previous, 0.0) + components[COPY]
         return chances | {None: components[MODEL]}
-
-
-def look_up(successors: Successors, task: str, previous: str) -> dict[str, list[str]]:
-    """The programs of each of COMPONENTS but the model, in order; each of a component's is as likely.
-
-    The last program again, what other students submitted after one like it, and what they changed then,
-    changed in the last program.
-    """
-    return {
-        COPY: [previous],
-        NEAREST: successors.of(task, previous),
-        TRANSFER: successors.transferred(task, previous),
-    }

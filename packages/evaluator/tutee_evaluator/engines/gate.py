@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from math import exp, log
 from pathlib import Path
 
-from tutee_evaluator.schemas import COPY, NEAREST
+from tutee_evaluator.schemas import COPY
 from tutee_grader.errors import InputError
 from tutee_serializer.dialogs.dialog import Dialog, opens_task
 
 FILE = "gate.json"
-TRANSFER = "transfer"  # what another student changed, changed in the student's own program
+PEERS = "peers"  # what training students did after programs like the last one (`peers.py`)
 MODEL = "model"  # the student that was trained, on its own
-COMPONENTS = (COPY, NEAREST, TRANSFER, MODEL)
+COMPONENTS = (COPY, PEERS, MODEL)
 FEATURES = ("grade", "grade is 0", "logarithm of the attempts")
 
 
@@ -82,16 +82,21 @@ def features(dialog: Dialog) -> tuple[float, ...] | None:
 
     None where the grade is not known, or there is no submission on the present task.
     """
-    written = sum(message["role"] == "assistant" for message in dialog.messages)
     attempts = 0
     for message in reversed(dialog.messages):
         if opens_task(message):
             break
         attempts += message["role"] == "assistant"
-    if not attempts or len(dialog.grades) != written:
+    grade = last_grade(dialog)
+    if not attempts or grade is None:
         return None
-    grade = dialog.grades[-1] / 100
-    return grade, float(grade == 0), log(attempts)
+    return grade / 100, float(grade == 0), log(attempts)
+
+
+def last_grade(dialog: Dialog) -> float | None:
+    """The grade of the dialog's last submission, 0 to 100; None where it is not known."""
+    written = sum(message["role"] == "assistant" for message in dialog.messages)
+    return dialog.grades[-1] if dialog.grades and len(dialog.grades) == written else None
 
 
 def _numbers(values: Sequence[float]) -> tuple[float, ...]:

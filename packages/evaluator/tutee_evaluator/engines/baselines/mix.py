@@ -31,7 +31,11 @@ class Mix(Baseline):
         super().__init__(format, feedback)
         self._nearest = Nearest(format, feedback, dialogs)
         forecasts = [
-            [revision.program, *self._nearest.successors.of(task, revision.program), revision.next]
+            [
+                revision.program,
+                *(one.program for one in self._nearest.successors.of(task, revision.program)),
+                revision.next,
+            ]
             for task, revisions in read_revisions(dialogs, "validation").items()
             for revision in revisions
         ]

@@ -4,12 +4,13 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from itertools import chain, islice, pairwise
 from random import Random
+from typing import NamedTuple
 
 import polars as pl
 
 from tutee_evaluator.distance import tokens
 from tutee_evaluator.engines.baselines.baseline import Baseline
-from tutee_evaluator.engines.baselines.revisions import Revision, Revisions, read_revisions
+from tutee_evaluator.engines.baselines.revisions import Change, Revision, Revisions, read_revisions
 from tutee_evaluator.engines.baselines.transfer import transfer
 from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.dialog import Dialog
@@ -35,7 +36,14 @@ class Nearest(Baseline):
 
     def next_program(self, dialog: Dialog, previous: str, random: Random | None) -> str:
         found = self.successors.of(dialog.task, previous)
-        return random.choice(found) if random else found[0]
+        return (random.choice(found) if random else found[0]).program
+
+
+class Successor(NamedTuple):
+    """A program that may come next, and how the grade of the student changed from whom it is known."""
+
+    program: str
+    change: Change
 
 
 class Successors:
@@ -44,33 +52,38 @@ class Successors:
     def __init__(self, revisions: Revisions) -> None:
         self._indexes = {task: _Index(found) for task, found in revisions.items()}
         # The samples of a start ask for the same.
-        self._known: dict[tuple[str, str], list[str]] = {}
-        self._transferred: dict[tuple[str, str], list[str]] = {}
+        self._known: dict[tuple[str, str], list[Successor]] = {}
+        self._transferred: dict[tuple[str, str], list[Successor]] = {}
 
-    def of(self, task: str, program: str) -> list[str]:
+    def of(self, task: str, program: str) -> list[Successor]:
         """What followed the `K` programs most like `program`, in order of likeness.
 
         `program` itself for a task on which no training student submitted twice.
         """
         key = (task, program)
         if key not in self._known:
-            index = self._indexes.get(task)
-            self._known[key] = [found.next for found in index.nearest(program, K)] if index else [program]
+            found = [Successor(one.next, one.change) for one in self._nearest(task, program, K)]
+            self._known[key] = found or [Successor(program, Change.STAYS)]
         return self._known[key]
 
-    def transferred(self, task: str, program: str) -> list[str]:
+    def transferred(self, task: str, program: str) -> list[Successor]:
         """`program` with the edits that followed the programs most like it, in order of likeness.
 
         The first `TRANSFERRED` that fit, a program as often as it results; what `of` says, where none fits.
         """
         key = (task, program)
         if key not in self._transferred:
-            index = self._indexes.get(task)
-            nearest = index.nearest(program, TRIED) if index else []
-            made = (transfer(found.program, found.next, program) for found in nearest)
-            fitting = list(islice((result for result in made if result is not None), TRANSFERRED))
-            self._transferred[key] = fitting or self.of(task, program)
+            made = (
+                (transfer(one.program, one.next, program), one.change)
+                for one in self._nearest(task, program, TRIED)
+            )
+            fitting = (Successor(text, change) for text, change in made if text is not None)
+            self._transferred[key] = list(islice(fitting, TRANSFERRED)) or self.of(task, program)
         return self._transferred[key]
+
+    def _nearest(self, task: str, program: str, count: int) -> list[Revision]:
+        index = self._indexes.get(task)
+        return index.nearest(program, count) if index else []
 
 
 class _Index:

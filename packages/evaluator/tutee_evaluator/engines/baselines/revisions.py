@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,15 @@ import polars as pl
 
 from tutee_grader.files import read_table, write_table
 from tutee_serializer.dialogs.dialog import Dialog
+
+
+class Change(StrEnum):
+    """How a grade changes from one submission to the next; SOLVES: it rises to 100."""
+
+    FALLS = "falls"
+    STAYS = "stays"
+    RISES = "rises"
+    SOLVES = "solves"
 
 
 @dataclass(frozen=True, order=True)
@@ -26,9 +36,12 @@ class Revision:
     student: str = field(compare=False)
 
     @property
-    def stays(self) -> bool:
-        """Whether the grade is the same as before."""
-        return self.next_grade == self.grade
+    def change(self) -> Change:
+        if self.next_grade == self.grade:
+            return Change.STAYS
+        if self.next_grade < self.grade:
+            return Change.FALLS
+        return Change.SOLVES if self.next_grade == 100 else Change.RISES
 
 
 Revisions = Mapping[str, Sequence[Revision]]  # by task

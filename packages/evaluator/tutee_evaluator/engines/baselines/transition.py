@@ -6,7 +6,7 @@ from random import Random
 import polars as pl
 
 from tutee_evaluator.engines.baselines.baseline import Baseline
-from tutee_evaluator.engines.baselines.revisions import Revision, read_revisions
+from tutee_evaluator.engines.baselines.revisions import Change, Revision, read_revisions
 from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.dialog import Dialog
 
@@ -31,8 +31,8 @@ class Transition(Baseline):
             return previous
         if random:
             drawn = random.choice(found)
-            return previous if drawn.stays else drawn.next
-        left = [revision.next for revision in found if not revision.stays]
+            return previous if drawn.change is Change.STAYS else drawn.next
+        left = [revision.next for revision in found if revision.change is not Change.STAYS]
         return previous if 2 * len(left) <= len(found) else Counter(left).most_common(1)[0][0]
 
     def _from_grade(self, dialog: Dialog) -> list[Revision]:
