@@ -74,7 +74,7 @@ def test_the_weights_that_are_fitted_score_better_than_any_others() -> None:
 
 
 def test_neither_score_is_bought_with_the_other() -> None:
-    """The peers are worse for the code by 0.4 of MIX's score (here COPY's), and better for the grade by 0.6."""
+    """Peers are worse for the code by 0.4 of MIX's score (here COPY's), and better for the grade by 0.6."""
     to_real = np.array([[[0.5, 0.7, 9.0, 9.0]], [[0.5, 0.2, 9.0, 9.0]]])
     found = Forecasts(to_real, np.zeros((2, 1, 4, 4)), np.array([STATE]), ["a"])
     chances = fit(found, 0).chances(STATE)
