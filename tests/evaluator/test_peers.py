@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutee_evaluator.engines.baselines.revisions import Change, Revision
-from tutee_evaluator.engines.peers import COPIED, NEAREST, TRANSFERRED, Peers
+from tutee_evaluator.engines.peers import OF_LAST, OF_NEAREST, OF_TRANSFERRED, Peers
 
 TASK, OTHER_TASK = "Write `n`.", "Write `m`."
 LAST = "n = 0\n"
@@ -65,7 +65,7 @@ def test_changes_from_other_grades_count_for_little() -> None:
 
 def test_where_the_grade_is_not_known_the_programs_have_their_shares() -> None:
     found = Peers({TASK: revisions(solves=3)}).chances(TASK, LAST, None)
-    assert found == pytest.approx({LAST: COPIED, "n = 4\n": NEAREST + TRANSFERRED})
+    assert found == pytest.approx({LAST: OF_LAST, "n = 4\n": OF_NEAREST + OF_TRANSFERRED})
 
 
 def test_where_no_peer_is_known_it_is_the_last_program() -> None:

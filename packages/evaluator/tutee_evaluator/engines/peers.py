@@ -8,7 +8,7 @@ from tutee_evaluator.engines.baselines.revisions import Change, Revisions
 
 # The shares of the last program itself, of what peers submitted next, and of their edits made in it, before
 # they are weighted by how the grade changes (docs/experiments.md).
-COPIED, NEAREST, TRANSFERRED = 0.2, 0.4, 0.4
+OF_LAST, OF_NEAREST, OF_TRANSFERRED = 0.2, 0.4, 0.4
 # How many revisions of the same task the changes on all tasks, and all changes, count for.
 ON_ALL_TASKS, AT_ALL_GRADES = 6, 3
 
@@ -44,10 +44,10 @@ class Peers:
         return chances
 
     def _shares(self, task: str, program: str) -> dict[Successor, float]:
-        shares = {Successor(program, Change.STAYS): COPIED}
+        shares = {Successor(program, Change.STAYS): OF_LAST}
         for found, share in (
-            (self._successors.of(task, program), NEAREST),
-            (self._successors.transferred(task, program), TRANSFERRED),
+            (self._successors.of(task, program), OF_NEAREST),
+            (self._successors.transferred(task, program), OF_TRANSFERRED),
         ):
             for successor in found:
                 shares[successor] = shares.get(successor, 0.0) + share / len(found)
@@ -57,9 +57,9 @@ class Peers:
         self, shares: Mapping[Successor, float], changes: Mapping[Change, float], program: str
     ) -> dict[Successor, float]:
         """The shares, where each change has the probability that it is to have."""
-        totals: Counter[Change] = Counter()
+        totals = dict.fromkeys(Change, 0.0)
         for successor, share in shares.items():
-            totals[successor.change] += share  # type: ignore[assignment]
+            totals[successor.change] += share
         weighted = {
             successor: share / totals[successor.change] * changes[successor.change]
             for successor, share in shares.items()
