@@ -137,7 +137,7 @@ def test_the_likelihoods_of_all_turns_add_up_to_one(constants: tuple[float, floa
 
 def test_what_is_mostly_drawn_again_is_as_much_less_likely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Scripted, "nats", lambda *_: 2.0)
-    rejecting = student(replace(gate(-50, -50, 0), kept=0.1))
+    rejecting = student(replace(gate(-50, -50, 0), acceptance=0.1))
     dialog = history((LAST, 0))
     assert rejecting.nats(dialog, write_turn(FORMAT, LAST, OWN)) == pytest.approx(2)
     assert rejecting.nats(dialog, write_turn(FORMAT, LAST, "def double(")) == pytest.approx(2 - log(0.1))
@@ -151,7 +151,7 @@ def test_what_the_model_breaks_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -
         return [(key, Completion("", OWN if key != keys[-1] else last)) for key in keys]
 
     monkeypatch.setattr(Scripted, "collect", collect)
-    engine = student(replace(gate(-50, -50, 0), kept=0.0))
+    engine = student(replace(gate(-50, -50, 0), acceptance=0.0))
     assert drawn(engine, history((LAST, 0)), 2) == {OWN: 2}
     assert drawn(student(gate(-50, -50, 0)), history((LAST, 0)), 2) == {OWN: 1, "def double(": 1}
 
@@ -189,13 +189,14 @@ def test_probabilities_add_up_to_one_for_all_weights(weights: list[float], grade
 
 
 def test_a_gate_is_read_as_it_was_written(tmp_path: Path) -> None:
-    mixed = replace(gate(0.3, 0.1, 0.0, slopes=(2.0, 1.0, -1.0)), kept=0.25)
+    mixed = replace(gate(0.3, 0.1, 0.0, slopes=(2.0, 1.0, -1.0)), acceptance=0.25)
     mixed.save(tmp_path)
     assert Gate.load(tmp_path) == mixed
 
 
 @pytest.mark.parametrize(
-    "change", [{"means": [1, 2]}, {"weights": {}}, {"means": None}, {"means": ["x"] * 3}, {"kept": None}]
+    "change",
+    [{"means": [1, 2]}, {"weights": {}}, {"means": None}, {"means": ["x"] * 3}, {"acceptance": None}],
 )
 def test_a_gate_that_is_not_one_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     gate().save(tmp_path)

@@ -8,11 +8,10 @@ import polars as pl
 
 from tutee_evaluator.calibration.fitting import Forecasts, cross_validate, fit
 from tutee_evaluator.engines import Engine, Request, complete
-from tutee_evaluator.engines.baselines.nearest import Successors
 from tutee_evaluator.engines.baselines.revisions import Revisions
 from tutee_evaluator.engines.gate import Gate, features, last_grade
 from tutee_evaluator.engines.peers import Peers
-from tutee_evaluator.engines.rejection import Rejecting, accepts, share_kept
+from tutee_evaluator.engines.rejection import RejectionSampler, acceptance_rate, accepts, another_draw
 from tutee_evaluator.forecasts import Array, Program, grade_distances, program_distances
 from tutee_evaluator.rollout.state import gives_up
 from tutee_grader.assignment import Assignment
@@ -62,7 +61,7 @@ def calibrate(
     """The gate with the best scores on validation students, of the table DIALOGS; and how good it is.
 
     The student writes `samples` turns (2 or more) at temperature 1 for up to `starts` of their submissions.
-    `revisions` are the training students', which are looked up, and tell how often a program is broken.
+    `revisions` are the training students', which are looked up, and tell how often students break the syntax.
     Where there is nothing to fit to, all components are equally likely. The figures are those of
     `cross_validate`.
     """
@@ -72,12 +71,12 @@ def calibrate(
         return Gate.constant(), {}
     chance = Random(seed)
     requests = [Request(start.dialog, 1.0, chance.getrandbits(63)) for start in drawn for _ in range(samples)]
-    programs, kept = _write(student, requests, revisions, progress)
-    peers, successors = Peers(revisions), Successors(revisions)
+    programs, acceptance = _write(student, requests, revisions, progress)
+    peers = Peers(revisions)
     for number, start in enumerate(drawn):
         task, previous = start.dialog.task, _previous(start.dialog)
         turns = programs[number * samples : (number + 1) * samples]
-        nearest = [one.program for one in successors.of(task, previous)]
+        nearest = [one.program for one in peers.successors.of(task, previous)]
         start.forecasts = [
             [(previous, 1.0)],
             list(peers.chances(task, previous, last_grade(start.dialog)).items()),
@@ -91,7 +90,7 @@ def calibrate(
         [features(start.dialog) for start in drawn],
         [start.student for start in drawn],
     )
-    return replace(fit(forecasts, penalty), kept=kept), cross_validate(forecasts, penalty)
+    return replace(fit(forecasts, penalty), acceptance=acceptance), cross_validate(forecasts, penalty)
 
 
 def _starts(student: Engine, dialogs: pl.DataFrame, assignments: Mapping[str, Assignment]) -> list[_Start]:
@@ -111,9 +110,9 @@ def _starts(student: Engine, dialogs: pl.DataFrame, assignments: Mapping[str, As
 def _write(
     student: Engine, requests: Sequence[Request], revisions: Revisions, progress: bool
 ) -> tuple[list[Program], float]:
-    """The student's program for each request, as `Rejecting` draws it, and the share of broken ones kept."""
+    """The student's program for each request, as `RejectionSampler` draws it, and its acceptance rate."""
     turns = complete(student, requests, "samples" if progress else "")
-    kept = share_kept(
+    acceptance = acceptance_rate(
         [(one.program, one.next) for found in revisions.values() for one in found],
         [
             (_previous(request.dialog), turn.program)
@@ -121,15 +120,13 @@ def _write(
             if turn.program is not None
         ],
     )
-    rejected = [at for at, turn in enumerate(turns) if not accepts(requests[at], turn, kept)]
-    others = [
-        replace(requests[at], seed=Random(f"other {requests[at].seed}").getrandbits(63)) for at in rejected
-    ]
-    again = complete(Rejecting(student, kept), others, "samples again" if progress else "")
+    rejected = [at for at, turn in enumerate(turns) if not accepts(requests[at], turn, acceptance)]
+    others = [another_draw(requests[at]) for at in rejected]
+    again = complete(RejectionSampler(student, acceptance), others, "samples again" if progress else "")
     for at, turn in zip(rejected, again, strict=True):
         turns[at] = turn
     programs = [turn.program for turn in turns]
-    return [None if one is None or gives_up(one) else one for one in programs], kept
+    return [None if one is None or gives_up(one) else one for one in programs], acceptance
 
 
 def _alike(programs: Sequence[Program]) -> list[tuple[Program, float]]:

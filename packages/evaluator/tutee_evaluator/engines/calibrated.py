@@ -15,7 +15,7 @@ from tutee_evaluator.engines import Completion, LanguageModel, Request
 from tutee_evaluator.engines.baselines.revisions import load_revisions
 from tutee_evaluator.engines.gate import MODEL, PEERS, Gate, last_grade
 from tutee_evaluator.engines.peers import Peers
-from tutee_evaluator.engines.rejection import Rejecting, breaks
+from tutee_evaluator.engines.rejection import RejectionSampler, breaks_syntax
 from tutee_evaluator.schemas import COPY
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.dialog import Dialog
@@ -45,7 +45,7 @@ class Calibrated:
         self.student, self.gate, self.card = student, gate, student.card
         self.format, self.feedback, self.batch = student.format, student.feedback, student.batch
         self._peers = peers
-        self._model = Rejecting(student, gate.kept)
+        self._model = RejectionSampler(student, gate.acceptance)
         self._done: list[tuple[int, Completion]] = []
 
     @classmethod
@@ -68,8 +68,9 @@ class Calibrated:
         if alone is None or previous is None:
             return alone
         chances = self._chances(dialog, previous)
-        kept = self.gate.kept if breaks(previous, read_turn(self.format, previous, turn)) else 1.0
-        found = kept * chances.pop(None) * exp(-alone) + sum(
+        breaks = breaks_syntax(previous, read_turn(self.format, previous, turn))
+        accepted = self.gate.acceptance if breaks else 1.0
+        found = accepted * chances.pop(None) * exp(-alone) + sum(
             chance
             for program, chance in chances.items()
             if write_turn(self.format, previous, str(program)) == turn

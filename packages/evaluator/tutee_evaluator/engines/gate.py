@@ -22,13 +22,13 @@ class Gate:
     """The probability of each of COMPONENTS: a softmax of linear functions of FEATURES.
 
     `weights` has, for each component, a constant and a weight for each feature, of which `means` is taken
-    away first. So where features are not known, as in a chat without grades, the constants decide. `kept` is
-    the share of the model's turns that break a program which is not drawn again (`rejection.py`).
+    away first. So where features are not known, as in a chat without grades, the constants decide. Of
+    the model's turns that break the syntax, `acceptance` is the share that stays (`rejection.py`).
     """
 
     means: tuple[float, ...]
     weights: Mapping[str, tuple[float, ...]]
-    kept: float = 1.0
+    acceptance: float = 1.0
 
     @classmethod
     def constant(cls) -> "Gate":
@@ -67,7 +67,7 @@ class Gate:
             gate = cls(
                 _numbers(values["means"]),
                 {component: _numbers(values["weights"][component]) for component in COMPONENTS},
-                float(values["kept"]),
+                float(values["acceptance"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{file}: cannot be read ({error!r}); calibrate the student again") from error

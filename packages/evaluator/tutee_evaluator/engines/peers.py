@@ -23,7 +23,7 @@ class Peers:
     """
 
     def __init__(self, revisions: Revisions) -> None:
-        self._successors = Successors(revisions)
+        self.successors = Successors(revisions)
         self._all: Counter[Change] = Counter()
         self._at_grade: defaultdict[int, Counter[Change]] = defaultdict(Counter)
         self._on_task: defaultdict[tuple[str, int], Counter[Change]] = defaultdict(Counter)
@@ -46,8 +46,8 @@ class Peers:
     def _shares(self, task: str, program: str) -> dict[Successor, float]:
         shares = {Successor(program, Change.STAYS): OF_LAST}
         for found, share in (
-            (self._successors.of(task, program), OF_NEAREST),
-            (self._successors.transferred(task, program), OF_TRANSFERRED),
+            (self.successors.of(task, program), OF_NEAREST),
+            (self.successors.transferred(task, program), OF_TRANSFERRED),
         ):
             for successor in found:
                 shares[successor] = shares.get(successor, 0.0) + share / len(found)

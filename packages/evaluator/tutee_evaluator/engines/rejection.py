@@ -11,15 +11,15 @@ from tutee_evaluator.programs import parse
 DRAWS = 5
 
 
-class Rejecting:
-    """`student`, whose turns are drawn again where they hold no program or, mostly, where they break one.
+class RejectionSampler:
+    """`student`, whose turns are drawn again where they hold no program or, mostly, break the syntax.
 
-    A program is broken that is not Python, where the one before it is. The share `kept` of such turns stays.
-    At temperature 0 nothing is drawn again.
+    That is, their program does not parse though the last one did. Of such turns `acceptance` is the share
+    that stays. At temperature 0 nothing is drawn again.
     """
 
-    def __init__(self, student: Engine, kept: float) -> None:
-        self.student, self.kept = student, kept
+    def __init__(self, student: Engine, acceptance: float) -> None:
+        self.student, self.acceptance = student, acceptance
         self.format, self.feedback, self.batch = student.format, student.feedback, student.batch
         self._drawn: dict[int, tuple[Request, int]] = {}  # the present request, and how many draws that makes
 
@@ -33,11 +33,14 @@ class Rejecting:
         while not done and (collected := self.student.collect()):
             for key, completion in collected:
                 request, draws = self._drawn.pop(key)
-                if draws == DRAWS or request.temperature == 0 or accepts(request, completion, self.kept):
+                if (
+                    draws == DRAWS
+                    or request.temperature == 0
+                    or accepts(request, completion, self.acceptance)
+                ):
                     done.append((key, completion))
                 else:
-                    seed = Random(f"again {request.seed}").getrandbits(63)
-                    self._draw(key, replace(request, seed=seed), draws + 1)
+                    self._draw(key, another_draw(request), draws + 1)
         return done
 
     def _draw(self, key: int, request: Request, draws: int) -> None:
@@ -45,22 +48,27 @@ class Rejecting:
         self.student.add(key, request)
 
 
-def accepts(request: Request, completion: Completion, kept: float) -> bool:
-    """Whether a turn stays; of those that break a program the share `kept` does, by the request's seed."""
+def another_draw(request: Request) -> Request:
+    """The same request with the seed that follows its own."""
+    return replace(request, seed=Random(f"again {request.seed}").getrandbits(63))
+
+
+def accepts(request: Request, completion: Completion, acceptance: float) -> bool:
+    """Whether a turn stays; where it breaks the syntax, with this probability, by the request's seed."""
     if completion.program is None:
         return False
-    if not breaks(request.dialog.previous, completion.program):
+    if not breaks_syntax(request.dialog.previous, completion.program):
         return True
-    return Random(f"kept {request.seed}").random() < kept
+    return Random(f"kept {request.seed}").random() < acceptance
 
 
-def breaks(previous: str | None, program: str) -> bool:
-    """Whether `program` is not Python, where the one before it is."""
+def breaks_syntax(previous: str | None, program: str) -> bool:
+    """Whether `program` does not parse, and the one before it does."""
     return previous is not None and parse(program) is None and parse(previous) is not None
 
 
-def share_kept(revisions: Iterable[tuple[str, str]], written: Iterable[tuple[str, str]]) -> float:
-    """The share of a model's broken programs to keep, so that it breaks as many as students do.
+def acceptance_rate(revisions: Iterable[tuple[str, str]], written: Iterable[tuple[str, str]]) -> float:
+    """The share of a model's turns that break the syntax to accept, so that as many do as students' do.
 
     Of both sides the last program and the next one. Among students the share is taken by Laplace's rule of
     succession, so that what none of a few did is not impossible.
@@ -68,10 +76,10 @@ def share_kept(revisions: Iterable[tuple[str, str]], written: Iterable[tuple[str
     theirs, models = _broken(revisions), _broken(written)
     share = (sum(theirs) + 1) / (len(theirs) + 2)
     broken, sound = sum(models), len(models) - sum(models)
-    # Of what is left of the model's programs, kept * broken are broken: as large a share as the students'.
+    # Of the model's turns that are accepted, rate * broken are broken: as large a share as the students'.
     return min(1.0, share / (1 - share) * sound / broken) if broken else 1.0
 
 
 def _broken(changes: Iterable[tuple[str, str]]) -> list[bool]:
-    """Of the programs that can be broken, whether they were."""
-    return [breaks(previous, program) for previous, program in changes if parse(previous) is not None]
+    """Of the programs that follow one that parses, whether they do not."""
+    return [parse(program) is None for previous, program in changes if parse(previous) is not None]

@@ -52,7 +52,7 @@ class Successors:
     def __init__(self, revisions: Revisions) -> None:
         self._indexes = {task: _Index(found) for task, found in revisions.items()}
         # The samples of a start ask for the same.
-        self._known: dict[tuple[str, str], list[Successor]] = {}
+        self._known: dict[tuple[str, str], list[Revision]] = {}
         self._transferred: dict[tuple[str, str], list[Successor]] = {}
 
     def of(self, task: str, program: str) -> list[Successor]:
@@ -60,11 +60,8 @@ class Successors:
 
         `program` itself for a task on which no training student submitted twice.
         """
-        key = (task, program)
-        if key not in self._known:
-            found = [Successor(one.next, one.change) for one in self._nearest(task, program, K)]
-            self._known[key] = found or [Successor(program, Change.STAYS)]
-        return self._known[key]
+        found = [Successor(one.next, one.change) for one in self._nearest(task, program)[:K]]
+        return found or [Successor(program, Change.STAYS)]
 
     def transferred(self, task: str, program: str) -> list[Successor]:
         """`program` with the edits that followed the programs most like it, in order of likeness.
@@ -74,16 +71,18 @@ class Successors:
         key = (task, program)
         if key not in self._transferred:
             made = (
-                (transfer(one.program, one.next, program), one.change)
-                for one in self._nearest(task, program, TRIED)
+                (transfer(one.program, one.next, program), one.change) for one in self._nearest(task, program)
             )
             fitting = (Successor(text, change) for text, change in made if text is not None)
             self._transferred[key] = list(islice(fitting, TRANSFERRED)) or self.of(task, program)
         return self._transferred[key]
 
-    def _nearest(self, task: str, program: str, count: int) -> list[Revision]:
-        index = self._indexes.get(task)
-        return index.nearest(program, count) if index else []
+    def _nearest(self, task: str, program: str) -> list[Revision]:
+        key = (task, program)
+        if key not in self._known:
+            index = self._indexes.get(task)
+            self._known[key] = index.nearest(program) if index else []
+        return self._known[key]
 
 
 class _Index:
@@ -103,8 +102,8 @@ class _Index:
             for feature in features:
                 self._places[feature].append(place)
 
-    def nearest(self, program: str, count: int) -> list[Revision]:
-        """The revisions of the `count` programs most like `program`, or of all, in order of likeness."""
+    def nearest(self, program: str) -> list[Revision]:
+        """The revisions of the `TRIED` programs most like `program`, or of all, in order of likeness."""
         features = _features(program)
         shared = Counter(chain.from_iterable(self._places.get(feature, ()) for feature in features))
 
@@ -112,7 +111,7 @@ class _Index:
             return 1 - shared[place] / (len(features) + self._sizes[place] - shared[place])
 
         order = sorted(range(len(self._revisions)), key=distance)  # of two as near, the first
-        return [self._revisions[place] for place in order[:count]]
+        return [self._revisions[place] for place in order[:TRIED]]
 
 
 def _features(program: str) -> list[Hashable]:

@@ -37,6 +37,7 @@ class Revision:
 
     @property
     def change(self) -> Change:
+        """How the grade changes."""
         if self.next_grade == self.grade:
             return Change.STAYS
         if self.next_grade < self.grade:
