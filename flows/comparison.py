@@ -48,18 +48,8 @@ def compare(named: Sequence[str], setup: Setup) -> pl.DataFrame:
     out; others are now. Raises InputError where a name names no student, or the rollouts do not fit.
     """
     places, parameters = setup.places, setup.parameters
-    first, *others = [_row(name, setup) for name in named]
-    rows = {row.name: row for row in (*(_row(name, setup) for name in BASELINE_METHODS), first, *others)}
-    steps, _, metrics = evaluate(
-        pl.scan_parquet([row.rollouts for row in rows.values()]),
-        read_table(places.dialogs, "serialize"),
-        read_table(places.submissions, "ingest"),
-        read_table(places.verdicts, "grade"),
-        parameters.report,
-        reference=first.name,
-        cluster=parameters.grade.cluster,
-        progress=True,
-    )
+    found, steps, metrics = evaluate_together([*BASELINE_METHODS, *named], setup, reference=named[0])
+    rows = {row.name: row for row in found.values()}
     write_report(
         setup.course,
         steps,
@@ -75,6 +65,28 @@ def compare(named: Sequence[str], setup: Setup) -> pl.DataFrame:
     write_tables(metrics, list(rows), places.comparison / places.tables.name)
     write_figures(metrics, list(rows), places.comparison / places.figures.name)
     return metrics
+
+
+def evaluate_together(
+    named: Sequence[str], setup: Setup, reference: str
+) -> tuple[dict[str, Row], pl.DataFrame, pl.DataFrame]:
+    """The students of these names, found and rolled out as for `compare`; and STEPS and METRICS of them.
+
+    METRICS has the differences to `reference`, one of `named`. Raises InputError as `compare` does.
+    """
+    found = {name: _row(name, setup) for name in named}
+    places, parameters = setup.places, setup.parameters
+    steps, _, metrics = evaluate(
+        pl.scan_parquet(sorted({row.rollouts for row in found.values()})),
+        read_table(places.dialogs, "serialize"),
+        read_table(places.submissions, "ingest"),
+        read_table(places.verdicts, "grade"),
+        parameters.report,
+        reference=found[reference].name,
+        cluster=parameters.grade.cluster,
+        progress=True,
+    )
+    return found, steps, metrics
 
 
 def _row(name: str, setup: Setup) -> Row:
@@ -94,17 +106,21 @@ def roll_out_named(name: str, setup: Setup) -> tuple[FoundStudent, Path]:
 
     Raises InputError where the name names no student.
     """
-    places = setup.places
-    student = find_student(name, setup.parameters.students, places)
-    model = student.model if isinstance(student.model, Path) else None
-    key = rollouts_key(places, setup.preset.rollout, model, student.row.model_dump_json())
-    table = places.compared / f"{student.name}-{key}.parquet"
+    student = find_student(name, setup.parameters.students, setup.places)
+    table = rollouts_of(student, setup)
     if not table.exists():
-        roll_out_to(table, student, setup)
+        _roll_out_to(table, student, setup)
     return student, table
 
 
-def roll_out_to(table: Path, student: FoundStudent, setup: Setup) -> None:
+def rollouts_of(student: FoundStudent, setup: Setup) -> Path:
+    """Where the rollouts of a student that is no stage of the pipeline are kept."""
+    model = student.model if isinstance(student.model, Path) else None
+    key = rollouts_key(setup.places, setup.preset.rollout, model, student.row.model_dump_json())
+    return setup.places.compared / f"{student.name}-{key}.parquet"
+
+
+def _roll_out_to(table: Path, student: FoundStudent, setup: Setup) -> None:
     """Writes ROLLOUTS of a student from the preset's starts, in the student's own format, to `table`."""
     disable_hub(setup.preset)
     places, parameters = setup.places, setup.parameters

@@ -1,94 +1,154 @@
 """The gate between a trained adapter and the service."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import polars as pl
 from pydantic import Field
 
+from tutee_evaluator.metrics.bootstrap import MINUS
+from tutee_evaluator.metrics.proper import SKILL_OVER
+from tutee_evaluator.report.figures import Figure, Figures
+from tutee_evaluator.report.tables import align
+from tutee_evaluator.schemas import COPY, MIX
 from tutee_grader.config import Section
 
 BASE = "base"
+# What is weighed, and how it is called: of the proper scores less is better, of the others more.
+PROPER = {"energy": "energy score", "crps": "CRPS"}
+OTHERS = {"coverage": "coverage", "grade_proximity": "grade proximity", "codebleu": "CodeBLEU"}
 
 
 class GateConfig(Section):
     """Section `gate` of params.yaml.
 
-    The best of `candidates` by score is the challenger; left out, every method whose row in the table of
-    methods allows it. The score is coverage times the mean of the metrics in `similarity`, so that a missing
-    step counts as one that has nothing in common with the real one. A challenger becomes champion where its
-    coverage reaches `min_coverage`, its score is not below BASE's by more than chance (below the score of
-    the lower ends of BASE's 95% intervals), and it exceeds the champion's by more than `min_gain`, all on
-    the same test set.
+    The challenger is the one of `candidates` (left out: every method whose row in the table of methods allows
+    it) with the highest skill over MIX, of the energy score and the CRPS together. It becomes champion where
+
+    - its coverage reaches `min_coverage`;
+    - it is not clearly worse than BASE in a proper score (its 95% interval below 0);
+    - against the champion, its gain is clearly above 0 in a proper score, and nowhere may it lose more than
+      `margin` (the lower end of every 95% interval is above -`margin`).
+
+    All gains are paired, on the same starts of the present test students.
     """
 
     candidates: tuple[str, ...] | None = Field(default=None, min_length=1)
-    similarity: tuple[str, ...] = Field(default=("grade_proximity", "codebleu"), min_length=1)
     min_coverage: float = Field(default=0.5, ge=0, le=1)
-    min_gain: float = Field(default=0.0, ge=0)
+    margin: float = Field(default=0.05, ge=0)
 
 
 @dataclass(frozen=True)
-class Score:
-    """How a method did. Both figures lie between 0 and 1."""
+class Gain:
+    """How much better the challenger is than another student; below 0: worse. With its 95% interval."""
 
-    method: str
-    coverage: float
-    score: float
+    value: float
+    low: float
+    high: float
+
+    @property
+    def won(self) -> bool:
+        return self.low > 0
+
+    @property
+    def lost(self) -> bool:
+        return self.high < 0
+
+    def __str__(self) -> str:
+        verdict = "win" if self.won else "loss" if self.lost else "tie"
+        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}] {verdict}"
+
+
+Ledger = Mapping[str, Mapping[str, Gain]]  # by opponent and metric
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Which method is the challenger, and the reasons for refusing it (none: it passes)."""
+    """Which method is the challenger, its gains, and the reasons for refusing it (none: it passes)."""
 
-    challenger: Score
+    challenger: str
+    ledger: Ledger
     reasons: tuple[str, ...]
-    compared: str
 
     @property
     def passed(self) -> bool:
         return not self.reasons
 
     def __str__(self) -> str:
+        """In words; below, a table with a row per metric and a column per opponent."""
         verdict = "passes" if self.passed else f"is refused: {'; '.join(self.reasons)}"
-        return (
-            f"{self.challenger.method.upper()} (score {self.challenger.score:.3f}, {self.compared}) {verdict}"
-        )
+        rows = [["gain over", *self.ledger]]
+        for metric, words in (PROPER | OTHERS).items():
+            rows.append([words, *(str(gains.get(metric, "-")) for gains in self.ledger.values())])
+        return "\n".join([f"{self.challenger.upper()} {verdict}", *align(rows)])
 
 
-def score(
-    metrics: pl.DataFrame, method: str, config: GateConfig, column: Literal["value", "low"] = "value"
-) -> Score:
-    """A method's score, from METRICS; a figure that is not defined counts as 0."""
-    overall = metrics.filter((pl.col("method") == method) & (pl.col("stratum") == "overall"))
-    values = {name: value or 0.0 for name, value in overall.select("metric", column).iter_rows()}
-    coverage = values.get("coverage", 0.0)
-    similarity = sum(values.get(name, 0.0) for name in config.similarity) / len(config.similarity)
-    return Score(method, coverage, coverage * similarity)
+def choose(metrics: pl.DataFrame, candidates: Sequence[str]) -> str:
+    """The challenger: the candidate with the highest skill in METRICS, of equal ones the first.
+
+    A skill that is not defined, such as that of a single sample, counts as 0.
+    """
+    figures = Figures(metrics)
+
+    def skill(method: str) -> float:
+        found = (figures.get(method, f"{score}{SKILL_OVER}{MIX}") for score in PROPER)
+        return sum(figure.value for figure in found if figure)
+
+    return max(candidates, key=skill)
 
 
 def decide(
-    metrics: pl.DataFrame, candidates: Sequence[str], config: GateConfig, champion: Score | None
+    metrics: pl.DataFrame, challenger: str, config: GateConfig, champion: tuple[str, str] | None
 ) -> Decision:
-    """Picks the challenger among `candidates` and decides whether it may become champion.
+    """Decides whether the challenger may become champion.
 
-    `champion` is the present champion's score on the test set of `metrics`; None where there is none to beat.
+    METRICS must have the differences to the challenger (`measure(reference=challenger)`) of BASE, of COPY
+    and of the present champion: `champion` is its name there, and what it is called; None where there is
+    none to beat.
     """
-    challenger = max((score(metrics, method, config) for method in candidates), key=lambda one: one.score)
-    base = score(metrics, BASE, config).score
-    least = score(metrics, BASE, config, "low").score
+    figures = Figures(metrics)
+    opponents = {BASE: "BASE", COPY: "COPY"} | (dict([champion]) if champion else {})
+    ledger = {called: _gains(figures, challenger, name) for name, called in opponents.items()}
+    covered = figures.get(challenger, "coverage")
+    coverage = covered.value if covered else 0.0
     reasons = []
-    if challenger.coverage < config.min_coverage:
-        reasons.append(f"coverage {challenger.coverage:.3f} is below min_coverage {config.min_coverage}")
-    if challenger.score < least:
-        reasons.append(f"score {challenger.score:.3f} is below BASE's interval, which begins at {least:.3f}")
-    if champion and challenger.score <= champion.score + config.min_gain:
-        margin = f" + min_gain {config.min_gain}" if config.min_gain else ""
-        reasons.append(
-            f"score {challenger.score:.3f} does not exceed the champion's {champion.score:.3f}{margin}"
-        )
-    compared = f"BASE {base:.3f}, " + (
-        f"champion {champion.score:.3f}" if champion else "no champion to beat"
-    )
-    return Decision(challenger, tuple(reasons), compared)
+    if coverage < config.min_coverage:
+        reasons.append(f"coverage {coverage:.3f} is below min_coverage {config.min_coverage}")
+    worse = [words for metric, words in PROPER.items() if _lost(ledger["BASE"].get(metric))]
+    if worse:
+        reasons.append(f"it is clearly worse than BASE in {' and '.join(worse)}")
+    if champion:
+        reasons += _against_champion(ledger[champion[1]], champion[1], config.margin)
+    return Decision(challenger, ledger, tuple(reasons))
+
+
+def _lost(gain: Gain | None) -> bool:
+    return gain is not None and gain.lost
+
+
+def _against_champion(gains: Mapping[str, Gain], called: str, margin: float) -> list[str]:
+    reasons = []
+    if not any(gains[metric].won for metric in PROPER if metric in gains):
+        reasons.append(f"it is not clearly better than {called} in {' or '.join(PROPER.values())}")
+    risky = [words for metric, words in (PROPER | OTHERS).items() if _may_lose(gains.get(metric), margin)]
+    if risky:
+        reasons.append(f"it may lose more than the margin of {margin} to {called} in {' and '.join(risky)}")
+    return reasons
+
+
+def _may_lose(gain: Gain | None, margin: float) -> bool:
+    return gain is not None and gain.low <= -margin
+
+
+def _gains(figures: Figures, challenger: str, opponent: str) -> dict[str, Gain]:
+    """The challenger's gains over an opponent, by metric; those that are not defined are left out."""
+    found = {metric: figures.get(opponent, f"{metric}{MINUS}{challenger}") for metric in PROPER | OTHERS}
+    return {metric: _gain(figure, metric in PROPER) for metric, figure in found.items() if figure}
+
+
+def _gain(difference: Figure, less_is_better: bool) -> Gain:
+    """From the opponent's difference to the challenger."""
+    if less_is_better:
+        return Gain(difference.value, difference.low, difference.high)
+    # 0 - x: of no difference there is no -0.
+    return Gain(0 - difference.value, 0 - difference.high, 0 - difference.low)

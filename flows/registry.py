@@ -36,16 +36,12 @@ NO_TRAINING = "none: MLflow has no training of this model; its database may have
 
 @dataclass(frozen=True)
 class Version:
-    """A registered adapter; `run_id` is the run of the results it came with.
-
-    `fingerprint` names the results of its run, `test_set` what it was evaluated on and how.
-    """
+    """A registered adapter; `run_id` is the run of the results it came with, `fingerprint` names those."""
 
     number: int
     run_id: str
     method: str
     fingerprint: str
-    test_set: str
     tags: Mapping[str, str]
 
     @property
@@ -98,7 +94,6 @@ class Registry:
     def register(
         self,
         fingerprint: str,
-        test_set: str,
         methods: Sequence[str],
         params: Mapping[str, Any],
         metrics: Mapping[str, float],
@@ -155,7 +150,6 @@ class Registry:
                 "method": method,
                 "preset": self.places.preset,
                 "fingerprint": fingerprint,
-                "test_set": test_set,
                 TRAINED_IN: trainings[method] or NO_TRAINING,
             }
             client.create_model_version(
@@ -333,6 +327,5 @@ def _version(found: "ModelVersion") -> Version:
         run_id=found.run_id,
         method=tags["method"],
         fingerprint=tags["fingerprint"],
-        test_set=tags.get("test_set", ""),
         tags=tags,
     )

@@ -4,25 +4,21 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from flows.comparison import roll_out_to
+from flows.comparison import evaluate_together
 from flows.errors import RefusedError
-from flows.finding import FoundStudent
-from flows.gate import Score, decide, score
+from flows.gate import BASE, Decision, choose, decide
 from flows.model_card import model_card
-from flows.named import NamedStudent
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.registry import CHALLENGER, CHAMPION, TEST_STUDENTS, TRAIN_STUDENTS, Registry, Version
 from flows.tracking import flat
-from tutee_evaluator.evaluate import evaluate
+from tutee_evaluator.schemas import COPY
 from tutee_grader.errors import InputError
 from tutee_grader.files import read_table
-from tutee_serializer.card import StudentCard
 from tutee_trainer.method import load_methods
 
 GATE = "gate"
@@ -40,7 +36,6 @@ def register(
     overall = metrics.filter((pl.col("stratum") == "overall") & pl.col("metric").str.contains(r"^\w+$"))
     versions = registry.register(
         fingerprint,
-        test_set_id(setup, pipeline),
         parameters.adapters,
         params=flat({**sections, "preset": setup.preset.model_dump(mode="json")}),
         metrics={
@@ -101,8 +96,8 @@ def promote(
             f"params.yaml: `gate.candidates`: none of {', '.join(candidates)} was trained; "
             f"trained are {', '.join(versions)}"
         )
-    decision = decide(metrics, present, parameters.gate, _score(champion, setup, pipeline, registry))
-    challenger = versions[decision.challenger.method]
+    decision = _decide(choose(metrics, present), setup, registry, champion)
+    challenger = versions[decision.challenger]
     registry.set_alias(CHALLENGER, challenger)
     if decision.passed:
         registry.set_alias(CHAMPION, challenger)
@@ -113,51 +108,19 @@ def promote(
     return str(decision), True
 
 
-def _score(champion: Version | None, setup: Setup, pipeline: Pipeline, registry: Registry) -> Score | None:
-    """The champion's score on the present test set: as registered, or from an evaluation made now.
+def _decide(challenger: str, setup: Setup, registry: Registry, champion: Version | None) -> Decision:
+    """The gate's decision on a method of the present results, against the champion on the same starts.
 
-    None where nothing has to be beaten: no champion, or one that was trained on forgotten students.
+    A champion that was trained on students since forgotten need not be beaten.
     """
+    named = [challenger, BASE, COPY]
     if champion is None or champion.forgotten:
-        return None
-    if champion.test_set == test_set_id(setup, pipeline):
-        metrics = read_table(registry.fetch(champion, pipeline.places.metrics.name), "retrain")
-    else:
-        metrics = evaluate_model(registry.folder(champion), setup, pipeline.places)
-    return score(metrics, champion.method, setup.parameters.gate)
-
-
-def test_set_id(setup: Setup, pipeline: Pipeline) -> str:
-    """Names the test set, how students were rolled out on it, and how the rollouts were measured.
-
-    Figures with the same name can be compared. The rollouts of COPY stand for the test set: they hold the
-    real programs, the grader's verdicts and the starts, and no model affects them.
-    """
-    parts = [
-        pipeline.hash_of(pipeline.places.rollout("copy")),
-        setup.preset.rollout.model_dump_json(),
-        setup.parameters.report.model_dump_json(),
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def evaluate_model(folder: Path, setup: Setup, places: Places) -> pl.DataFrame:
-    """METRICS of the student in `folder` on the course's present test set, in the student's own format."""
-    method = StudentCard.load(folder).method
-    student = FoundStudent(method, NamedStudent(source=str(folder)), folder)
-    with TemporaryDirectory() as temporary:
-        table = Path(temporary) / "rollouts.parquet"
-        roll_out_to(table, student, setup)
-        *_, metrics = evaluate(
-            pl.scan_parquet(table),
-            read_table(places.dialogs, "serialize"),
-            read_table(places.submissions, "ingest"),
-            read_table(places.verdicts, "grade"),
-            setup.parameters.report,
-            cluster=setup.parameters.grade.cluster,
-            progress=True,
-        )
-    return metrics
+        *_, metrics = evaluate_together(named, setup, reference=challenger)
+        return decide(metrics, challenger, setup.parameters.gate, None)
+    source = f"models:/{registry.model}/{champion.number}"
+    rows, _, metrics = evaluate_together([*named, source], setup, reference=challenger)
+    to_beat = (rows[source].name, registry.describe(champion))
+    return decide(metrics, challenger, setup.parameters.gate, to_beat)
 
 
 def pack(setup: Setup, registry: Registry) -> str:

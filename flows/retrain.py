@@ -91,7 +91,11 @@ def _register(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.
 @_step(name="promote", task_run_name="promote")
 def _promote(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.DataFrame) -> None:
     decision, new = release.promote(setup, pipeline, registry, metrics)
-    print(f"promote: {decision}" + ("" if new else ", decided before"), flush=True)
+    if new:
+        create_markdown_artifact(f"```\n{decision}\n```", key=f"gate-{setup.course.name}")
+        print(f"promote: {decision}", flush=True)
+    else:
+        print(f"promote: {decision.splitlines()[0]}, decided before", flush=True)
 
 
 @_step(name="pack", task_run_name="pack")

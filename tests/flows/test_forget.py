@@ -129,9 +129,3 @@ def test_the_next_run_leaves_them_out(reported, number, said) -> None:
         submissions = pl.read_parquet(Places("small", "tiny").submissions)
     assert submissions["student"].n_unique() == 14
     assert traces(reported.folder, number) == set()
-
-
-def test_a_champion_trained_on_them_need_not_be_beaten(reported, said, monkeypatch) -> None:
-    monkeypatch.chdir(reported.folder)
-    setup, registry = load("small"), Registry(Places("small", "tiny"))
-    assert release._score(registry.champion(), setup, Pipeline.of(Places("small", "tiny")), registry) is None

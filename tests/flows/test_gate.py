@@ -1,85 +1,158 @@
+import re
+from collections.abc import Mapping
+
 import polars as pl
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.gate import GateConfig, Score, decide
-from flows.gate import score as score_of
+from flows.gate import OTHERS, PROPER, GateConfig, choose, decide
 
-CANDIDATES = ("sft", "dpo", "dapo")
-share = st.floats(0, 1)
-figures = st.fixed_dictionaries(
-    {method: st.tuples(share, share, share) for method in ("base", "sft", "para", "dpo", "dapo")}
+CHAMPION = ("tutee-demo-2", "the champion")
+OPPONENTS = ("base", "copy", CHAMPION[0])
+METRICS = (*PROPER, *OTHERS)
+NO_GAIN = (0.0, -0.01, 0.01)
+Interval = tuple[float, float, float]  # a value, and where its interval begins and ends
+intervals = st.lists(st.floats(-1, 1), min_size=3, max_size=3).map(
+    lambda drawn: (sorted(drawn)[1], min(drawn), max(drawn))
 )
 
 
-def metrics(values: dict[str, tuple[float, float, float]]) -> pl.DataFrame:
-    """METRICS with coverage, grade proximity and CodeBLEU of each method; intervals reach down a tenth."""
-    rows = [
-        {"method": method, "metric": metric, "stratum": "overall", "value": value, "low": 0.9 * value}
-        for method, three in values.items()
-        for metric, value in zip(("coverage", "grade_proximity", "codebleu"), three, strict=True)
-    ]
-    figures = {"value": pl.Float64, "low": pl.Float64}
-    return pl.DataFrame(rows, schema={"method": str, "metric": str, "stratum": str, **figures})
+def table(rows: list[tuple[str, str, Interval]]) -> pl.DataFrame:
+    """METRICS over all steps."""
+    flat = [(method, metric, *interval) for method, metric, interval in rows]
+    named = pl.DataFrame(flat, schema=["method", "metric", "value", "low", "high"], orient="row")
+    return named.with_columns(stratum=pl.lit("overall"), n=pl.lit(100))
 
 
-def test_the_score_is_coverage_times_the_mean_similarity() -> None:
-    assert score_of(metrics({"sft": (0.5, 0.8, 0.4)}), "sft", GateConfig()).score == pytest.approx(0.3)
+def metrics(gains: Mapping[tuple[str, str], Interval], coverage: float = 1.0) -> pl.DataFrame:
+    """METRICS in which SFT has these gains, by opponent and metric, and no other.
+
+    They are differences of the opponent to SFT; of a proper score, less is better.
+    """
+    rows = [("sft", "coverage", (coverage, coverage, coverage))]
+    for opponent in OPPONENTS:
+        for metric in METRICS:
+            value, low, high = gains.get((opponent, metric), NO_GAIN)
+            difference = (value, low, high) if metric in PROPER else (-value, -high, -low)
+            rows.append((opponent, f"{metric}_minus_sft", difference))
+    return table(rows)
 
 
-def test_other_strata_do_not_count() -> None:
-    table = metrics({"sft": (1.0, 0.6, 0.6)})
-    worse = table.with_columns(stratum=pl.lit("step=1"), value=pl.lit(0.1))
-    assert score_of(pl.concat([table, worse]), "sft", GateConfig()).score == pytest.approx(0.6)
+def against_champion(energy: Interval = NO_GAIN, codebleu: Interval = NO_GAIN) -> pl.DataFrame:
+    return metrics({(CHAMPION[0], "energy"): energy, (CHAMPION[0], "codebleu"): codebleu})
 
 
-def test_an_undefined_figure_counts_as_nothing() -> None:
-    table = metrics({"sft": (1.0, 0.6, 0.6)}).with_columns(
-        value=pl.when(pl.col("metric") == "codebleu").then(None).otherwise("value")
+def reasons(table: pl.DataFrame, champion: tuple[str, str] | None = CHAMPION) -> tuple[str, ...]:
+    return decide(table, "sft", GateConfig(), champion).reasons
+
+
+# --- the challenger ------------------------------------------------------------------------------------
+
+
+def skills(values: Mapping[str, tuple[float, float]]) -> pl.DataFrame:
+    return table(
+        [
+            (method, f"{score}_skill_over_mix", (value, value, value))
+            for method, two in values.items()
+            for score, value in zip(PROPER, two, strict=True)
+        ]
     )
-    assert score_of(table, "sft", GateConfig()).score == pytest.approx(0.3)
 
 
-@given(figures, share)
-def test_what_passes_covers_enough_is_no_worse_than_base_and_beats_the_champion(
-    values: dict[str, tuple[float, float, float]], score: float
+def test_the_challenger_has_the_highest_skill_in_both_scores_together() -> None:
+    of = {"sft": (0.3, -0.4), "dpo": (0.1, 0.1), "dapo": (-0.2, 0.3), "para": (0.9, 0.9)}
+    assert choose(skills(of), ["sft", "dpo", "dapo"]) == "dpo"
+
+
+def test_a_skill_that_is_not_defined_counts_as_none() -> None:
+    of = skills({"sft": (-0.1, -0.1), "dpo": (0.2, 0.2)})
+    undefined = of.with_columns(value=pl.when(pl.col("method") == "dpo").then(None).otherwise("value"))
+    assert choose(undefined, ["sft", "dpo"]) == "dpo"
+
+
+# --- the first champion --------------------------------------------------------------------------------
+
+
+def test_the_first_champion_need_not_beat_anybody() -> None:
+    assert reasons(metrics({}), champion=None) == ()
+
+
+def test_too_little_coverage_is_refused() -> None:
+    (reason,) = reasons(metrics({}, coverage=0.4), champion=None)
+    assert reason == "coverage 0.400 is below min_coverage 0.5"
+
+
+@pytest.mark.parametrize("score", PROPER)
+def test_who_is_clearly_worse_than_base_in_a_proper_score_is_refused(score: str) -> None:
+    (reason,) = reasons(metrics({("base", score): (-0.02, -0.03, -0.01)}), champion=None)
+    assert reason == f"it is clearly worse than BASE in {PROPER[score]}"
+    assert reasons(metrics({("base", score): (-0.02, -0.05, 0.01)}), champion=None) == ()
+
+
+def test_copy_need_not_be_beaten() -> None:
+    assert reasons(metrics({("copy", metric): (-0.3, -0.4, -0.2) for metric in METRICS}), None) == ()
+
+
+# --- the next one --------------------------------------------------------------------------------------
+
+
+def test_an_equal_is_refused() -> None:
+    (reason,) = reasons(against_champion())
+    assert reason == "it is not clearly better than the champion in energy score or CRPS"
+
+
+def test_a_gain_within_chance_is_refused() -> None:
+    assert len(reasons(against_champion(energy=(0.10, -0.01, 0.21)))) == 1
+    assert reasons(against_champion(energy=(0.10, 0.01, 0.21))) == ()
+
+
+def test_a_gain_in_a_published_figure_alone_is_refused() -> None:
+    assert len(reasons(against_champion(codebleu=(0.2, 0.1, 0.3)))) == 1
+
+
+def test_who_may_lose_more_than_the_margin_elsewhere_is_refused() -> None:
+    (reason,) = reasons(against_champion(energy=(0.2, 0.1, 0.3), codebleu=(-0.01, -0.06, 0.04)))
+    assert reason == "it may lose more than the margin of 0.05 to the champion in CodeBLEU"
+    assert reasons(against_champion(energy=(0.2, 0.1, 0.3), codebleu=(-0.01, -0.04, 0.02))) == ()
+
+
+@given(st.dictionaries(st.tuples(st.sampled_from(OPPONENTS), st.sampled_from(METRICS)), intervals))
+def test_who_passes_meets_every_condition_and_who_does_not_misses_one(
+    gains: Mapping[tuple[str, str], Interval],
 ) -> None:
-    table, gate = metrics(values), GateConfig(min_coverage=0.5)
-    decision = decide(table, CANDIDATES, gate, Score("sft", 1.0, score))
-    won = decision.challenger
-    coverage, grades, code = values["base"]
-    least = 0.9 * coverage * (0.9 * grades + 0.9 * code) / 2
-    assume(abs(won.score - least) > 1e-9)
-    assert decision.passed == (won.coverage >= 0.5 and won.score > least and won.score > score)
+    def low(opponent: str, metric: str) -> float:
+        return gains.get((opponent, metric), NO_GAIN)[1]
+
+    def high(opponent: str, metric: str) -> float:
+        return gains.get((opponent, metric), NO_GAIN)[2]
+
+    passed = (
+        all(high("base", score) >= 0 for score in PROPER)
+        and any(low(CHAMPION[0], score) > 0 for score in PROPER)
+        and all(low(CHAMPION[0], metric) > -0.05 for metric in METRICS)
+    )
+    assert decide(metrics(gains), "sft", GateConfig(), CHAMPION).passed == passed
 
 
-@given(figures)
-def test_the_challenger_is_the_best_candidate(values: dict[str, tuple[float, float, float]]) -> None:
-    table, gate, candidates = metrics(values), GateConfig(), ("sft", "dpo")
-    best = max(score_of(table, method, gate).score for method in candidates)
-    decision = decide(table, candidates, gate, None)
-    assert decision.challenger.method in candidates
-    assert decision.challenger.score == best
+# --- what it says --------------------------------------------------------------------------------------
 
 
-def test_a_gain_too_small_is_refused() -> None:
-    table = metrics({"base": (1.0, 0.50, 0.50), "sft": (1.0, 0.52, 0.52)})
-    champion = Score("dpo", 1.0, 0.5)
-    assert decide(table, ["sft"], GateConfig(min_gain=0.0), champion).passed
-    assert not decide(table, ["sft"], GateConfig(min_gain=0.05), champion).passed
+def test_the_ledger_has_a_row_per_metric_and_a_column_per_opponent() -> None:
+    gains = {(CHAMPION[0], "energy"): (0.2, 0.1, 0.3), ("copy", "codebleu"): (-0.2, -0.3, -0.1)}
+    first, heading, _, *rows = str(decide(metrics(gains), "sft", GateConfig(), CHAMPION)).splitlines()
+    assert first == "SFT passes"
+    assert re.split(" {2,}", heading) == ["gain over", "BASE", "COPY", "the champion"]
+    assert [row.split("  ")[0] for row in rows] == [
+        *("energy score", "CRPS", "coverage", "grade proximity", "CodeBLEU")
+    ]
+    assert rows[0].endswith("+0.200 [+0.100, +0.300] win")
+    assert "-0.200 [-0.300, -0.100] loss" in rows[-1]
+    assert rows[1].count("+0.000 [-0.010, +0.010] tie") == 3
 
 
-def test_the_first_student_may_be_level_with_base_but_not_clearly_worse() -> None:
-    gate = GateConfig()
-    assert decide(metrics({"base": (1.0, 0.50, 0.50), "sft": (1.0, 0.49, 0.49)}), ["sft"], gate, None).passed
-    assert not decide(
-        metrics({"base": (1.0, 0.50, 0.50), "sft": (1.0, 0.40, 0.40)}), ["sft"], gate, None
-    ).passed
-
-
-def test_a_refusal_says_why() -> None:
-    table = metrics({"base": (1.0, 0.9, 0.9), "sft": (0.4, 0.5, 0.5)})
-    said = str(decide(table, ["sft"], GateConfig(min_coverage=0.5), Score("dpo", 1.0, 0.7)))
-    for reason in ("coverage 0.400 is below min_coverage 0.5", "begins at 0.729", "champion's 0.700"):
-        assert reason in said
+def test_a_figure_that_is_not_defined_decides_nothing_and_is_a_dash() -> None:
+    undefined = metrics({}).filter(~pl.col("metric").str.starts_with("energy"))
+    decision = decide(undefined, "sft", GateConfig(), None)
+    assert decision.passed
+    assert str(decision).splitlines()[3].split() == ["energy", "score", "-", "-"]

@@ -31,7 +31,7 @@ def test_a_trained_model_is_found_by_its_method_its_preset_or_its_folder(here, t
 def test_a_registered_version_is_found_by_number_and_by_alias(here) -> None:
     registry = Registry(Places("small", "tiny"))
     files = [registry.places.metrics]
-    registry.register("one", "set", ["sft", "dpo"], {}, {}, {}, files, {}, {}, synthetic=True)
+    registry.register("one", ["sft", "dpo"], {}, {}, {}, files, {}, {}, synthetic=True)
     registry.set_alias(CHAMPION, registry.get(2))
     for text, folder in (("models:/tutee-small/1", "sft"), ("models:/tutee-small@champion", "dpo")):
         assert (found(text).model / "weights").read_text() == folder

@@ -35,7 +35,6 @@ def registry(places: Places, request: pytest.FixtureRequest) -> Registry:
 def register(registry: Registry, fingerprint: str) -> dict[str, Version]:
     return registry.register(
         fingerprint,
-        "test set",
         ADAPTERS,
         params={"preset.lora.rank": 16},
         metrics={"sft.codebleu": 0.5, "dpo.codebleu": 0.6},

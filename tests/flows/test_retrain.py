@@ -3,16 +3,19 @@
 import contextlib
 import json
 import sqlite3
+from dataclasses import replace
 
 import polars as pl
 import pytest
 
 from flows import release
+from flows.comparison import rollouts_of
 from flows.errors import RefusedError
+from flows.finding import find_student
 from flows.parameters import load
 from flows.pipeline import Pipeline
 from flows.places import Places
-from flows.registry import CHALLENGER, Registry
+from flows.registry import CHALLENGER, FORGOTTEN, Registry, Version
 
 pytestmark = pytest.mark.slow
 
@@ -68,14 +71,14 @@ def test_nothing_is_registered_promoted_or_built_twice(retrained, monkeypatch) -
 
 
 def test_the_best_candidate_is_champion_and_challenger(retrained) -> None:
-    from flows.gate import GateConfig, score
-
     project, _ = retrained
     registry = registry_of(project)
     champion = registry.champion()
-    metrics = pl.read_parquet(Places("small", "tiny", project.folder).metrics)
-    scores = {method: score(metrics, method, GateConfig()).score for method in ("sft", "dpo", "dapo")}
-    assert scores[champion.method] == max(scores.values())
+    skills = pl.read_parquet(Places("small", "tiny", project.folder).metrics).filter(
+        pl.col("metric").is_in(["energy_skill_over_mix", "crps_skill_over_mix"]), stratum="overall"
+    )
+    of = {method: skills.filter(method=method)["value"].sum() for method in ("sft", "dpo", "dapo")}
+    assert of[champion.method] == max(of.values())
     assert registry.get_by_alias(CHALLENGER) == champion
 
 
@@ -94,13 +97,14 @@ def test_prefect_remembers_each_step(retrained) -> None:
     with contextlib.closing(sqlite3.connect(project.folder / "data/.prefect/prefect.db")) as database:
         flows = database.execute("SELECT name, state_type FROM flow_run").fetchall()
         tasks = database.execute("SELECT name, state_type FROM task_run").fetchall()
-        (artifact,) = database.execute("SELECT DISTINCT data FROM artifact").fetchall()
+        artifacts = dict(database.execute("SELECT DISTINCT key, data FROM artifact").fetchall())
     assert flows == [("small tiny", "COMPLETED")]
     assert {state for _, state in tasks} == {"COMPLETED"}
     assert {"sft@small-tiny", "report@small-tiny", "register", "promote", "pack"} <= {
         name for name, _ in tasks
     }
-    assert "COPY" in artifact[0]
+    assert "TRANSITION" in artifacts["results-small"]
+    assert "gain over" in artifacts["gate-small"]
 
 
 def test_nothing_is_written_outside_the_project(retrained, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,17 +116,31 @@ def test_nothing_is_written_outside_the_project(retrained, monkeypatch: pytest.M
     }
 
 
-def trained_again(project, score: float) -> None:
-    """New weights for every model, whose rollouts come to the figure `score` in every metric."""
-    places = Places("small", "tiny")
+def test_a_champion_trained_on_forgotten_students_need_not_be_beaten(retrained, monkeypatch) -> None:
+    project, _ = retrained
+    monkeypatch.chdir(project.folder)
+    registry = registry_of(project)
+    champion = registry.champion()
+    forgotten = replace(champion, tags={**champion.tags, FORGOTTEN: "1"})
+    decision = release._decide(champion.method, load("small"), registry, forgotten)
+    assert list(decision.ledger) == ["BASE", "COPY"]
+
+
+def trained_again(project, text: str) -> None:
+    """New weights for every model."""
     for method in ("base", *ADAPTERS):
-        (places.model(method) / "weights").write_text(f"{method} for a score of {score}")
-    figures = pl.read_parquet(places.metrics)
-    mine = pl.col("method").is_in(ADAPTERS) & pl.col("metric").is_in(
-        ["grade_proximity", "codebleu", "coverage"]
-    )
-    figures.with_columns(value=pl.when(mine).then(score).otherwise("value")).write_parquet(places.metrics)
-    project.commit("small", "report@small-tiny")
+        (Places("small", "tiny").model(method) / "weights").write_text(f"{method}, {text}")
+    project.commit("small")
+
+
+def champion_does_as(method: str, champion: Version) -> None:
+    """Writes rollouts of a registered version, which is an empty shell, as if it did what a method does."""
+    setup = load("small")
+    student = find_student(f"models:/tutee-small/{champion.number}", {}, setup.places)
+    rollouts = pl.read_parquet(setup.places.rollout(method)).with_columns(method=pl.lit(student.name))
+    table = rollouts_of(student, setup)
+    table.parent.mkdir(exist_ok=True)
+    rollouts.write_parquet(table)
 
 
 def test_the_gate_keeps_an_equal_out_and_lets_a_better_in(retrained, monkeypatch) -> None:
@@ -132,16 +150,18 @@ def test_the_gate_keeps_an_equal_out_and_lets_a_better_in(retrained, monkeypatch
     setup = load("small")
     registry = registry_of(project)
     first = registry.champion()
-    for score, promoted in ((0.5, False), (0.99, True)):
-        trained_again(project, score)
+    for like, promoted in ((first.method, False), ("copy", True)):
+        champion_does_as(like, first)
+        trained_again(project, f"to be compared with {like}")
         places = Places("small", "tiny")
         pipeline, metrics = Pipeline.of(places), pl.read_parquet(places.metrics)
         release.register(setup, pipeline, registry, metrics)
         said, new = release.promote(setup, pipeline, registry, metrics)
         assert new
         assert (registry.champion() != first) == promoted, said
+        assert registry.describe(first) in said.splitlines()[1]
         if not promoted:
-            assert "does not exceed the champion's" in said
+            assert "is not clearly better than" in said
             with pytest.raises(RefusedError):
                 release.promote(setup, pipeline, registry, metrics, again=True)
     registry.roll_back()

@@ -343,7 +343,6 @@ def served(changed, server: Server, monkeypatch: pytest.MonkeyPatch) -> Places:
 def register(registry: Registry, fingerprint: str) -> dict:
     return registry.register(
         fingerprint,
-        "test set",
         ["sft"],
         params={},
         metrics={"sft.codebleu": 0.5},

@@ -29,10 +29,15 @@ def results_table(metrics: pl.DataFrame, methods: Sequence[str]) -> str:
         cells = [_skill(figures.get(method, metric)) for metric in skills.values()]
         cells += [_plain(figures.get(method, metric), form) for metric, form in _PLAIN.values()]
         rows.append([method.upper(), *cells])
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return "\n".join(align(rows))
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines of text, its columns aligned; the first row is the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)
+    return [line.rstrip() for line in lines]
 
 
 def _skill(figure: Figure | None) -> str:
