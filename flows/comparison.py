@@ -77,7 +77,7 @@ def evaluate_together(
     found = {name: _row(name, setup) for name in named}
     places, parameters = setup.places, setup.parameters
     steps, _, metrics = evaluate(
-        pl.scan_parquet(sorted({row.rollouts for row in found.values()})),
+        pl.scan_parquet(list({row.name: row.rollouts for row in found.values()}.values())),
         read_table(places.dialogs, "serialize"),
         read_table(places.submissions, "ingest"),
         read_table(places.verdicts, "grade"),

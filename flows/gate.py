@@ -9,7 +9,7 @@ from pydantic import Field
 from tutee_evaluator.metrics.bootstrap import MINUS
 from tutee_evaluator.metrics.proper import SKILL_OVER
 from tutee_evaluator.report.figures import Figure, Figures
-from tutee_evaluator.report.tables import align
+from tutee_evaluator.report.tables import align, signed
 from tutee_evaluator.schemas import COPY, MIX
 from tutee_grader.config import Section
 
@@ -38,28 +38,8 @@ class GateConfig(Section):
     margin: float = Field(default=0.05, ge=0)
 
 
-@dataclass(frozen=True)
-class Gain:
-    """How much better the challenger is than another student; below 0: worse. With its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def won(self) -> bool:
-        return self.low > 0
-
-    @property
-    def lost(self) -> bool:
-        return self.high < 0
-
-    def __str__(self) -> str:
-        verdict = "win" if self.won else "loss" if self.lost else "tie"
-        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}] {verdict}"
-
-
-Ledger = Mapping[str, Mapping[str, Gain]]  # by opponent and metric
+# How much better the challenger is (below 0: worse), by opponent and metric; what is not defined is left out.
+Ledger = Mapping[str, Mapping[str, Figure]]
 
 
 @dataclass(frozen=True)
@@ -79,7 +59,7 @@ class Decision:
         verdict = "passes" if self.passed else f"is refused: {'; '.join(self.reasons)}"
         rows = [["gain over", *self.ledger]]
         for metric, words in (PROPER | OTHERS).items():
-            rows.append([words, *(str(gains.get(metric, "-")) for gains in self.ledger.values())])
+            rows.append([words, *(_cell(gains.get(metric)) for gains in self.ledger.values())])
         return "\n".join([f"{self.challenger.upper()} {verdict}", *align(rows)])
 
 
@@ -107,48 +87,47 @@ def decide(
     none to beat.
     """
     figures = Figures(metrics)
-    opponents = {BASE: "BASE", COPY: "COPY"} | (dict([champion]) if champion else {})
-    ledger = {called: _gains(figures, challenger, name) for name, called in opponents.items()}
+    ledger = {"BASE": _gains(figures, challenger, BASE), "COPY": _gains(figures, challenger, COPY)}
     covered = figures.get(challenger, "coverage")
     coverage = covered.value if covered else 0.0
     reasons = []
     if coverage < config.min_coverage:
         reasons.append(f"coverage {coverage:.3f} is below min_coverage {config.min_coverage}")
-    worse = [words for metric, words in PROPER.items() if _lost(ledger["BASE"].get(metric))]
+    worse = [PROPER[metric] for metric, gain in ledger["BASE"].items() if metric in PROPER and gain.high < 0]
     if worse:
         reasons.append(f"it is clearly worse than BASE in {' and '.join(worse)}")
     if champion:
-        reasons += _against_champion(ledger[champion[1]], champion[1], config.margin)
+        name, called = champion
+        ledger[called] = _gains(figures, challenger, name)
+        reasons += _against_champion(ledger[called], called, config.margin)
     return Decision(challenger, ledger, tuple(reasons))
 
 
-def _lost(gain: Gain | None) -> bool:
-    return gain is not None and gain.lost
-
-
-def _against_champion(gains: Mapping[str, Gain], called: str, margin: float) -> list[str]:
+def _against_champion(gains: Mapping[str, Figure], called: str, margin: float) -> list[str]:
     reasons = []
-    if not any(gains[metric].won for metric in PROPER if metric in gains):
+    if not any(gain.low > 0 for metric, gain in gains.items() if metric in PROPER):
         reasons.append(f"it is not clearly better than {called} in {' or '.join(PROPER.values())}")
-    risky = [words for metric, words in (PROPER | OTHERS).items() if _may_lose(gains.get(metric), margin)]
+    risky = [(PROPER | OTHERS)[metric] for metric, gain in gains.items() if gain.low <= -margin]
     if risky:
         reasons.append(f"it may lose more than the margin of {margin} to {called} in {' and '.join(risky)}")
     return reasons
 
 
-def _may_lose(gain: Gain | None, margin: float) -> bool:
-    return gain is not None and gain.low <= -margin
-
-
-def _gains(figures: Figures, challenger: str, opponent: str) -> dict[str, Gain]:
+def _gains(figures: Figures, challenger: str, opponent: str) -> dict[str, Figure]:
     """The challenger's gains over an opponent, by metric; those that are not defined are left out."""
     found = {metric: figures.get(opponent, f"{metric}{MINUS}{challenger}") for metric in PROPER | OTHERS}
     return {metric: _gain(figure, metric in PROPER) for metric, figure in found.items() if figure}
 
 
-def _gain(difference: Figure, less_is_better: bool) -> Gain:
+def _gain(difference: Figure, less_is_better: bool) -> Figure:
     """From the opponent's difference to the challenger."""
     if less_is_better:
-        return Gain(difference.value, difference.low, difference.high)
+        return difference
     # 0 - x: of no difference there is no -0.
-    return Gain(0 - difference.value, 0 - difference.high, 0 - difference.low)
+    return Figure(0 - difference.value, 0 - difference.high, 0 - difference.low, difference.n)
+
+
+def _cell(gain: Figure | None) -> str:
+    if gain is None:
+        return signed(gain)
+    return f"{signed(gain)} {'win' if gain.low > 0 else 'loss' if gain.high < 0 else 'tie'}"

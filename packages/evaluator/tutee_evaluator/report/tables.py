@@ -26,7 +26,7 @@ def results_table(metrics: pl.DataFrame, methods: Sequence[str]) -> str:
     skills = {f"{words} skill over {over}": figures.skill(score) for score, words in _SKILLS.items()}
     rows = [["method", *skills, *_PLAIN]]
     for method in figures.measured(methods):
-        cells = [_skill(figures.get(method, metric)) for metric in skills.values()]
+        cells = [signed(figures.get(method, metric)) for metric in skills.values()]
         cells += [_plain(figures.get(method, metric), form) for metric, form in _PLAIN.values()]
         rows.append([method.upper(), *cells])
     return "\n".join(align(rows))
@@ -40,7 +40,8 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def _skill(figure: Figure | None) -> str:
+def signed(figure: Figure | None) -> str:
+    """A figure that may be above or below 0, with its interval; a dash where there is none."""
     return "-" if figure is None else f"{figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"
 
 
