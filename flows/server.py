@@ -1,4 +1,4 @@
-"""Prefect's API for the length of one retrain, on a free port of the loopback.
+"""Prefect's API for the length of one command, on a free port of the loopback.
 
 Prefect can start one itself, but imports the whole server in the flow's own process as well to do so,
 which takes longer than everything else a retrain does when nothing has changed.
