@@ -5,14 +5,16 @@ from functools import cache, partial
 from typing import Any
 
 import polars as pl
-from prefect import flow, get_run_logger, task
+from prefect import Flow, flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.runtime import deployment
 from prefect.states import Failed
 
 from flows import promotion, release
-from flows.environment import check_disk, exclusive_lock
+from flows.environment import check_disk, exclusive_lock, exit_with_parent
 from flows.errors import RefusedError, StageError
 from flows.output import copied
 from flows.parameters import Setup, load
@@ -64,13 +66,23 @@ _step = partial(
 )
 
 
-@flow(name="retrain", flow_run_name="{course} {preset}", log_prints=False)
-def retrain(course: str, preset: str) -> State | None:
+def _tell(flow: Flow[..., Any], run: FlowRun, state: State) -> None:
+    """Sends word of a run that ended badly by the block that the parameter `notify` names."""
+    if name := run.parameters.get("notify"):
+        block: Any = Block.load(name)
+        block.notify(f"{run.name}: {state.message}", subject=f"tutee {flow.name}: {state.name}")
+
+
+@flow(flow_run_name="{course} {preset}", on_failure=[_tell], on_crashed=[_tell])
+def retrain(course: str, preset: str, notify: str | None = None) -> State | None:
     """Brings a course's students up to date: stages, registration, gate, promotion, Bento.
 
     One works in a folder at a time; another waits, for a day at most. Ends in the state Refused where the
-    gate refuses the challenger.
+    gate refuses the challenger. `notify` is a block of Prefect's that sends messages, such as
+    slack-webhook/teachers.
     """
+    if deployment.id:
+        exit_with_parent()
     check_disk()
     with exclusive_lock(Places(course).retrain_lock, wait_s=DAY_S):
         # Read only now: who was waited for may have changed everything.

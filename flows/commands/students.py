@@ -96,6 +96,36 @@ def rollback(
         print(f"pack: {pack(setup, registry)}")
 
 
+def schedule(
+    courses: Annotated[list[str], typer.Argument(metavar="COURSE...", help="Course files, or names.")],
+    preset: PresetOption = None,
+    cron: Annotated[str, typer.Option(help="When to retrain, in UTC.")] = "0 3 * * *",
+    every: Annotated[int, typer.Option(min=1, help="Seconds between two looks for new logs.")] = 300,
+    port: Annotated[int, typer.Option(help="The port of Prefect's page, where no server is named.")] = 4200,
+    notify: Annotated[
+        str | None, typer.Option(help="A block of Prefect's that tells of failures, as in slack-webhook/us.")
+    ] = None,
+) -> None:
+    """Retrains courses on a schedule and whenever their logs change, until it is stopped."""
+    from datetime import timedelta
+
+    from flows.environment import exclusive_lock
+    from flows.parameters import load
+    from flows.server import prefect
+
+    all_places = [load(course, preset, logs=False).places for course in courses]
+    of_all = all_places[0]
+    with exclusive_lock(of_all.schedule_lock), prefect(of_all.prefect, port) as address:
+        from flows.schedule import Plan, serve_plans
+
+        plans = [
+            Plan(places.course, places.preset, cron, timedelta(seconds=every), notify) for places in all_places
+        ]
+        print(f"schedule: {', '.join(plan.course for plan in plans)}: retrain at {cron} (UTC)")
+        print(f"schedule: Prefect's page is {address.removesuffix('/api')}", flush=True)
+        serve_plans(plans)
+
+
 def serve(
     course: CourseArgument,
     port: Annotated[int, typer.Option(help="The port to listen on.")] = 3000,
