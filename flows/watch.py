@@ -14,7 +14,7 @@ from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.source import OF_SIMULATOR, input_files, read_inputs
 
 # A file that has the same size and time after this many seconds is taken to be whole, ...
-SETTLED_S = 20.0
+SETTLED_S = 10.0
 # ... and the next look waits for one that still grows after this long.
 PATIENCE_S = 900.0
 

@@ -1,0 +1,88 @@
+"""`tutee retrain` and Prefect: a server of the user's own, one that is away, and runs that were killed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flows.server import prefect
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of `prefect server start`, as a team has it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui"]
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    with closing(httpx.Client(transport=httpx.HTTPTransport(retries=12), timeout=60)) as client:
+        client.get(f"http://127.0.0.1:{port}/api/health")
+    yield f"http://127.0.0.1:{port}/api"
+    process.terminate()
+    process.wait(30)
+
+
+def retrain(project, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "flows.cli", "retrain", "small"]
+    return subprocess.run(
+        command, cwd=project.folder, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
+def runs(address: str) -> list[tuple[str, str]]:
+    found = httpx.post(f"{address}/flow_runs/filter", json={"sort": "START_TIME_ASC"}, timeout=30).json()
+    return [(run["name"], run["state_type"]) for run in found]
+
+
+def test_a_server_of_the_users_own_keeps_the_runs_and_crashes_those_that_were_killed(
+    reported, server: str
+) -> None:
+    command = [sys.executable, "-m", "flows.cli", "retrain", "small"]
+    killed = subprocess.Popen(
+        command,
+        cwd=reported.folder,
+        env={**os.environ, "PREFECT_API_URL": server},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert killed.stdout
+    assert "source" in killed.stdout.readline()
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    done = retrain(reported, PREFECT_API_URL=server)
+    assert done.returncode == 0, done.stderr
+    assert runs(server) == [("small tiny", "CRASHED"), ("small tiny", "COMPLETED")]
+    assert not (reported.folder / "data/.prefect").exists()
+
+
+def test_a_server_that_is_away_is_said_and_no_bug(reported) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        away = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+    done = retrain(reported, PREFECT_API_URL=away)
+    assert done.returncode == 3
+    assert "PREFECT_API_URL" in done.stderr.splitlines()[-1]
+    assert away in done.stderr.splitlines()[-1]
+
+
+def test_a_server_named_by_prefects_own_configuration_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    (tmp_path / "profiles.toml").write_text(
+        'active = "teachers"\n[profiles.teachers]\nPREFECT_API_URL = "http://prefect.example/api"\n'
+    )
+    with prefect(tmp_path / "unused") as address:
+        assert address == "http://prefect.example/api"
+    assert not (tmp_path / "unused").exists()
