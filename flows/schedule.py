@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from prefect import flow, get_run_logger, serve
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, State
+from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.states import Completed, Failed
@@ -76,24 +76,19 @@ class Plan:
 def deployments(plan: Plan) -> list[RunnerDeployment]:
     """The course's deployments: `retrain`, `watch`, `promote` and `rollback`, each called by its name.
 
-    One of each works at a time. A look that would begin while another waits is left out, as nothing is lost.
+    One of each works at a time.
     """
     of_course: dict[str, Any] = {"course": plan.course, "preset": plan.preset}
-    waits = ConcurrencyLimitConfig(limit=1)
-    left_out = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-    shared: dict[str, Any] = {"name": plan.course, "entrypoint_type": EntrypointType.MODULE_PATH}
+    shared: dict[str, Any] = {
+        "name": plan.course,
+        "entrypoint_type": EntrypointType.MODULE_PATH,
+        "concurrency_limit": 1,
+    }
     return [
-        retrain.to_deployment(
-            **shared,
-            cron=plan.cron,
-            parameters={**of_course, "notify": plan.notify},
-            concurrency_limit=waits,
-        ),
-        watch.to_deployment(
-            **shared, interval=plan.watch_every, parameters=of_course, concurrency_limit=left_out
-        ),
-        promote.to_deployment(**shared, parameters=of_course, concurrency_limit=waits),
-        rollback.to_deployment(**shared, parameters={"course": plan.course}, concurrency_limit=waits),
+        retrain.to_deployment(**shared, cron=plan.cron, parameters={**of_course, "notify": plan.notify}),
+        watch.to_deployment(**shared, interval=plan.watch_every, parameters=of_course),
+        promote.to_deployment(**shared, parameters=of_course),
+        rollback.to_deployment(**shared, parameters={"course": plan.course}),
     ]
 
 

@@ -119,7 +119,8 @@ def schedule(
         from flows.schedule import Plan, serve_plans
 
         plans = [
-            Plan(places.course, places.preset, cron, timedelta(seconds=every), notify) for places in all_places
+            Plan(places.course, places.preset, cron, timedelta(seconds=every), notify)
+            for places in all_places
         ]
         print(f"schedule: {', '.join(plan.course for plan in plans)}: retrain at {cron} (UTC)")
         print(f"schedule: Prefect's page is {address.removesuffix('/api')}", flush=True)

@@ -1,19 +1,23 @@
 """`tutee retrain` and Prefect: a server of the user's own, one that is away, and runs that were killed."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
+from flows.schedule import Plan, deployments
 from flows.server import prefect
 
+REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
@@ -86,3 +90,53 @@ def test_a_server_named_by_prefects_own_configuration_is_used(
     with prefect(tmp_path / "unused") as address:
         assert address == "http://prefect.example/api"
     assert not (tmp_path / "unused").exists()
+
+
+def prefect_command(project, server: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+    environment = {**os.environ, "PREFECT_API_URL": server}
+    done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_prefect_yaml_deploys_to_a_work_pool_what_a_schedule_serves(reported, server: str) -> None:
+    (reported.folder / "prefect.yaml").write_text(
+        (REPOSITORY / "prefect.yaml").read_text().replace("demo", "small")
+    )
+    shutil.copytree(REPOSITORY / "flows", reported.folder / "flows")
+    prefect_command(reported, server, "work-pool", "create", "tutee", "--type", "process")
+    prefect_command(reported, server, "deploy", "--all")
+    deployed = httpx.post(f"{server}/deployments/filter", json={}, timeout=30).json()
+    plan = Plan("small", "tiny", "0 3 * * *", timedelta(minutes=5))
+    flows = httpx.post(f"{server}/flows/filter", json={}, timeout=30).json()
+    names = {flow["id"]: flow["name"] for flow in flows}
+
+    def given(parameters: dict) -> dict:
+        return {name: value for name, value in parameters.items() if value}
+
+    def times(schedule: dict) -> str | float:
+        return schedule.get("cron") or schedule["interval"]
+
+    there = {
+        names[one["flow_id"]]: (
+            one["name"],
+            given(one["parameters"]),
+            [times(part["schedule"]) for part in one["schedules"]],
+            one["global_concurrency_limit"]["limit"],
+        )
+        for one in deployed
+    }
+    served = {
+        one.flow_name: (
+            one.name,
+            given(one.parameters),
+            [times(part.schedule.model_dump(mode="json")) for part in one.schedules or []],
+            one.concurrency_limit,
+        )
+        for one in deployments(plan)
+    }
+    assert there == served
+    prefect_command(reported, server, "deployment", "run", "watch/small")
+    prefect_command(reported, server, "worker", "start", "--pool", "tutee", "--run-once")
+    assert runs(server)[0] == ("small tiny", "COMPLETED")
