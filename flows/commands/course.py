@@ -60,6 +60,11 @@ def validate(
             f"assignments {unknown.height:,} more in the log have no folder, so their rows go to quarantine:"
         )
         print("\n".join(lines(unknown)))
+    bad, rows = log.account.rows("quarantine"), log.account.rows("in")
+    most = setup.parameters.ingest.max_quarantined
+    print(f"log         {rows:,} rows, of which {_share(bad, rows)} go to quarantine")
+    if bad > most * rows:
+        print(f"log         `tutee ingest` will stop: `ingest.max_quarantined` of params.yaml is {most}")
     if failed:
         raise CheckError("\n".join(failed))
     for stage, settings in resolve(setup.preset).items():

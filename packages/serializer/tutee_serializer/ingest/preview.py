@@ -9,7 +9,7 @@ from tutee_serializer.logs import FORMATS
 from tutee_serializer.logs.staging import Source
 
 ROWS = 5
-QUARANTINED = 10
+QUARANTINED = 3
 
 
 def preview(course: Course, result: IngestResult) -> str:
@@ -47,8 +47,9 @@ def _lines(course: Course, result: IngestResult) -> Iterator[str]:
         )
     if not result.quarantine.is_empty():
         yield ""
-        yield f"first {min(QUARANTINED, result.quarantine.height)} rows for quarantine:"
-    for row in result.quarantine.head(QUARANTINED).iter_rows(named=True):
+        yield f"rows for quarantine, the first {QUARANTINED} of each reason:"
+    first_of_each = result.quarantine.group_by("reason", maintain_order=True).head(QUARANTINED)
+    for row in first_of_each.iter_rows(named=True):
         value = f": {row['field']} = {row['value']!r}" if row["value"] else ""
         yield f"  {row['source']} row {row['source_row']}: {row['reason']}{value}"
     todo = list(_next(course, result))
