@@ -109,9 +109,11 @@ def test_a_few_odd_programs_are_the_students_own(read: Read) -> None:
     assert read(programs, [], first_look=True).suggestions == []
 
 
-def test_a_rule_that_is_on_is_not_suggested(read: Read) -> None:
-    programs = [f"n = {number}\\" for number in range(FEWEST)]
-    assert read(programs, ["trailing_backslash"], first_look=True).suggestions == []
+def test_a_rule_that_is_on_is_not_suggested_again_and_stays_in_the_line_for_the_other() -> None:
+    rows = pl.DataFrame({"source": "log.csv", "code": [f"n = [{number}, 1\\" for number in range(FEWEST)]})
+    assert [line.split(": write ")[1] for line in suggest(rows, ["trailing_backslash"])] == [
+        "`logs: {clean: [trailing_backslash, truncated]}`"
+    ]
 
 
 def truncated(codes: list[str], sources: list[str] | None = None) -> set[str]:

@@ -358,10 +358,17 @@ def test_a_feedback_of_na_is_no_message(read: Read) -> None:
 TREBLE = GOOD.replace("double", "treble").replace("mara-0001", "noor-0002")
 
 
-def test_every_assignment_of_the_log_and_of_the_course_is_counted(read: Read) -> None:
-    other = GOOD.replace("one,1", "one,2")
-    result = read(HEADER + GOOD + GOOD + other + TREBLE)
-    assert result.assignments.rows() == [("double", 2, 1, "usable"), ("treble", 1, 1, "no folder")]
+def test_every_assignment_of_the_log_and_of_the_course_is_counted(
+    small_course: Callable[..., Course],
+) -> None:
+    course = small_course(HEADER + GOOD + GOOD + GOOD.replace("one,1", "one,2") + TREBLE)
+    (course.assignments_folder / "later").mkdir()
+    result = parse_log(course, IngestConfig(), KEY)
+    assert result.assignments.rows() == [
+        ("double", 2, 1, "usable"),
+        ("treble", 1, 1, "no folder"),
+        ("later", 0, 0, "broken"),
+    ]
 
 
 def test_a_log_of_unknown_assignments_is_refused_with_all_of_them(read: Read) -> None:

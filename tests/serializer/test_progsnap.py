@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -177,6 +178,18 @@ def test_without_metadata_the_clock_orders_the_events_and_a_note_says_so(dataset
     ]
 
 
+def test_an_archive_without_metadata_reads_like_the_folder(dataset: Dataset, tmp_path: Path) -> None:
+    from_folder = dataset(metadata_file="Other.csv")
+    course_folder = tmp_path / "course"
+    (course_folder / "snap" / "Other.csv").unlink()
+    shutil.make_archive(str(course_folder / "export"), "zip", course_folder / "snap")
+    file = course_folder / "course.yaml"
+    file.write_text(file.read_text().replace("path: snap", "path: export.zip"))
+    from_archive = parse_log(Course.load(file), IngestConfig(), KEY)
+    assert from_archive.submissions.equals(from_folder.submissions)
+    assert from_archive.account.notes == from_folder.account.notes
+
+
 def test_folders_of_code_without_metadata_are_refused_with_the_way_out(dataset: Dataset) -> None:
     with pytest.raises(LogError, match="CodeStateRepresentation is Directory or Git"):
         dataset(metadata_file="Other.csv", states=as_folders)
@@ -201,7 +214,7 @@ HINTED = MAIN | {
     "ProblemID": ["double"] * 6,
     "Score": ["0.5", "", "1", "", "", ""],
     "InterventionMessage": ["", "", "", "Well done.", "NA", ""],
-    "X-HintText": ["", "Twice is two times.", "", "", "", ""],
+    "X-HintText": ["", "Twice is two times.", "", "NA", "", ""],
 }
 KINDS = {"Submit": "submission", "X-HintRequest": "message", "Intervention": "message"}
 

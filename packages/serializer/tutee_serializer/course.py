@@ -45,10 +45,11 @@ class Assignments(CourseSection):
         if context.get("log_brings_assignments") or not context.get("assignments", True):
             # The stage `source` writes them from the log, or a first look at the log comes before them.
             return path
+        hint = "`tutee preview` works without, and lists the assignments of the log"
         if not folder.is_dir():
-            raise ValueError(f"{folder} is not a folder (relative paths start at the course file)")
+            raise ValueError(f"{folder} is not a folder (relative paths start at the course file); {hint}")
         if not any(entry.is_dir() for entry in folder.iterdir()):
-            raise ValueError(f"{folder} holds no folder of an assignment")
+            raise ValueError(f"{folder} holds no folder of an assignment; {hint}")
         return path
 
 

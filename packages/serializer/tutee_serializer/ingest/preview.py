@@ -75,7 +75,7 @@ def _next(course: Course, result: IngestResult) -> Iterator[str]:
         yield "rows of an assignment without a folder go to quarantine, as above"
     first = course.assignments_folder / result.assignments["assignment"].filter(states == NO_FOLDER)[0]
     yield (
-        f"for each of the {unknown:,} without a folder write one, such as {first}, with task.md, tests.yaml "
+        f"write a folder for each assignment without one ({unknown:,}), such as {first}: task.md, tests.yaml "
         "and solution.py"
     )
     yield f"then run `tutee validate {course.file}`, which grades each solution.py"
