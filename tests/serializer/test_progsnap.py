@@ -259,3 +259,10 @@ def test_what_is_exported_reads_back_the_same(dataset: Dataset, tmp_path: Path) 
     same = ["semester", "assignment", "order", "submitted_at", "code", "logged_score"]
     assert again.select(same).equals(first.select(same))
     assert again["student"].n_unique() == first["student"].n_unique()
+
+
+def test_columns_that_describe_people_go_to_their_own_table(dataset: Dataset) -> None:
+    result = dataset(MAIN | {"X-Gender": ["f"] * 3}, columns={"demographics": ["X-Gender"]})
+    assert result.demographics is not None
+    assert result.demographics.select("X-Gender").rows() == [("f",)]
+    assert result.submissions.height == 2

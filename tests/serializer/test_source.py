@@ -106,6 +106,20 @@ def test_a_preview_says_which_assignments_have_no_folder_and_what_to_write(
         assert expected in text
 
 
+def test_a_preview_shows_the_label_of_a_submission_without_a_score(
+    small_course: Callable[..., Course],
+) -> None:
+    log = "student,assignment,semester,attempt,right,code\n" + "".join(
+        f"mara-0001,double,one,{attempt},{right},print({attempt})\n"
+        for attempt, right in enumerate(("TRUE", "FALSE", "NA"))
+    )
+    columns = {name: name for name in ("student", "assignment", "semester", "attempt", "code")}
+    course = small_course(log, columns={**columns, "label": "right"})
+    text = preview(course, parse_log(course, IngestConfig(), KEY))
+    shown = [line.split("no time  ")[1] for line in text.splitlines() if "no time" in line]
+    assert shown == ["right  print(0)", "wrong  print(1)", "no score  print(2)"]
+
+
 def test_a_preview_suggests_the_rules_that_programs_call_for(small_course: Callable[..., Course]) -> None:
     log = "student,assignment,semester,attempt,time,score,code\n" + "".join(
         f"mara-0001,double,one,{attempt},,,print({attempt})\\\n" for attempt in range(5)

@@ -59,6 +59,15 @@ class LogsConfig(CourseSection):
             raise ValueError(f"{', '.join(missing)} does not exist (relative paths start at the course file)")
         return path
 
+    @field_validator("kinds")
+    @classmethod
+    def _has_submissions(cls, kinds: dict[str, str]) -> dict[str, str]:
+        if kinds and "submission" not in kinds.values():
+            raise ValueError(
+                "no kind is a submission, so no row would be one; add it, as `Submit: submission`"
+            )
+        return kinds
+
     @field_validator("timezone")
     @classmethod
     def _is_zone(cls, name: str) -> str:

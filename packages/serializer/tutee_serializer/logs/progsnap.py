@@ -77,7 +77,10 @@ def _read_dataset(semester: str | None, dataset: Path, log: Log, folder: Path) -
     if semester is not None:
         mapping.pop("semester")
         main = main.with_columns(pl.lit(semester).alias("semester of the file"))
-    columns = find_columns(f"{dataset.name}/{MAIN_TABLE}", main.columns, mapping, log.file)
+    people = log.columns.demographics
+    asked = {f"demographics.{name}": [name] for name in people}
+    found = find_columns(f"{dataset.name}/{MAIN_TABLE}", main.columns, mapping | asked, log.file)
+    columns = {field: name for field, name in found.items() if field in mapping}
     if semester is not None:
         columns["semester"] = "semester of the file"
     events, others = _events(main, dataset, log.config)
@@ -95,9 +98,10 @@ def _read_dataset(semester: str | None, dataset: Path, log: Log, folder: Path) -
         "reason",
         *(pl.col(name).alias(field) for field, name in columns.items()),
         pl.lit("1").alias("max_score"),
+        *([pl.struct(people).struct.json_encode().alias("demographics")] if people else []),
     )
     used = {field: name for field, name in columns.items() if rows[field].null_count() < rows.height}
-    consulted = {"source_row", *CONSULTED, *used.values(), *([MESSAGE] if has_messages else [])}
+    consulted = {"source_row", *CONSULTED, *people, *used.values(), *([MESSAGE] if has_messages else [])}
     unused = [name for name in main.columns if name not in consulted]
     return StagedLog(
         stage(rows, dataset.name, 1).lazy(),
