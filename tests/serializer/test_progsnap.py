@@ -266,3 +266,9 @@ def test_columns_that_describe_people_go_to_their_own_table(dataset: Dataset) ->
     assert result.demographics is not None
     assert result.demographics.select("X-Gender").rows() == [("f",)]
     assert result.submissions.height == 2
+
+
+def test_a_column_that_the_course_file_names_goes_before_the_standard_one(dataset: Dataset) -> None:
+    main = MAIN | {"X-Grade": ["0.1", "", "0.2"], "X-Try": ["2", "", "1"]}
+    result = dataset(main, columns={"score": "X-Grade", "attempt": "X-Try"})
+    assert result.submissions["logged_score"].to_list() == [20.0, 10.0]

@@ -33,7 +33,13 @@ DEFAULTS = {
     "assignment": ["ProblemID", "AssignmentID"],
     "semester": ["TermID"],
 }
-OPTIONAL = {"row": "EventID", "score": "Score", "code": "Code"}
+OPTIONAL = {
+    "attempt": "Order",
+    "timestamp": "ServerTimestamp",
+    "row": "EventID",
+    "score": "Score",
+    "code": "Code",
+}
 # Columns that are read for what they say of an event, beside those that hold a field.
 CONSULTED = (
     "CodeStateID",
@@ -89,10 +95,12 @@ def _read_dataset(semester: str | None, dataset: Path, log: Log, folder: Path) -
         events = _with_messages(events, dataset, columns, log)
     events = events.with_columns(_order(events, dataset, metadata or {}).alias("Order"))
     events = events.with_columns(_time(events).alias("ServerTimestamp"))
-    columns |= {"attempt": "Order", "timestamp": "ServerTimestamp", "kind": "EventType"}
+    columns["kind"] = "EventType"
     form = (metadata or {}).get("CodeStateRepresentation", "Table")
     events = with_code(events, form, dataset, folder)
-    columns |= {field: name for field, name in OPTIONAL.items() if name in events.columns}
+    for field, name in OPTIONAL.items():
+        if name in events.columns:
+            columns.setdefault(field, name)  # what the course file names goes first
     rows = events.select(
         "source_row",
         "reason",
