@@ -23,7 +23,7 @@ def validate(
     from flows.needs import needs
     from flows.parameters import load
     from tutee_grader.grader import Grader
-    from tutee_serializer.ingest.assignments import NO_FOLDER, lines
+    from tutee_serializer.ingest.assignments import NO_FOLDER, assignment_lines
     from tutee_trainer.pretrained import check
     from tutee_trainer.training import resolve, silence_libraries
 
@@ -59,7 +59,7 @@ def validate(
         print(
             f"assignments {unknown.height:,} more in the log have no folder, so their rows go to quarantine:"
         )
-        print("\n".join(lines(unknown)))
+        print("\n".join(assignment_lines(unknown)))
     bad, rows = log.account.rows("quarantine"), log.account.rows("in")
     most = setup.parameters.ingest.max_quarantined
     print(f"log         {rows:,} rows, of which {_share(bad, rows)} go to quarantine")

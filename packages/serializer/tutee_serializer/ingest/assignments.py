@@ -26,7 +26,7 @@ def assignment_table(rows: pl.DataFrame, good: Collection[str], broken: Collecti
     )
 
 
-def lines(table: pl.DataFrame) -> Iterator[str]:
+def assignment_lines(table: pl.DataFrame) -> Iterator[str]:
     """A line for each assignment: its name, how much of the log names it, and whether it can be used."""
     width = max(map(len, table["assignment"]), default=0)
     for name, rows, students, state in table.iter_rows():

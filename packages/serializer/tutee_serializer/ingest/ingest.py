@@ -14,7 +14,7 @@ from tutee_grader.files import write_table
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.account import RowAccount, Step
-from tutee_serializer.ingest.assignments import NO_FOLDER, assignment_table, lines
+from tutee_serializer.ingest.assignments import NO_FOLDER, assignment_lines, assignment_table
 from tutee_serializer.ingest.checks import check_rows, parse_rows
 from tutee_serializer.ingest.cleaning import clean, suggest
 from tutee_serializer.ingest.masks import Masker
@@ -126,21 +126,10 @@ def parse_log(
     ]
     flow = [step for step in flow if step.rows or step.kind == "in" or step is flow[-1]]
     assignments = assignment_table(rows.filter(pl.col("filter").is_null()), good, broken)
-    unknown = assignments["state"] == NO_FOLDER
-    shown = masker.texts(assignments["assignment"]).str.slice(0, 80)
-    assignments = assignments.with_columns(
-        pl.when(unknown).then(shown).otherwise("assignment").alias("assignment")
-    )
+    assignments = _mask_unknown(assignments, masker)
     if ordered.submissions.is_empty():
-        counts = "".join(f"\n  {step.rows:,} x {step.step}" for step in flow[1:-1])
         raise LogError(
-            "\n".join(
-                [
-                    f"{course.file}: not one row of {rows.height:,} can be used:{counts}",
-                    *(["assignments:"] if unknown.any() else []),
-                    *(lines(assignments) if unknown.any() else []),
-                ]
-            )
+            f"{course.file}: not one row of {rows.height:,} can be used:{_reasons(flow[1:-1], assignments)}"
         )
     account = RowAccount(
         course=course.name,
@@ -165,6 +154,21 @@ def parse_log(
         list(suggest(kept, course.logs.clean)) if first_look else [],
         _demographics(kept, course.columns.demographics),
     )
+
+
+def _mask_unknown(assignments: pl.DataFrame, masker: Masker) -> pl.DataFrame:
+    """Without what students may have left where the log should name an assignment."""
+    shown = masker.texts(assignments["assignment"]).str.slice(0, 80)
+    name = pl.when(state=NO_FOLDER).then(shown).otherwise("assignment")
+    return assignments.with_columns(name.alias("assignment"))
+
+
+def _reasons(steps: Iterable[Step], assignments: pl.DataFrame) -> str:
+    """Why no row can be used, a line a reason, and the assignments, where the log names unknown ones."""
+    lines = [f"  {step.rows:,} x {step.step}" for step in steps]
+    if (assignments["state"] == NO_FOLDER).any():
+        lines += ["assignments:", *assignment_lines(assignments)]
+    return "".join(f"\n{line}" for line in lines)
 
 
 def _named_assignments(rows: pl.LazyFrame) -> set[str]:

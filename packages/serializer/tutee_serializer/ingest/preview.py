@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tutee_serializer.course import Course
-from tutee_serializer.ingest.assignments import NO_FOLDER, USABLE, lines
+from tutee_serializer.ingest.assignments import NO_FOLDER, USABLE, assignment_lines
 from tutee_serializer.ingest.ingest import IngestResult
 from tutee_serializer.logs import FORMATS
 from tutee_serializer.logs.staging import Source
@@ -34,7 +34,7 @@ def _lines(course: Course, result: IngestResult) -> Iterator[str]:
     yield f"{table['student'].n_unique():,} students, {table['assignment'].n_unique():,} assignments"
     yield ""
     yield "assignments:"
-    yield from lines(result.assignments)
+    yield from assignment_lines(result.assignments)
     yield ""
     yield f"first {min(ROWS, table.height)} submissions:"
     for row in table.head(ROWS).iter_rows(named=True):
