@@ -65,6 +65,7 @@ def test_backslashes_go_from_the_end_and_from_every_line_that_has_one(code: str,
     assert cleaned(code) == expected
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence")
 @given(st.text("ab=1+\\\n \t#'", max_size=40))
 def test_a_program_that_python_reads_means_the_same_after_the_rule(code: str) -> None:
     try:

@@ -87,6 +87,6 @@ def test_kinds_without_a_submission_are_refused(course_file: CourseFile) -> None
 
 def test_a_course_without_assignments_can_be_loaded_for_a_first_look_alone(course_file: CourseFile) -> None:
     file = course_file(assignments={"path": "none_yet"})
-    with pytest.raises(CourseError, match="none_yet is not a folder.*`tutee preview` works without"):
+    with pytest.raises(CourseError, match=r"none_yet is not a folder.*`tutee preview` works without"):
         Course.load(file)
     assert Course.load(file, assignments=False).load_assignments(required=False) == ({}, {})
