@@ -17,11 +17,13 @@ def validate(
 
     Grades the reference solutions; ends with 1 where one fails, with 3 where this machine lacks something.
     """
+    from flows.course_log import read_log
     from flows.environment import disable_hub
     from flows.errors import CheckError
     from flows.needs import needs
     from flows.parameters import load
     from tutee_grader.grader import Grader
+    from tutee_serializer.ingest.assignments import NO_FOLDER, assignment_lines
     from tutee_trainer.pretrained import check
     from tutee_trainer.training import resolve, silence_libraries
 
@@ -51,23 +53,38 @@ def validate(
     )
     for name, reason in broken.items():
         print(f"assignment {name} will be left out: {reason}")
+    log = read_log(setup)
+    unknown = log.assignments.filter(state=NO_FOLDER)
+    if unknown.height:
+        print(
+            f"assignments {unknown.height:,} more in the log have no folder, so their rows go to quarantine:"
+        )
+        print("\n".join(assignment_lines(unknown)))
+    bad, rows = log.account.rows("quarantine"), log.account.rows("in")
+    most = setup.parameters.ingest.max_quarantined
+    print(f"log         {rows:,} rows, of which {_share(bad, rows)} go to quarantine")
+    if bad > most * rows:
+        print(f"log         `tutee ingest` will stop: `ingest.max_quarantined` of params.yaml is {most}")
     if failed:
         raise CheckError("\n".join(failed))
     for stage, settings in resolve(setup.preset).items():
         shown = ", ".join(f"{name}={value}" for name, value in settings.items())
         print(f"{stage:<11} {shown}")
-    for line in needs(setup):
+    for line in needs(setup, log):
         print(line, flush=True)
 
 
 def preview(course: CourseArgument) -> None:
-    """Shows how a course's log is read, and what would be quarantined; writes no table."""
+    """Shows how a course's log is read, and what would be quarantined; writes no table.
+
+    Works before any assignment is written, and lists all that the log names.
+    """
     from flows.course_log import read_log
     from flows.parameters import load
     from tutee_serializer.ingest.preview import preview
 
-    setup = load(course)
-    print(preview(setup.course, read_log(setup)))
+    setup = load(course, assignments=False)
+    print(preview(setup.course, read_log(setup, first_look=True)))
 
 
 def regrade(course: CourseArgument) -> None:

@@ -56,6 +56,8 @@ def ingest(course: CourseArgument) -> None:
             f"{account.rows('quarantine'):,} quarantined + "
             f"{account.rows('filter'):,} left out by named filters"
         )
+    for note, number in account.notes.items():
+        print(f"ingest: {note}: {number:,}")
     for warning in account.warnings:
         print(f"ingest: {warning}")
     for name, reason in account.broken_assignments.items():

@@ -7,14 +7,17 @@ import polars as pl
 
 from tutee_serializer.logs.config import LogsConfig
 from tutee_serializer.logs.encodings import UNREADABLE
-from tutee_serializer.logs.staging import FIELDS
+from tutee_serializer.logs.staging import FIELDS, without_no_value
 from tutee_serializer.logs.times import read_times
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 
 
 def parse_rows(rows: pl.LazyFrame, logs: LogsConfig) -> pl.LazyFrame:
-    """Text fields stripped, empty ones made null, numbers and times beside the text they came from."""
+    """Text fields stripped, empty ones made null, numbers and times beside the text they came from.
+
+    A score, label or feedback of NA, NaN, null or None is none at all.
+    """
     trimmed = [pl.col(name).str.strip_chars() for name in FIELDS if name not in ("code", "feedback")]
     label = pl.col("label").str.to_lowercase()
     scale = pl.coalesce(pl.col("max_score").cast(pl.Float64, strict=False), pl.lit(logs.score_scale))
@@ -22,7 +25,12 @@ def parse_rows(rows: pl.LazyFrame, logs: LogsConfig) -> pl.LazyFrame:
     times = read_times(pl.col("timestamp"), logs.timezone, logs.time_formats)
     return (
         rows.with_columns(trimmed)
-        .with_columns(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in FIELDS)
+        .with_columns(
+            without_no_value(name)
+            if name in ("score", "max_score", "label", "feedback")
+            else pl.when(pl.col(name) != "").then(pl.col(name)).alias(name)
+            for name in FIELDS
+        )
         .with_columns(
             pl.col("code").str.replace_all("\r\n", "\n", literal=True),
             pl.col("score").cast(pl.Float64, strict=False).alias("points"),
@@ -53,6 +61,7 @@ def check_rows(
     in_course = pl.col("semester").is_in(semesters)
     filters = [
         ("neither a submission nor a message", readable & (pl.col("row_kind") == "neither")),
+        ("truncated program", readable & pl.col("truncated")),
         ("duplicate row", readable & ~everything.hash().is_first_distinct()),
         ("semester not in the course file", readable & ~in_course),
         ("assignment with broken tests", readable & pl.col("assignment").is_in(sorted(broken))),

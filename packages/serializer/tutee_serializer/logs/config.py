@@ -33,8 +33,8 @@ class LogsConfig(CourseSection):
     A course with a simulator reads the log that the simulator writes. `format` is a row of `logs.FORMATS`.
     Times without a zone are read in `timezone`; `time_formats` (strptime) are needed only for times that are
     neither ISO 8601 nor seconds since 1970. Scores run from 0 to `score_scale`. `kinds` says which values of
-    the column `kind` mark a submission, and which a message to the student. `filters` are FalconCode's, all
-    of them unless some are named.
+    the column `kind` (ProgSnap2: EventType) mark a submission, and which a message to the student. `clean`
+    names rules of `ingest.cleaning`. `filters` are FalconCode's, all of them unless some are named.
     """
 
     path: str | dict[str, str] | None = None
@@ -44,6 +44,7 @@ class LogsConfig(CourseSection):
     time_formats: list[str] = Field(default=[])
     score_scale: Annotated[float, Field(gt=0)] = 100.0
     kinds: dict[str, Literal["submission", "message"]] = Field(default={})
+    clean: list[Literal["trailing_backslash", "truncated"]] = Field(default=[])
     filters: list[Literal["local_run", "csv", "redacted", "type", "exam", "group"]] | None = None
 
     @field_validator("path")
@@ -57,6 +58,15 @@ class LogsConfig(CourseSection):
         if missing and context.get("logs", True):
             raise ValueError(f"{', '.join(missing)} does not exist (relative paths start at the course file)")
         return path
+
+    @field_validator("kinds")
+    @classmethod
+    def _has_submissions(cls, kinds: dict[str, str]) -> dict[str, str]:
+        if kinds and "submission" not in kinds.values():
+            raise ValueError(
+                "no kind is a submission, so no row would be one; add it, as `Submit: submission`"
+            )
+        return kinds
 
     @field_validator("timezone")
     @classmethod

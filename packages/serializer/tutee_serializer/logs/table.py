@@ -40,7 +40,7 @@ def read_tables(log: Log, folder: Path) -> StagedLog:
             reader = _Reader(log, path, shown, semester, unpacked)
             rows = write_parts(reader.parts(), staged, f"{len(sources):06d}")
             sources.append(reader.source(rows))
-    return StagedLog(pl.scan_parquet(staged / "*.parquet"), sources, {}, frozenset(log.columns.mapping()))
+    return StagedLog(pl.scan_parquet(staged / "*.parquet"), sources, {}, frozenset(log.columns.mapping()), {})
 
 
 def _files(log: Log) -> list[tuple[str | None, str]]:
