@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 
-from flows.course_log import read_log
 from flows.parameters import Setup
 from tutee_grader.files import read_table
 from tutee_grader.table import VERDICTS
@@ -15,6 +14,7 @@ from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import Format
 from tutee_serializer.dialogs.serialize import serialize
 from tutee_serializer.dialogs.turn_sizes import tokens_per_turn
+from tutee_serializer.ingest.ingest import IngestResult
 from tutee_trainer.model import compute_dtype
 from tutee_trainer.needs import MEASURED_S, TRAINING_SHARE, WRITING_SHARE, Size, measure, measure_rate, stages
 from tutee_trainer.preset import Preset, PretrainedModel
@@ -24,10 +24,11 @@ CHARACTERS_PER_TOKEN = 3.0  # of a tiny model, whose tokenizer does not exist ye
 GUESSED_FEEDBACK = "Passed 1 of 3 tests. The first failed: f(1) returned 2, expected 3."
 
 
-def needs(setup: Setup) -> Iterator[str]:
+def needs(setup: Setup, log: IngestResult) -> Iterator[str]:
     """The lines: the model, the dialogs, and for each stage tokens, time, memory and the adapter's size.
 
-    Raises UnavailableError where the model cannot be reached.
+    `log` is what stage ingest makes of the course's log. Raises UnavailableError where the model cannot be
+    reached.
     """
     preset = setup.preset
     size = measure(preset)
@@ -35,7 +36,7 @@ def needs(setup: Setup) -> Iterator[str]:
         f"model       {_name(preset)}: {size.parameters / 1e6:,.1f} million parameters, "
         f"{size.weights / 1e9:.2f} GB of weights"
     )
-    dialogs, is_estimate = _dialogs(setup)
+    dialogs, is_estimate = _dialogs(setup, log)
     count = _counter(preset)
     tokens = [sum(count(message["content"]) for message in dialog.messages) for dialog in dialogs]
     turns = sum(len(list(dialog.turns())) for dialog in dialogs)
@@ -71,7 +72,7 @@ def _name(preset: Preset) -> str:
     return model.pretrained if isinstance(model, PretrainedModel) else "random weights"
 
 
-def _dialogs(setup: Setup) -> tuple[list[Dialog], bool]:
+def _dialogs(setup: Setup, log: IngestResult) -> tuple[list[Dialog], bool]:
     """The training students' dialogs, and whether they are an estimate: the log is not graded yet."""
     places = setup.places
     preset = setup.preset
@@ -80,7 +81,6 @@ def _dialogs(setup: Setup) -> tuple[list[Dialog], bool]:
         mine = table.filter(split="train", feedback=preset.dialog.feedback, format=preset.format)
         if mine.height:
             return [Dialog.from_row(row) for row in mine.iter_rows(named=True)], False
-    log = read_log(setup)
     guessed = log.submissions.select(
         "submission_id",
         grade=pl.lit(0.0),

@@ -17,11 +17,13 @@ def validate(
 
     Grades the reference solutions; ends with 1 where one fails, with 3 where this machine lacks something.
     """
+    from flows.course_log import read_log
     from flows.environment import disable_hub
     from flows.errors import CheckError
     from flows.needs import needs
     from flows.parameters import load
     from tutee_grader.grader import Grader
+    from tutee_serializer.errors import LogError
     from tutee_trainer.pretrained import check
     from tutee_trainer.training import resolve, silence_libraries
 
@@ -51,12 +53,17 @@ def validate(
     )
     for name, reason in broken.items():
         print(f"assignment {name} will be left out: {reason}")
+    log = read_log(setup)
+    for line in log.account.semesters:
+        print(line)
+    if problems := log.roles.problems():
+        raise LogError("\n".join(f"{setup.course.file}: {problem}" for problem in problems))
     if failed:
         raise CheckError("\n".join(failed))
     for stage, settings in resolve(setup.preset).items():
         shown = ", ".join(f"{name}={value}" for name, value in settings.items())
         print(f"{stage:<11} {shown}")
-    for line in needs(setup):
+    for line in needs(setup, log):
         print(line, flush=True)
 
 

@@ -56,8 +56,8 @@ def ingest(course: CourseArgument) -> None:
             f"{account.rows('quarantine'):,} quarantined + "
             f"{account.rows('filter'):,} left out by named filters"
         )
-    for warning in account.warnings:
-        print(f"ingest: {warning}")
+    for line in [*account.semesters, *account.warnings]:
+        print(f"ingest: {line}")
     for name, reason in account.broken_assignments.items():
         print(f"ingest: assignment {name} is left out: {reason}")
 

@@ -9,8 +9,9 @@ import pytest
 from tutee_serializer.course import Course
 from tutee_serializer.errors import ValidationError
 from tutee_serializer.ingest.account import RowAccount
+from tutee_serializer.ingest.drift import drift_checks, drift_table
 from tutee_serializer.ingest.ingest import IngestConfig, parse_log
-from tutee_serializer.ingest.validation import check, drift_table, new_context
+from tutee_serializer.ingest.validation import check, new_context
 
 KEY = b"a key only for tests"
 
@@ -31,7 +32,9 @@ def checked(small_course: Callable[..., Course], tmp_path: Path) -> Callable[...
         course = small_course(LOG)
         result = parse_log(course, IngestConfig(), KEY)
         context = new_context(tmp_path)
-        checks = check(context, change(result.submissions), course, result.account, 0.2)
+        table = change(result.submissions)
+        checks = check(context, table, course, result.roles, result.account, 0.2)
+        checks += drift_checks(drift_table(table, result.roles.used), {}, {})
         return [str(check) for check in checks if not check.passed]
 
     return run
@@ -78,7 +81,7 @@ def test_a_semester_unlike_the_one_before_is_a_warning(checked: Callable[..., li
         )
     )
     assert len(warnings) == 1
-    assert "median code length" in warnings[0]
+    assert "median_code_length of two against one" in warnings[0]
 
 
 def test_clocks_that_run_backwards_are_a_warning(checked: Callable[..., list[str]]) -> None:
@@ -92,17 +95,21 @@ def test_drift_is_measured_against_the_semester_before() -> None:
     rows = {
         "semester": ["one"] * 4 + ["two"] * 2,
         "student": ["a", "a", "b", "b", "c", "d"],
+        "assignment": ["double"] * 5 + ["half"],
         "logged_score": [0.0, 50.0, 100.0, 50.0, 100.0, 100.0],
         "logged_correct": [None] * 6,
         "code": ["12"] * 4 + ["123"] * 2,
+        "messages": [[]] * 3 + [[{"text": "Look at line 2."}]] + [[]] * 2,
     }
     schema = {"logged_correct": pl.Boolean}
     drift = drift_table(pl.DataFrame(rows, schema_overrides=schema), ["one", "two"]).row(0, named=True)
-    assert drift["submissions per student"] == pytest.approx(-0.5)
-    assert drift["mean score"] == pytest.approx(1.0)
+    assert drift["submissions_per_student"] == pytest.approx(-0.5)
+    assert drift["mean_score"] == pytest.approx(1.0)
     # Three of four scores of the first semester are below 100, none of the second.
-    assert drift["distance of scores"] == pytest.approx(0.75)
-    assert drift["median code length"] == pytest.approx(0.5)
+    assert drift["distance_of_scores"] == pytest.approx(0.75)
+    assert drift["median_code_length"] == pytest.approx(0.5)
+    assert drift["share_with_messages"] == pytest.approx(-0.25)
+    assert (drift["new_assignments"], drift["added"]) == (pytest.approx(0.5), ["half"])
 
 
 def test_too_much_quarantine_stops_the_run(

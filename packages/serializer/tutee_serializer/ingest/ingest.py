@@ -1,7 +1,7 @@
 """From a course's log to submissions: every row is kept, quarantined with a reason, or filtered by name."""
 
 import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -15,12 +15,17 @@ from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.account import RowAccount, Step
 from tutee_serializer.ingest.checks import check_rows, parse_rows
+from tutee_serializer.ingest.drift import Measure
 from tutee_serializer.ingest.masks import Masker
 from tutee_serializer.ingest.privacy import pseudonym, published
 from tutee_serializer.ingest.trajectories import order
 from tutee_serializer.ingest.validation import validate
 from tutee_serializer.logs import read_log
 from tutee_serializer.schemas import QUARANTINE
+from tutee_serializer.semesters import EACH_SEMESTER, Roles, resolve
+
+NO_ROLE = "semester neither train nor test"
+SEMESTERS_SHOWN = 10
 
 
 class IngestConfig(Section):
@@ -29,11 +34,15 @@ class IngestConfig(Section):
     max_code_bytes: Annotated[int, Field(gt=0)] = 65_536
     # Share of the log's rows that may be in quarantine before the run stops.
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.2
+    # How far a semester may be from the one before until that is a warning (`drift.WARNINGS` where a measure
+    # is not named), and, for the newest one, until the run stops.
+    warn_drift: dict[Measure, Annotated[float, Field(ge=0)]] = Field(default={})
+    max_drift: dict[Measure, Annotated[float, Field(ge=0)]] = Field(default={})
 
 
 @dataclass(frozen=True)
 class IngestResult:
-    """The tables SUBMISSIONS and QUARANTINE of a course, and their account.
+    """The tables SUBMISSIONS and QUARANTINE of a course, their account, and what each semester is for.
 
     `demographics` has a row per student and the columns that the course file asks for, if it does.
     """
@@ -41,6 +50,7 @@ class IngestResult:
     submissions: pl.DataFrame
     quarantine: pl.DataFrame
     account: RowAccount
+    roles: Roles
     demographics: pl.DataFrame | None = None
 
 
@@ -60,10 +70,23 @@ def ingest(
     """Reads, checks, pseudonymises, validates and writes a course's log, and its Data Docs.
 
     The first arguments are those of `parse_log`, the others say where the results go. Raises LogError where
-    no row can be used, ValidationError where an expectation of level error fails.
+    no row can be used or a semester that is asked for is empty, ValidationError where an expectation of
+    level error fails.
     """
     result = parse_log(course, config, key, forgotten, simulated, scratch=submissions.parent)
-    checks = validate(result.submissions, course, result.account, config.max_quarantined, data_docs)
+    if problems := result.roles.problems():
+        lines = [*problems, *result.account.semesters[1:]]
+        raise LogError("\n".join(f"{course.file}: {line}" for line in lines))
+    checks = validate(
+        result.submissions,
+        course,
+        result.roles,
+        result.account,
+        data_docs,
+        config.max_quarantined,
+        config.warn_drift,
+        config.max_drift,
+    )
     warnings = [str(check) for check in checks if not check.passed]
     write_table(result.submissions, submissions)
     write_table(result.quarantine, quarantine)
@@ -91,17 +114,23 @@ def parse_log(
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".ingest_") as folder:
-        staged = read_log(course.log(simulated), Path(folder))
-        parsed = parse_rows(staged.rows, course.logs)
+        log = course.log(simulated)
+        staged = read_log(log, Path(folder))
+        parsed = parse_rows(staged.rows, course.logs, log.one_semester)
+        by_date = isinstance(course.logs.semester, dict)
+        needs_times = by_date or course.semesters.split == "time"
         rows = check_rows(
-            parsed, staged.fields, course.semesters.all, config.max_code_bytes, good, broken
+            parsed, staged.fields, by_date, needs_times, config.max_code_bytes, good, broken
         ).collect()
     names = {student: pseudonym(student, key) for student in rows["student"].drop_nulls().unique()}
     rows = _forget(rows.with_columns(_named(names)), forgotten)
+    masker = Masker(key, names, published(course.assignments_folder))
+    roles = resolve(course.semesters, rows.filter(_usable(), row_kind="submission"))
+    rows = rows.with_columns(_without_role(roles).alias("filter"))
+    semesters = [f"semesters: {roles}", *_semesters_left_out(rows, roles, masker)]
     filters = rows.filter(pl.col("filter").is_not_null())
     bad = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_not_null())
-    kept = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_null())
-    masker = Masker(key, names, published(course.assignments_folder))
+    kept = rows.filter(_usable())
     ordered = order(kept, course.name, "attempt" in staged.fields)
     flow = [
         Step("rows in the log", "in", rows.height + sum(staged.left_out.values())),
@@ -114,13 +143,15 @@ def parse_log(
     ]
     flow = [step for step in flow if step.rows or step.kind == "in" or step is flow[-1]]
     if ordered.submissions.is_empty():
-        counts = "".join(f"\n  {step.rows:,} x {step.step}" for step in flow[1:-1])
-        raise LogError(f"{course.file}: not one row of {rows.height:,} can be used:{counts}")
+        counts = [f"{step.rows:,} x {step.step}" for step in flow[1:-1]]
+        lines = "".join(f"\n  {line}" for line in [*counts, *semesters[1:], *roles.problems()])
+        raise LogError(f"{course.file}: not one row of {rows.height:,} can be used:{lines}")
     account = RowAccount(
         course=course.name,
         synthetic=course.synthetic,
         sources=staged.sources,
         flow=flow,
+        semesters=semesters,
         broken_assignments=broken,
         notes={"clock behind the submission before, kept in the log's order": ordered.behind},
         masked={},
@@ -131,7 +162,8 @@ def parse_log(
     quarantine = bad.with_columns(masker.texts(bad["value"]).str.slice(0, 80))
     quarantine = quarantine.select(pl.col(name).cast(kind) for name, kind in QUARANTINE.items())
     account = replace(account, masked=dict(masker.counts))
-    return IngestResult(submissions, quarantine, account, _demographics(kept, course.columns.demographics))
+    demographics = _demographics(kept, course.columns.demographics)
+    return IngestResult(submissions, quarantine, account, roles, demographics)
 
 
 def _demographics(kept: pl.DataFrame, asked: list[str]) -> pl.DataFrame | None:
@@ -157,6 +189,45 @@ def _mask(submissions: pl.DataFrame, masker: Masker) -> pl.DataFrame:
             pl.element().struct.with_fields(pl.field("text").replace(masked)) if masked else pl.element()
         )
     )
+
+
+def _usable() -> pl.Expr:
+    return pl.col("filter").is_null() & pl.col("reason").is_null()
+
+
+def _without_role(roles: Roles) -> pl.Expr:
+    """The column `filter`, which drops the rows of semesters that are neither train nor test."""
+    asked = roles.asked
+    if isinstance(asked.train, list) and isinstance(asked.test, list):
+        left_out = ~pl.col("semester").is_in([*asked.train, *asked.test])
+    else:
+        left_out = pl.col("semester").is_in([name for name in roles.found if name not in roles.used])
+    return pl.when(pl.col("filter").is_null() & left_out).then(pl.lit(NO_ROLE)).otherwise("filter")
+
+
+def _semesters_left_out(rows: pl.DataFrame, roles: Roles, masker: Masker) -> Iterator[str]:
+    """Which semesters of the log are in no table, with their rows, so that none is missed unawares."""
+    is_missing = pl.col("semester").is_not_null() & ~pl.col("semester").is_in(roles.used)
+    counts = (
+        rows.filter(is_missing).group_by("semester", (pl.col("filter") == NO_ROLE).fill_null(False)).len()
+    )
+    counts = counts.sort("len", "semester", descending=[True, False])
+    shown = counts.head(SEMESTERS_SHOWN)
+    # What stands in the column may be no name of a semester.
+    shown = shown.with_columns(masker.texts(shown["semester"]))
+    for semester, has_no_role, count in shown.iter_rows():
+        if not has_no_role:
+            yield f"semester {semester} is left out: not one of its {count:,} rows can be used"
+        elif isinstance(roles.asked.train, int):
+            before = f"one of the {roles.asked.train} before"
+            yield f"semester {semester} is left out with {count:,} rows: it is neither test nor {before}"
+        else:
+            yield (
+                f"semester {semester} is left out with {count:,} rows: `semesters` does not name it; "
+                f"{EACH_SEMESTER} takes in every one"
+            )
+    if counts.height > SEMESTERS_SHOWN:
+        yield f"{counts.height - SEMESTERS_SHOWN:,} more semesters are left out"
 
 
 def _named(names: dict[str, str]) -> pl.Expr:

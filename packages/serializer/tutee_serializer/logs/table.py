@@ -15,16 +15,13 @@ import pyarrow.parquet
 from tqdm import tqdm
 
 from tutee_serializer.errors import LogError
-from tutee_serializer.logs.archives import PACKED, find, unpack
+from tutee_serializer.logs.archives import JSON_LINES, PACKED, PARQUET, TABLES, find, semester_of, unpack
 from tutee_serializer.logs.encodings import Text, to_utf8
 from tutee_serializer.logs.staging import Log, LogFormat, Source, StagedLog, find_columns, stage, write_parts
 
 BLOCK = 1 << 26  # bytes; a row must fit into one block
 LINES = 50_000
 DELIMITERS = (",", "\t", ";", "|")
-JSON_LINES = (".jsonl", ".ndjson")
-PARQUET = (".parquet", ".pq")
-TABLES = (".csv", ".tsv", ".txt", *JSON_LINES, *PARQUET)
 
 
 def read_tables(log: Log, folder: Path) -> StagedLog:
@@ -44,9 +41,9 @@ def read_tables(log: Log, folder: Path) -> StagedLog:
 
 
 def _files(log: Log) -> list[tuple[str | None, str]]:
-    """Each file of the log with its semester, where the course file and not a column says it."""
+    """Each file of the log with its semester, where its path or name and not a column says it."""
     if log.simulated:
-        return [(None, str(log.simulated))]
+        return [(semester_of(str(log.simulated), log.config.semester), str(log.simulated))]
     path = log.config.path
     patterns = path if isinstance(path, dict) else {None: path}
     files = []
@@ -55,7 +52,7 @@ def _files(log: Log) -> list[tuple[str | None, str]]:
         tables = [name for name in found if _suffix(name) in TABLES] if len(found) > 1 else found
         if not tables:
             raise LogError(f"{log.file}: `logs.path`: {pattern} holds no {', '.join(TABLES)} file")
-        files += [(semester, name) for name in tables]
+        files += [(semester or semester_of(name, log.config.semester), name) for name in tables]
     return files
 
 
