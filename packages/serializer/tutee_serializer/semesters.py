@@ -96,7 +96,7 @@ class Roles:
     def __str__(self) -> str:
         asked = self.asked
         if asked.split is None:
-            window = f" (the {asked.train} before)" if isinstance(asked.train, int) else ""
+            window = f" ({_before(asked.train)})" if isinstance(asked.train, int) else ""
             latest = " (the latest)" if asked.test == "latest" else ""
             return f"train {_listed(self.train)}{window}; test {_listed(self.test)}{latest}"
         what = f"{_listed(list(self.found))}, not told apart"
@@ -113,8 +113,10 @@ class Roles:
     def problems(self) -> list[str]:
         """Why this log cannot be trained and tested on as the course file asks, in words."""
         asked = self.asked
-        log = ", ".join(f"{name} ({count:,} submissions)" for name, count in self.found.items())
-        log = f"the log has {log or 'no submission that can be used'}"
+        counts = ", ".join(f"{name} ({count:,})" for name, count in self.found.items())
+        log = (
+            f"the log has submissions of {counts}" if counts else "the log has no submission that can be used"
+        )
         if asked.split == "students" and self.students < 2:
             return [f"`semesters.split: students` needs two students or more; {log}"]
         if asked.split == "time" and self.cut is None:
@@ -192,6 +194,10 @@ def _cut(submissions: pl.DataFrame, share: Any) -> datetime.datetime | None:
     later = begun.filter(begun > begun[0])
     cut: datetime.datetime = max(begun[len(begun) - held_out], later[0])
     return cut
+
+
+def _before(count: int) -> str:
+    return "the one before" if count == 1 else f"the {count} before"
 
 
 def _as_list(names: Any) -> list[str]:

@@ -87,7 +87,7 @@ def ingest(
         config.warn_drift,
         config.max_drift,
     )
-    warnings = [str(check) for check in checks if not check.passed]
+    warnings = [*result.account.warnings, *(str(check) for check in checks if not check.passed)]
     write_table(result.submissions, submissions)
     write_table(result.quarantine, quarantine)
     if result.demographics is not None:
@@ -155,7 +155,7 @@ def parse_log(
         broken_assignments=broken,
         notes={"clock behind the submission before, kept in the log's order": ordered.behind},
         masked={},
-        warnings=[],
+        warnings=[f"{name} lies among the logs and is not read: it is no table" for name in staged.ignored],
     )
     account.check()
     submissions = _mask(ordered.submissions, masker)
@@ -219,8 +219,8 @@ def _semesters_left_out(rows: pl.DataFrame, roles: Roles, masker: Masker) -> Ite
         if not has_no_role:
             yield f"semester {semester} is left out: not one of its {count:,} rows can be used"
         elif isinstance(roles.asked.train, int):
-            before = f"one of the {roles.asked.train} before"
-            yield f"semester {semester} is left out with {count:,} rows: it is neither test nor {before}"
+            window = f"in the window of `semesters: {{train: {roles.asked.train}}}`"
+            yield f"semester {semester} is left out with {count:,} rows: it is neither test nor {window}"
         else:
             yield (
                 f"semester {semester} is left out with {count:,} rows: `semesters` does not name it; "

@@ -84,13 +84,15 @@ class Source:
 class StagedLog:
     """The rows of a log before any check.
 
-    `left_out` counts the rows that the reader's named filters dropped; `fields` are those the log has.
+    `left_out` counts the rows that the reader's named filters dropped; `fields` are those the log has;
+    `ignored` names the files among those of the log that the reader cannot read.
     """
 
     rows: pl.LazyFrame
     sources: list[Source]
     left_out: dict[str, int]
     fields: frozenset[str]
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

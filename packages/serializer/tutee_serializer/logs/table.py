@@ -29,7 +29,8 @@ def read_tables(log: Log, folder: Path) -> StagedLog:
     sources: list[Source] = []
     staged = folder / "staged"
     staged.mkdir()
-    for semester, name in tqdm(_files(log), desc="reading the log", unit="file", disable=None):
+    files, ignored = _files(log)
+    for semester, name in tqdm(files, desc="reading the log", unit="file", disable=None):
         unpacked = folder / f"unpacked_{len(sources)}"
         unpacked.mkdir()
         for path in unpack(name, unpacked):
@@ -37,23 +38,25 @@ def read_tables(log: Log, folder: Path) -> StagedLog:
             reader = _Reader(log, path, shown, semester, unpacked)
             rows = write_parts(reader.parts(), staged, f"{len(sources):06d}")
             sources.append(reader.source(rows))
-    return StagedLog(pl.scan_parquet(staged / "*.parquet"), sources, {}, frozenset(log.columns.mapping()))
+    rows_of_all = pl.scan_parquet(staged / "*.parquet")
+    return StagedLog(rows_of_all, sources, {}, frozenset(log.columns.mapping()), tuple(ignored))
 
 
-def _files(log: Log) -> list[tuple[str | None, str]]:
-    """Each file of the log with its semester, where its path or name and not a column says it."""
+def _files(log: Log) -> tuple[list[tuple[str | None, str]], list[str]]:
+    """Each table with its semester, where its path or name and not a column says it; and the other files."""
     if log.simulated:
-        return [(semester_of(str(log.simulated), log.config.semester), str(log.simulated))]
+        return [(semester_of(str(log.simulated), log.config.semester), str(log.simulated))], []
     path = log.config.path
     patterns = path if isinstance(path, dict) else {None: path}
-    files = []
+    files, others = [], []
     for semester, pattern in patterns.items():
         found = find(str(pattern), log.folder)
         tables = [name for name in found if _suffix(name) in TABLES] if len(found) > 1 else found
         if not tables:
             raise LogError(f"{log.file}: `logs.path`: {pattern} holds no {', '.join(TABLES)} file")
+        others += sorted(set(found) - set(tables))
         files += [(semester or semester_of(name, log.config.semester), name) for name in tables]
-    return files
+    return files, others
 
 
 def _suffix(name: str) -> str:
