@@ -54,7 +54,8 @@ def validate(
     for name, reason in broken.items():
         print(f"assignment {name} will be left out: {reason}")
     log = read_log(setup)
-    for line in log.account.semesters:
+    print(f"semesters   {log.roles}")
+    for line in log.account.semesters[1:]:
         print(line)
     if problems := log.roles.problems():
         raise LogError("\n".join(f"{setup.course.file}: {problem}" for problem in problems))

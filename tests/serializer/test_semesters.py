@@ -140,7 +140,7 @@ THREE = [("2023", "a", 0), ("2024", "b", 100), ("2024", "c", 100), ("2025", "d",
     ("asked", "said"),
     [
         ({"train": "all", "test": "latest"}, "train 2023, 2024; test 2025 (the latest)"),
-        ({"train": 1, "test": "latest"}, "train 2024 (the one before); test 2025 (the latest)"),
+        ({"train": 1, "test": "latest"}, "train 2024 (up to 1 before); test 2025 (the latest)"),
         ({"train": ["2023"], "test": ["2024"]}, "train 2023; test 2024"),
         (
             {"split": "students", "test": 0.25},

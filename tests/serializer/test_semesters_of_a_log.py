@@ -53,8 +53,9 @@ def semesters(result: IngestResult) -> list[str]:
 
 
 def test_semesters_in_no_list_are_left_out_by_name_with_their_rows(small_course: SmallCourse) -> None:
-    result = parsed(small_course(rows("one", "two", "three")))
-    assert filters(result) == {"semester neither train nor test": 2}
+    log = rows("one", "two", "three")
+    result = parsed(small_course(log + log.splitlines(keepends=True)[-1]))
+    assert filters(result) == {"semester neither train nor test": 2, "duplicate row": 1}
     _, said = result.account.semesters
     assert said == (
         "semester three is left out with 2 rows: `semesters` does not name it; "
@@ -73,7 +74,7 @@ def test_rows_of_semesters_in_no_list_are_never_quarantined(small_course: SmallC
 def test_what_lies_before_the_window_is_left_out(small_course: SmallCourse) -> None:
     result = parsed(small_course(rows("2", "9", "10", "11"), semesters={"train": 2, "test": "latest"}))
     assert result.account.semesters == [
-        "semesters: train 9, 10 (the 2 before); test 11 (the latest)",
+        "semesters: train 9, 10 (up to 2 before); test 11 (the latest)",
         "semester 2 is left out with 2 rows: it is neither test nor in the window of `semesters: {train: 2}`",
     ]
 

@@ -96,7 +96,7 @@ class Roles:
     def __str__(self) -> str:
         asked = self.asked
         if asked.split is None:
-            window = f" ({_before(asked.train)})" if isinstance(asked.train, int) else ""
+            window = f" (up to {asked.train} before)" if isinstance(asked.train, int) else ""
             latest = " (the latest)" if asked.test == "latest" else ""
             return f"train {_listed(self.train)}{window}; test {_listed(self.test)}{latest}"
         what = f"{_listed(list(self.found))}, not told apart"
@@ -194,10 +194,6 @@ def _cut(submissions: pl.DataFrame, share: Any) -> datetime.datetime | None:
     later = begun.filter(begun > begun[0])
     cut: datetime.datetime = max(begun[len(begun) - held_out], later[0])
     return cut
-
-
-def _before(count: int) -> str:
-    return "the one before" if count == 1 else f"the {count} before"
 
 
 def _as_list(names: Any) -> list[str]:

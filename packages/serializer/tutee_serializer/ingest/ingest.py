@@ -208,22 +208,21 @@ def _without_role(roles: Roles) -> pl.Expr:
 def _semesters_left_out(rows: pl.DataFrame, roles: Roles, masker: Masker) -> Iterator[str]:
     """Which semesters of the log are in no table, with their rows, so that none is missed unawares."""
     is_missing = pl.col("semester").is_not_null() & ~pl.col("semester").is_in(roles.used)
-    counts = (
-        rows.filter(is_missing).group_by("semester", (pl.col("filter") == NO_ROLE).fill_null(False)).len()
-    )
+    dropped = (pl.col("filter") == NO_ROLE).sum().alias("dropped")
+    counts = rows.filter(is_missing).group_by("semester").agg(pl.len(), dropped)
     counts = counts.sort("len", "semester", descending=[True, False])
     shown = counts.head(SEMESTERS_SHOWN)
     # What stands in the column may be no name of a semester.
     shown = shown.with_columns(masker.texts(shown["semester"]))
-    for semester, has_no_role, count in shown.iter_rows():
-        if not has_no_role:
+    for semester, count, dropped_rows in shown.iter_rows():
+        if not dropped_rows:
             yield f"semester {semester} is left out: not one of its {count:,} rows can be used"
         elif isinstance(roles.asked.train, int):
             window = f"in the window of `semesters: {{train: {roles.asked.train}}}`"
-            yield f"semester {semester} is left out with {count:,} rows: it is neither test nor {window}"
+            yield f"semester {semester} is left out with {dropped_rows:,} rows: it is neither test nor {window}"
         else:
             yield (
-                f"semester {semester} is left out with {count:,} rows: `semesters` does not name it; "
+                f"semester {semester} is left out with {dropped_rows:,} rows: `semesters` does not name it; "
                 f"{EACH_SEMESTER} takes in every one"
             )
     if counts.height > SEMESTERS_SHOWN:
