@@ -61,10 +61,11 @@ def drift_table(submissions: pl.DataFrame, semesters: list[str]) -> pl.DataFrame
     values = {row["semester"]: row for row in summaries.iter_rows(named=True)}
     scores = measured.select("semester", "score").drop_nulls().collect()
     rows: list[dict[str, Any]] = []
+    assignments = submissions.select("semester", "assignment")
     known: set[str] = set()
     for before, now in pairwise(semester for semester in semesters if semester in values):
-        work = submissions.filter(semester=now)["assignment"]
-        known |= set(submissions.filter(semester=before)["assignment"])
+        work = assignments.filter(semester=now)["assignment"]
+        known |= set(assignments.filter(semester=before)["assignment"])
         added = sorted(set(work) - known)
         old, new = values[before], values[now]
         row: dict[str, Any] = {"semester": now, "before": before, "added": added}

@@ -21,7 +21,7 @@ from tutee_serializer.ingest.privacy import pseudonym, published
 from tutee_serializer.ingest.trajectories import order
 from tutee_serializer.ingest.validation import validate
 from tutee_serializer.logs import read_log
-from tutee_serializer.schemas import QUARANTINE
+from tutee_serializer.schemas import QUARANTINE, TRAJECTORY
 from tutee_serializer.semesters import EACH_SEMESTER, Roles, resolve
 
 NO_ROLE = "semester neither train nor test"
@@ -125,7 +125,8 @@ def parse_log(
     names = {student: pseudonym(student, key) for student in rows["student"].drop_nulls().unique()}
     rows = _forget(rows.with_columns(_named(names)), forgotten)
     masker = Masker(key, names, published(course.assignments_folder))
-    roles = resolve(course.semesters, rows.filter(_usable(), row_kind="submission"))
+    without_code = rows.select(*TRAJECTORY, "submitted_at", "row_kind", "filter", "reason")
+    roles = resolve(course.semesters, without_code.filter(_usable(), row_kind="submission"))
     rows = rows.with_columns(_without_role(roles).alias("filter"))
     semesters = [f"semesters: {roles}", *_semesters_left_out(rows, roles, masker)]
     filters = rows.filter(pl.col("filter").is_not_null())
@@ -209,20 +210,21 @@ def _semesters_left_out(rows: pl.DataFrame, roles: Roles, masker: Masker) -> Ite
     """Which semesters of the log are in no table, with their rows, so that none is missed unawares."""
     is_missing = pl.col("semester").is_not_null() & ~pl.col("semester").is_in(roles.used)
     dropped = (pl.col("filter") == NO_ROLE).sum().alias("dropped")
-    counts = rows.filter(is_missing).group_by("semester").agg(pl.len(), dropped)
+    named = rows.select("semester", "filter").filter(is_missing)
+    counts = named.group_by("semester").agg(pl.len(), dropped)
     counts = counts.sort("len", "semester", descending=[True, False])
     shown = counts.head(SEMESTERS_SHOWN)
     # What stands in the column may be no name of a semester.
     shown = shown.with_columns(masker.texts(shown["semester"]))
-    for semester, count, dropped_rows in shown.iter_rows():
-        if not dropped_rows:
+    for semester, count, left in shown.iter_rows():
+        if not left:
             yield f"semester {semester} is left out: not one of its {count:,} rows can be used"
         elif isinstance(roles.asked.train, int):
             window = f"in the window of `semesters: {{train: {roles.asked.train}}}`"
-            yield f"semester {semester} is left out with {dropped_rows:,} rows: it is neither test nor {window}"
+            yield f"semester {semester} is left out with {left:,} rows: it is neither test nor {window}"
         else:
             yield (
-                f"semester {semester} is left out with {dropped_rows:,} rows: `semesters` does not name it; "
+                f"semester {semester} is left out with {left:,} rows: `semesters` does not name it; "
                 f"{EACH_SEMESTER} takes in every one"
             )
     if counts.height > SEMESTERS_SHOWN:
