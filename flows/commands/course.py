@@ -57,8 +57,8 @@ def validate(
     print(f"semesters   {log.roles}")
     for line in log.account.semesters[1:]:
         print(line)
-    if problems := log.roles.problems():
-        raise LogError("\n".join(f"{setup.course.file}: {problem}" for problem in problems))
+    if problems := [f"{setup.course.file}: {problem}" for problem in log.roles.problems()]:
+        raise LogError("\n".join([*problems, *failed]))
     if failed:
         raise CheckError("\n".join(failed))
     for stage, settings in resolve(setup.preset).items():

@@ -113,6 +113,13 @@ def test_names_without_times_are_in_natural_order() -> None:
     assert natural("week 9") < natural("Week 10")
 
 
+def test_where_one_semester_has_no_times_names_order_all() -> None:
+    table = pl.concat(
+        [submissions([("2", "a", 9), ("3", "a", 1)]), submissions([("1", "a", 0)], timed=False)]
+    )
+    assert list(resolve(Semesters(train="all", test="latest"), table).found) == ["1", "2", "3"]
+
+
 def test_times_go_before_names_and_one_wrong_clock_changes_nothing() -> None:
     rows = [("2024-spring", student, day) for student, day in (("a", 1), ("b", 2), ("c", 400))]
     rows += [("2024-autumn", "d", 200)]
