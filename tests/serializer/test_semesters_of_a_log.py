@@ -1,5 +1,6 @@
 """How the semesters of a log are named, which are left out, and what is said of them."""
 
+import gzip
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -104,14 +105,15 @@ def test_an_empty_test_semester_stops_ingest_and_is_said_by_preview(
     assert "semester two is left out with 2 rows" in str(caught.value)
 
 
-@pytest.mark.parametrize(("naming", "place"), [("file_name", "{}.csv"), ("folder", "{}/log.csv")])
+@pytest.mark.parametrize(("naming", "place"), [("file_name", "{}.csv.gz"), ("folder", "{}/log.csv")])
 def test_files_or_folders_may_name_the_semesters(
     small_course: SmallCourse, naming: str, place: str, tmp_path: Path
 ) -> None:
     for number, semester in enumerate(("2024.9", "2024.10")):
         file = tmp_path / "course" / "logs" / place.format(semester)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(untermed(*[f"2024-0{number + 1}-01"] * 2))
+        log = untermed(*[f"2024-0{number + 1}-01"] * 2).encode()
+        file.write_bytes(gzip.compress(log) if file.suffix == ".gz" else log)
     course = small_course(logs={"path": "logs", "semester": naming}, columns=COLUMNS, semesters=LATEST)
     result = parsed(course)
     assert sorted(semesters(result)) == ["2024.10", "2024.10", "2024.9", "2024.9"]

@@ -12,6 +12,7 @@ from tutee_serializer.ingest.account import RowAccount
 from tutee_serializer.ingest.drift import WARNINGS, Measure, drift_checks, drift_table
 from tutee_serializer.ingest.ingest import IngestConfig, parse_log
 from tutee_serializer.ingest.validation import check, new_context
+from tutee_serializer.schemas import MESSAGE
 
 KEY = b"a key only for tests"
 
@@ -112,6 +113,18 @@ def test_drift_is_measured_against_the_semester_before() -> None:
     assert (drift["new_assignments"], drift["added"]) == (pytest.approx(0.5), ["half"])
 
 
+def test_an_assignment_that_comes_back_after_a_semester_is_not_new() -> None:
+    rows = [("one", "double"), ("one", "half"), ("two", "double"), ("three", "half"), ("three", "third")]
+    table = pl.DataFrame(rows, schema=["semester", "assignment"], orient="row").with_columns(
+        student=pl.lit("a"),
+        code=pl.lit("1"),
+        messages=pl.lit([], pl.List(MESSAGE)),
+        logged_score=pl.lit(None, pl.Float64),
+        logged_correct=pl.lit(None, pl.Boolean),
+    )
+    assert drift_table(table, ["one", "two", "three"])["added"].to_list() == [[], ["third"]]
+
+
 def test_drift_of_the_newest_semester_can_stop_the_run_and_that_of_older_ones_cannot() -> None:
     drift = pl.DataFrame(
         {
@@ -169,6 +182,10 @@ def test_data_docs_ask_nothing_of_the_network_and_show_the_row_account(
     index = ((tmp_path / "data_docs") / "index.html").read_text()
     assert "a synthetic course" in index
     assert "blank code" in index
+    assert "semesters: train one; test two" in index
+    drift = index[index.index("Each semester against the one before") :]
+    assert "<th>median code length</th>" in drift
+    assert "<td>two</td><td>one</td><td>+0.00</td>" in drift
     for link in re.findall(r'<a href="([^"]+)"', index):
         assert ((tmp_path / "data_docs") / link).exists()
     assert RowAccount.load(tmp_path / "account.json").rows("in") == 17

@@ -1,7 +1,7 @@
 """From a course's log to submissions: every row is kept, quarantined with a reason, or filtered by name."""
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -16,16 +16,14 @@ from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.account import RowAccount, Step
 from tutee_serializer.ingest.checks import check_rows, parse_rows
 from tutee_serializer.ingest.drift import Measure
+from tutee_serializer.ingest.left_out import left_out, without_role
 from tutee_serializer.ingest.masks import Masker
 from tutee_serializer.ingest.privacy import pseudonym, published
 from tutee_serializer.ingest.trajectories import order
 from tutee_serializer.ingest.validation import validate
 from tutee_serializer.logs import read_log
 from tutee_serializer.schemas import QUARANTINE, TRAJECTORY
-from tutee_serializer.semesters import EACH_SEMESTER, Roles, resolve
-
-NO_ROLE = "semester neither train nor test"
-SEMESTERS_SHOWN = 10
+from tutee_serializer.semesters import Roles, resolve
 
 
 class IngestConfig(Section):
@@ -127,8 +125,8 @@ def parse_log(
     masker = Masker(key, names, published(course.assignments_folder))
     without_code = rows.select(*TRAJECTORY, "submitted_at", "row_kind", "filter", "reason")
     roles = resolve(course.semesters, without_code.filter(_usable(), row_kind="submission"))
-    rows = rows.with_columns(_without_role(roles).alias("filter"))
-    semesters = [f"semesters: {roles}", *_semesters_left_out(rows, roles, masker)]
+    rows = rows.with_columns(without_role(roles).alias("filter"))
+    semesters = [f"semesters: {roles}", *left_out(rows, roles, masker)]
     filters = rows.filter(pl.col("filter").is_not_null())
     bad = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_not_null())
     kept = rows.filter(_usable())
@@ -194,41 +192,6 @@ def _mask(submissions: pl.DataFrame, masker: Masker) -> pl.DataFrame:
 
 def _usable() -> pl.Expr:
     return pl.col("filter").is_null() & pl.col("reason").is_null()
-
-
-def _without_role(roles: Roles) -> pl.Expr:
-    """The column `filter`, which drops the rows of semesters that are neither train nor test."""
-    asked = roles.asked
-    if isinstance(asked.train, list) and isinstance(asked.test, list):
-        left_out = ~pl.col("semester").is_in([*asked.train, *asked.test])
-    else:
-        left_out = pl.col("semester").is_in([name for name in roles.found if name not in roles.used])
-    return pl.when(pl.col("filter").is_null() & left_out).then(pl.lit(NO_ROLE)).otherwise("filter")
-
-
-def _semesters_left_out(rows: pl.DataFrame, roles: Roles, masker: Masker) -> Iterator[str]:
-    """Which semesters of the log are in no table, with their rows, so that none is missed unawares."""
-    is_missing = pl.col("semester").is_not_null() & ~pl.col("semester").is_in(roles.used)
-    dropped = (pl.col("filter") == NO_ROLE).sum().alias("dropped")
-    named = rows.select("semester", "filter").filter(is_missing)
-    counts = named.group_by("semester").agg(pl.len(), dropped)
-    counts = counts.sort("len", "semester", descending=[True, False])
-    shown = counts.head(SEMESTERS_SHOWN)
-    # What stands in the column may be no name of a semester.
-    shown = shown.with_columns(masker.texts(shown["semester"]))
-    for semester, count, left in shown.iter_rows():
-        if not left:
-            yield f"semester {semester} is left out: not one of its {count:,} rows can be used"
-        elif isinstance(roles.asked.train, int):
-            window = f"in the window of `semesters: {{train: {roles.asked.train}}}`"
-            yield f"semester {semester} is left out with {left:,} rows: it is neither test nor {window}"
-        else:
-            yield (
-                f"semester {semester} is left out with {left:,} rows: `semesters` does not name it; "
-                f"{EACH_SEMESTER} takes in every one"
-            )
-    if counts.height > SEMESTERS_SHOWN:
-        yield f"{counts.height - SEMESTERS_SHOWN:,} more semesters are left out"
 
 
 def _named(names: dict[str, str]) -> pl.Expr:
