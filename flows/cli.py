@@ -42,6 +42,7 @@ def allow(
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Students": (
         students.retrain,
+        students.schedule,
         students.status,
         students.promote,
         students.rollback,

@@ -6,8 +6,11 @@ from tutee_serializer.ingest.privacy import load_key, read_forgotten
 from tutee_serializer.ingest.source import collect
 
 
-def read_log(setup: Setup) -> IngestResult:
-    """What stage ingest would make of the log; a course's simulator runs first, where it has one."""
+def read_log(setup: Setup, first_look: bool = False) -> IngestResult:
+    """What stage ingest would make of the log; a course's simulator runs first, where it has one.
+
+    `first_look` is that of `parse_log`.
+    """
     places = setup.places
     if setup.course.simulator:
         collect(setup.course, places.inputs, places.simulated)
@@ -17,4 +20,5 @@ def read_log(setup: Setup) -> IngestResult:
         load_key(places.key),
         read_forgotten(places.forgotten),
         places.simulated,
+        first_look=first_look,
     )

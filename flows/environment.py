@@ -133,15 +133,19 @@ def explain(error: BaseException) -> str | None:
 
 
 @contextmanager
-def exclusive_lock(file: Path) -> Iterator[None]:
-    """Holds `file` locked, so that no other retrain works in this folder meanwhile.
+def exclusive_lock(file: Path, wait_s: float = 2.0) -> Iterator[None]:
+    """Holds `file` locked, so that no other command that changes models works in this folder meanwhile.
 
     The kernel frees the lock when this process ends, however it ends. Raises UnavailableError where
-    another process holds it.
+    another process holds it and goes on to for `wait_s` seconds: processes of a killed retrain hold it for
+    the moment they take to end. In a block that holds it already, it is held.
     """
+    if os.environ.get(LOCK_VARIABLE) == str(file.resolve()):
+        yield
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+") as locked:
-        _lock(locked.fileno(), file)
+        _lock(locked.fileno(), file, wait_s)
         locked.truncate(0)
         locked.write(str(os.getpid()))
         locked.flush()
@@ -152,11 +156,10 @@ def exclusive_lock(file: Path) -> Iterator[None]:
             del os.environ[LOCK_VARIABLE]
 
 
-def _lock(descriptor: int, file: Path) -> None:
+def _lock(descriptor: int, file: Path, wait_s: float) -> None:
     from tutee_grader.errors import UnavailableError
 
-    # Processes of a killed retrain hold the lock for the moment they take to end.
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + wait_s
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -165,7 +168,8 @@ def _lock(descriptor: int, file: Path) -> None:
                 time.sleep(0.1)
                 continue
             raise UnavailableError(
-                f"{file}: another retrain (process {file.read_text()}) is at work here; wait until it ends"
+                f"{file}: process {file.read_text()} retrains, promotes or rolls back here; "
+                "wait until it ends"
             ) from None
         else:
             return

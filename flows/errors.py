@@ -12,8 +12,13 @@ class CheckError(TuteeError):
 
 
 class StageError(TuteeError):
-    """A stage of the pipeline ended with an error, which it has printed itself."""
+    """A stage of the pipeline ended with an error, which it has printed itself.
 
-    def __init__(self, stage: str, exit_code: int) -> None:
-        super().__init__(f"stage {stage} ended with exit code {exit_code}; its own message is above")
-        self.exit_code = exit_code
+    `cause` is the last line of that, where it is known; `resume` the command that goes on from the stage.
+    """
+
+    def __init__(self, stage: str, exit_code: int, cause: str = "", resume: str = "") -> None:
+        ended = f"stage {stage} ended with exit code {exit_code}"
+        why = f" ({cause})" if cause else "; its own message is above"
+        super().__init__(f"{ended}{why}{f'; `{resume}` goes on from there' if resume else ''}")
+        self.stage, self.exit_code = stage, exit_code

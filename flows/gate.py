@@ -1,17 +1,20 @@
 """The gate between a trained adapter and the service."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 from pydantic import Field
 
 from tutee_evaluator.metrics.bootstrap import MINUS
+from tutee_evaluator.metrics.outcomes import SHARE
 from tutee_evaluator.metrics.proper import SKILL_OVER
 from tutee_evaluator.report.figures import Figure, Figures
 from tutee_evaluator.report.tables import align, signed
 from tutee_evaluator.schemas import COPY, MIX
 from tutee_grader.config import Section
+from tutee_grader.verdict import Status
 
 BASE = "base"
 # What is weighed, and how it is called: of the proper scores less is better, of the others more.
@@ -24,17 +27,24 @@ class GateConfig(Section):
 
     The challenger is the one of `candidates` (left out: every method whose row in the table of methods allows
     it) with the highest skill over MIX, of the energy score and the CRPS together. It becomes champion where
+    it is, in this order,
 
-    - its coverage reaches `min_coverage`;
-    - it is not clearly worse than BASE in a proper score (its 95% interval below 0);
-    - against the champion, its gain is clearly above 0 in a proper score, and nowhere may it lose more than
-      `margin` (the lower end of every 95% interval is above -`margin`).
+    - complete: its files are those that were registered, and its weights load and are finite numbers;
+    - safe: none of its files is of a kind that runs code as it is loaded;
+    - sane: its coverage reaches `min_coverage`, the share of its programs that compile `min_compiling`, and
+      the share of its turns that hold no program does not exceed `max_unreadable`;
+    - better: it is not clearly worse than BASE in a proper score (its 95% interval below 0), its gain over
+      the champion is clearly above 0 in a proper score, and it may nowhere lose more than `margin` to it (the
+      lower end of every 95% interval is above -`margin`).
 
-    All gains are paired, on the same starts of the present test students.
+    All gains are paired, on the same starts of the present test students. What fails at a step is not put to
+    the next.
     """
 
     candidates: tuple[str, ...] | None = Field(default=None, min_length=1)
     min_coverage: float = Field(default=0.5, ge=0, le=1)
+    min_compiling: float = Field(default=0.5, ge=0, le=1)
+    max_unreadable: float = Field(default=0.2, ge=0, le=1)
     margin: float = Field(default=0.05, ge=0)
 
 
@@ -43,24 +53,43 @@ Ledger = Mapping[str, Mapping[str, Figure]]
 
 
 @dataclass(frozen=True)
+class Step:
+    """A step of the gate: its name, what was found, and the reasons for refusing the challenger."""
+
+    name: str
+    found: str
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Decision:
-    """Which method is the challenger, its gains, and the reasons for refusing it (none: it passes)."""
+    """Which method is the challenger, the steps that it came to, and its gains, where it came that far."""
 
     challenger: str
-    ledger: Ledger
-    reasons: tuple[str, ...]
+    steps: tuple[Step, ...]
+    ledger: Ledger = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the challenger is refused; none: it passes."""
+        return tuple(reason for step in self.steps for reason in step.reasons)
 
     @property
     def passed(self) -> bool:
         return not self.reasons
 
     def __str__(self) -> str:
-        """In words; below, a table with a row per metric and a column per opponent."""
+        """In words, a line a step; below, a table with a row per metric and a column per opponent."""
         verdict = "passes" if self.passed else f"is refused: {'; '.join(self.reasons)}"
-        rows = [["gain over", *self.ledger]]
-        for metric, words in (PROPER | OTHERS).items():
-            rows.append([words, *(_cell(gains.get(metric)) for gains in self.ledger.values())])
-        return "\n".join([f"{self.challenger.upper()} {verdict}", *align(rows)])
+        lines = [f"{self.challenger.upper()} {verdict}"]
+        for step in self.steps:
+            lines.append(f"{step.name:9} {'no' if step.reasons else 'yes':4} {step.found}")
+        if self.ledger:
+            rows = [["gain over", *self.ledger]]
+            for metric, words in (PROPER | OTHERS).items():
+                rows.append([words, *(_cell(gains.get(metric)) for gains in self.ledger.values())])
+            lines += align(rows)
+        return "\n".join(lines)
 
 
 def choose(metrics: pl.DataFrame, candidates: Sequence[str]) -> str:
@@ -77,10 +106,33 @@ def choose(metrics: pl.DataFrame, candidates: Sequence[str]) -> str:
     return max(candidates, key=skill)
 
 
-def decide(
+def is_sane(metrics: pl.DataFrame, challenger: str, config: GateConfig) -> Step:
+    """The step `sane`, from METRICS."""
+    figures = Figures(metrics)
+
+    def share(metric: str, missing: float = 0.0) -> float:
+        found = figures.get(challenger, metric)
+        return found.value if found else missing
+
+    coverage, unreadable = share("coverage"), share("unreadable", 1.0)
+    compiling = 1 - unreadable - share(f"{SHARE}{Status.DOES_NOT_COMPILE}")
+    reasons = []
+    if coverage < config.min_coverage:
+        reasons.append(f"coverage {coverage:.3f} is below min_coverage {config.min_coverage}")
+    if compiling < config.min_compiling:
+        reasons.append(f"{compiling:.3f} of its turns compile, below min_compiling {config.min_compiling}")
+    if unreadable > config.max_unreadable:
+        reasons.append(
+            f"{unreadable:.3f} of its turns hold no program, above max_unreadable {config.max_unreadable}"
+        )
+    found = f"coverage {coverage:.3f}, turns that compile {compiling:.3f}, without a program {unreadable:.3f}"
+    return Step("sane", found, tuple(reasons))
+
+
+def is_better(
     metrics: pl.DataFrame, challenger: str, config: GateConfig, champion: tuple[str, str] | None
-) -> Decision:
-    """Decides whether the challenger may become champion.
+) -> tuple[Step, Ledger]:
+    """The step `better`, and the challenger's gains.
 
     METRICS must have the differences to the challenger (`measure(reference=challenger)`) of BASE, of COPY
     and of the present champion: `champion` is its name there, and what it is called; None where there is
@@ -88,19 +140,21 @@ def decide(
     """
     figures = Figures(metrics)
     ledger = {"BASE": _gains(figures, challenger, BASE), "COPY": _gains(figures, challenger, COPY)}
-    covered = figures.get(challenger, "coverage")
-    coverage = covered.value if covered else 0.0
     reasons = []
-    if coverage < config.min_coverage:
-        reasons.append(f"coverage {coverage:.3f} is below min_coverage {config.min_coverage}")
     worse = [PROPER[metric] for metric, gain in ledger["BASE"].items() if metric in PROPER and gain.high < 0]
     if worse:
         reasons.append(f"it is clearly worse than BASE in {' and '.join(worse)}")
+    found = "no champion to beat"
     if champion:
         name, called = champion
         ledger[called] = _gains(figures, challenger, name)
         reasons += _against_champion(ledger[called], called, config.margin)
-    return Decision(challenger, ledger, tuple(reasons))
+        found = ", ".join(
+            f"{count} {outcome}{'s' if count != 1 else ''}"
+            for outcome, count in Counter(map(_outcome, ledger[called].values())).items()
+        )
+        found = f"than {called}: {found}"
+    return Step("better", found, tuple(reasons)), ledger
 
 
 def _against_champion(gains: Mapping[str, Figure], called: str, margin: float) -> list[str]:
@@ -130,4 +184,8 @@ def _gain(difference: Figure, less_is_better: bool) -> Figure:
 def _cell(gain: Figure | None) -> str:
     if gain is None:
         return signed(gain)
-    return f"{signed(gain)} {'win' if gain.low > 0 else 'loss' if gain.high < 0 else 'tie'}"
+    return f"{signed(gain)} {_outcome(gain)}"
+
+
+def _outcome(gain: Figure) -> str:
+    return "win" if gain.low > 0 else "loss" if gain.high < 0 else "tie"

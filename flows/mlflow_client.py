@@ -3,14 +3,13 @@
 import logging
 import os
 import re
-import socket
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-import psutil
-
 from flows.places import Places
+from flows.processes import has_ended, this_process
 from tutee_grader.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -38,6 +37,8 @@ def connect(places: Places) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     address = os.environ.get(ADDRESS) or f"sqlite:///{places.mlflow_database.resolve()}"
+    if not os.environ.get(ADDRESS):
+        _follow_a_move(places)
     with reachable():
         client = MlflowClient(tracking_uri=address)
         if os.environ.get(ADDRESS):
@@ -48,6 +49,30 @@ def connect(places: Places) -> "MlflowClient":
 def is_used(places: Places) -> bool:
     """Whether MLflow may hold runs of the courses here."""
     return bool(os.environ.get(ADDRESS)) or places.mlflow_database.exists()
+
+
+def _follow_a_move(places: Places) -> None:
+    """Corrects the paths of the artifacts in mlflow.db where this folder was moved, copied or restored.
+
+    MLflow writes down where artifacts lie as absolute paths: without this a moved folder would not find its
+    models, and a copy would write into the original.
+    """
+    if not places.mlflow_database.exists():
+        return
+    here = places.mlflow_artifacts.resolve().parent.as_uri()
+    with closing(sqlite3.connect(places.mlflow_database)) as database:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
+            return  # MLflow was killed while it made its tables; it goes on with them
+        asked = "SELECT DISTINCT artifact_location FROM experiments WHERE name LIKE 'tutee-%'"
+        folders = {location.rpartition("/")[0] for (location,) in database.execute(asked)}
+        for there in folders - {here}:
+            for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                    f"WHERE substr({column}, 1, ?) = ?",
+                    (here, len(there) + 1, len(there) + 1, f"{there}/"),
+                )
+            database.commit()
 
 
 @contextmanager
@@ -79,12 +104,7 @@ def experiment_id(client: "MlflowClient", places: Places) -> str:
 
 def process_tags() -> dict[str, str]:
     """Tags that say which process works on a run, so that others can tell whether it still does."""
-    process = psutil.Process()
-    return {
-        HOST: socket.gethostname(),
-        PROCESS: str(process.pid),
-        STARTED: f"{process.create_time():.2f}",
-    }
+    return dict(zip((HOST, PROCESS, STARTED), this_process(), strict=True))
 
 
 def fail_dead_runs(client: "MlflowClient", experiment: str) -> None:
@@ -94,7 +114,7 @@ def fail_dead_runs(client: "MlflowClient", experiment: str) -> None:
     """
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
         tags = run.data.tags
-        if tags.get(HOST) == socket.gethostname() and not _lives(int(tags[PROCESS]), float(tags[STARTED])):
+        if HOST in tags and has_ended(tags[HOST], tags[PROCESS], tags[STARTED]):
             message = (
                 f"process {tags[PROCESS]} on {tags[HOST]} ended without reporting it: it was killed, or "
                 "MLflow could not be reached when it ended"
@@ -112,12 +132,3 @@ def mark_failed(client: "MlflowClient", run_id: str, message: str) -> None:
 def without_credentials(text: str) -> str:
     """Addresses without the user and the password that may be part of them."""
     return re.sub(r"//[^/@\s]*@", "//***@", text)
-
-
-def _lives(process: int, started: float) -> bool:
-    """Whether the process is at work; another one may have been given its id since."""
-    try:
-        found = psutil.Process(process)
-        return abs(found.create_time() - started) < 1 and found.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -27,8 +27,9 @@ GUESSED_FEEDBACK = "Passed 1 of 3 tests. The first failed: f(1) returned 2, expe
 def needs(setup: Setup, log: IngestResult) -> Iterator[str]:
     """The lines: the model, the dialogs, and for each stage tokens, time, memory and the adapter's size.
 
-    `log` is what stage ingest makes of the course's log. Raises UnavailableError where the model cannot be
-    reached.
+    `log` is the course's, for the dialogs where none are serialized yet.
+
+    Raises UnavailableError where the model cannot be reached.
     """
     preset = setup.preset
     size = measure(preset)

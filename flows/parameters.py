@@ -117,11 +117,12 @@ class Setup:
         return Places(self.course.name, self.preset.name)
 
 
-def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
+def load(course: str, preset: str | None = None, logs: bool = True, assignments: bool = True) -> Setup:
     """The configuration of a stage of `course`, which is a name in params.yaml or a course file.
 
     `preset` takes the place of the one in params.yaml. `logs=False` leaves unchecked whether the log is
-    there. Raises InputError with every problem of all the files at once.
+    there, `assignments=False` whether these are. Raises InputError with every problem of all the files at
+    once.
     """
     problems: list[str] = []
     parameters: Parameters | None = None
@@ -133,7 +134,7 @@ def load(course: str, preset: str | None = None, logs: bool = True) -> Setup:
         problems.append(str(error))
     courses = parameters.courses if parameters else _courses()
     try:
-        found = Course.load(courses.get(course, course), logs)
+        found = Course.load(courses.get(course, course), logs, assignments)
     except CourseError as error:
         hint = "" if Path(courses.get(course, course)).exists() else _known(courses)
         problems.append(f"{error}{hint}")

@@ -35,6 +35,11 @@ class Places:
         return self.source / "inputs.json"
 
     @property
+    def watched(self) -> Path:
+        """A hash of the inputs that a retrain was last started for, because they had changed."""
+        return self.data / "watched"
+
+    @property
     def simulated(self) -> Path:
         """The log that the course's simulator writes, where it has one."""
         return self.source / "submissions.csv"
@@ -127,6 +132,11 @@ class Places:
     def retrain_lock(self) -> Path:
         """Locked while a retrain works in this folder, on whichever course."""
         return self.root / "data" / ".retrain.lock"
+
+    @property
+    def schedule_lock(self) -> Path:
+        """Locked while a schedule is kept in this folder."""
+        return self.root / "data" / ".schedule.lock"
 
     @property
     def prefect(self) -> Path:

@@ -27,9 +27,12 @@ def provenance(places: Places, method: str) -> dict[str, str]:
     return {**_data(places, method), **_code(places.root), **_machine()}
 
 
-def folder_hash(folder: Path) -> str:
-    """A hash over the names and contents of all files in a folder: the same models have the same one."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+def folder_hash(folder: Path, but: str = "") -> str:
+    """A hash over the names and contents of all files in a folder, but that of the name `but`.
+
+    The same models have the same one.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != but)
     hashes = {file.relative_to(folder).as_posix(): hash_file(file) for file in files}
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
@@ -97,6 +100,11 @@ def _code(root: Path) -> dict[str, str]:
     return {"mlflow.source.git.commit": commit, "git": f"{commit}, {state}"}
 
 
+def package_versions() -> dict[str, str]:
+    """The versions of PACKAGES, as tags."""
+    return {f"version.{name}": version(name) for name in PACKAGES}
+
+
 def _machine() -> dict[str, str]:
     import torch
 
@@ -107,7 +115,7 @@ def _machine() -> dict[str, str]:
     count = f"{torch.cuda.device_count()} x " if cuda else ""
     return {
         "version.python": platform.python_version(),
-        **{f"version.{name}": version(name) for name in PACKAGES},
+        **package_versions(),
         "version.verdicts": VERSION,
         "platform": platform.platform(),
         "device": f"{count}{device}",

@@ -1,20 +1,15 @@
-"""What MLflow remembers of a course: a run per distinct result, its adapters as versions, two aliases.
-
-Each version names the run of the training that made it (flows/tracking.py), found by the model's content.
-"""
+"""What MLflow remembers of a course: adapters as versions, two aliases, and what happened to each version."""
 
 import json
 import tempfile
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from flows import mlflow_client, tracking
-from flows.model_card import FILE as CARD
+from flows import history, mlflow_client
 from flows.places import Places
-from flows.provenance import folder_hash
+from flows.tracking import MODEL
 from tutee_grader.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,8 +22,12 @@ STUDENTS = "students.json"
 TRAIN_STUDENTS = "train_students"
 TEST_STUDENTS = "test_students"
 FORGOTTEN = "trained_on_forgotten_students"
-# The tag of a version that names the run of its training.
+# Tags of a version, beside the hash of its model: the run of its training, whether it has been champion, the
+# champion before it, and, where it was taken back, why.
 TRAINED_IN = "training_run"
+PROMOTED = "promoted"
+CHAMPION_BEFORE = "champion_before"
+ROLLED_BACK = "rolled_back"
 # MLflow's page has two views; this one is for those who train models.
 PAGE = "workflowType=machine_learning"
 NO_TRAINING = "none: MLflow has no training of this model; its database may have been removed since"
@@ -91,76 +90,6 @@ class Registry:
                 return None
             raise
 
-    def register(
-        self,
-        fingerprint: str,
-        methods: Sequence[str],
-        params: Mapping[str, Any],
-        metrics: Mapping[str, float],
-        hashes: Mapping[str, str],
-        files: Sequence[Path],
-        cards: Mapping[str, str],
-        students: Mapping[str, Sequence[str]],
-        synthetic: bool,
-    ) -> dict[str, Version]:
-        """Logs one run with the base and the adapters of `methods` and registers each adapter, by method.
-
-        `cards` are the adapters' model cards, by method; each goes to the run of its training, too.
-        `students` are the pseudonyms by TRAIN_STUDENTS and TEST_STUDENTS, so that one can be forgotten.
-        The versions are made last, after every file is there, so `find` ignores what a killed run left.
-        """
-        from mlflow.entities import Metric, Param
-
-        client = self.client
-        experiment = mlflow_client.experiment_id(client, self.places)
-        mlflow_client.fail_dead_runs(client, experiment)
-        trainings = self._trainings(experiment, ("base", *methods))
-        tags = {"course": self.places.course, "synthetic": str(synthetic).lower()}
-        of_run = {
-            tracking.KIND: tracking.RESULTS,
-            mlflow_client.NOTE: _links("Trainings", experiment, trainings),
-            **{f"dvc.{path}": hash for path, hash in hashes.items()},
-            **mlflow_client.process_tags(),
-        }
-        run = client.create_run(experiment, tags={**tags, **of_run}, run_name=tracking.RESULTS)
-        run_id = run.info.run_id
-        now = int(time.time() * 1000)
-        client.log_batch(
-            run_id,
-            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
-            params=[Param(name, str(value)) for name, value in params.items()],
-        )
-        for file in files:
-            if file.is_dir():
-                client.log_artifacts(run_id, str(file), file.name)
-            else:
-                client.log_artifact(run_id, str(file))
-        client.log_dict(run_id, {use: sorted(names) for use, names in students.items()}, STUDENTS)
-        # An adapter's card names its base relative to its own folder, so the base travels beside it.
-        for method in ("base", *methods):
-            client.log_artifacts(run_id, str(self.places.model(method)), method)
-        for method, card in cards.items():
-            for run_with_it in filter(None, (run_id, trainings[method])):
-                client.log_text(run_with_it, card, f"{method}/{CARD}")
-        client.set_terminated(run_id)
-        self._create_model()
-        for method in methods:
-            training = {method: trainings[method]}
-            of_version = {
-                "method": method,
-                "preset": self.places.preset,
-                "fingerprint": fingerprint,
-                TRAINED_IN: trainings[method] or NO_TRAINING,
-            }
-            client.create_model_version(
-                self.model,
-                f"runs:/{run_id}/{method}",
-                run_id,
-                tags={**tags, **of_version},
-                description=_links("Training and its loss curve", experiment, training),
-            )
-        return self.find(fingerprint, methods)
-
     def describe(self, version: Version) -> str:
         """In words, for a person."""
         trained = f", trained on {version.forgotten} since forgotten" if version.forgotten else ""
@@ -206,13 +135,56 @@ class Registry:
                 Path(self.client.download_artifacts(version.run_id, name, part)).rename(path)
         return path
 
-    def set_alias(self, alias: str, version: Version) -> None:
-        """Gives `alias` to `version`; a new champion remembers the one before it."""
-        if alias == CHAMPION:
-            before = self.get_by_alias(CHAMPION)
-            if before and before.number != version.number:
-                self.tag(version, "champion_before", str(before.number))
-        self.client.set_registered_model_alias(self.model, alias, str(version.number))
+    def set_challenger(self, version: Version) -> None:
+        """Gives a version the alias challenger."""
+        self.client.set_registered_model_alias(self.model, CHALLENGER, str(version.number))
+
+    def make_champion(self, version: Version, why: str) -> None:
+        """Makes a version champion; it remembers the one before it."""
+        before, instead = self.get_by_alias(CHAMPION), ""
+        if before and before.number != version.number:
+            self.tag(version, CHAMPION_BEFORE, str(before.number))
+            instead = f" in place of version {before.number}"
+        if ROLLED_BACK in version.tags:
+            self.client.delete_model_version_tag(self.model, str(version.number), ROLLED_BACK)
+        self.record(version, f"champion{instead}: {why}")
+        self.client.set_registered_model_alias(self.model, CHAMPION, str(version.number))
+        self.tag(version, PROMOTED, "true")
+
+    def roll_back(self, because: str) -> tuple[Version, Version]:
+        """Makes the champion before the present one champion again; returns the old one and the new one.
+
+        The gate lets neither the old one nor another of the same weights pass again. Raises InputError where
+        there is no champion, or none before it.
+        """
+        champion = self.champion()
+        before = champion.tags.get(CHAMPION_BEFORE)
+        if before is None:
+            raise InputError(
+                f"{self.model}: version {champion.number} is the first champion; there is none to go back to"
+            )
+        self.tag(champion, ROLLED_BACK, because)
+        self.record(champion, f"rolled back to version {before}: {because}")
+        self.record(
+            self.get(int(before)), f"champion again, in place of version {champion.number}: {because}"
+        )
+        # Last: who is killed before this and rolls back again has rolled back once.
+        self.client.set_registered_model_alias(self.model, CHAMPION, before)
+        return champion, self.champion()
+
+    def rolled_back(self, model: str) -> Version | None:
+        """The version that was rolled back with the same weights as `model`, a hash; None where none was."""
+        same = (version for version in self.versions() if version.tags.get(MODEL) == model)
+        return next((version for version in same if ROLLED_BACK in version.tags), None)
+
+    def record(self, version: Version, text: str) -> None:
+        """Writes what happened to a version, with who did it, into a tag of its own and its description."""
+        self.tag(version, *history.event(text))
+        now = self.get(version.number)
+        experiment = self.client.get_run(now.run_id).info.experiment_id
+        training = links("Training and its loss curve", experiment, {now.method: now.tags[TRAINED_IN]})
+        described = f"{history.as_markdown(now.tags)}\n\n{training}"
+        self.client.update_model_version(self.model, str(version.number), described)
 
     def forget(self, student: str) -> list[Version]:
         """Marks the versions that were trained on a student (a pseudonym); returns those.
@@ -244,20 +216,6 @@ class Registry:
         """Writes a tag on a version, over the one that may be there."""
         self.client.set_model_version_tag(self.model, str(version.number), name, value)
 
-    def roll_back(self) -> tuple[Version, Version]:
-        """Gives the alias champion to the champion before; returns the old one and the new one.
-
-        Raises InputError where there is no champion, or none before it.
-        """
-        champion = self.champion()
-        before = champion.tags.get("champion_before")
-        if before is None:
-            raise InputError(
-                f"{self.model}: version {champion.number} is the first champion; there is none to go back to"
-            )
-        self.client.set_registered_model_alias(self.model, CHAMPION, before)
-        return champion, self.champion()
-
     def champion(self) -> Version:
         """The champion; raises InputError where there is none yet."""
         champion = self.get_by_alias(CHAMPION)
@@ -270,20 +228,6 @@ class Registry:
     def fail_dead_runs(self) -> None:
         """Marks the runs of the course FAILED whose processes were killed."""
         mlflow_client.fail_dead_runs(self.client, mlflow_client.experiment_id(self.client, self.places))
-
-    def _trainings(self, experiment: str, methods: Sequence[str]) -> dict[str, str | None]:
-        """The last training that made the present model, by method; None where there is none."""
-        found: dict[str, str | None] = {}
-        for method in methods:
-            content = folder_hash(self.places.model(method))
-            runs = self.client.search_runs(
-                [experiment],
-                f"tags.{tracking.MODEL} = '{content}'",
-                max_results=1,
-                order_by=["start_time DESC"],
-            )
-            found[method] = str(runs[0].info.run_id) if runs else None
-        return found
 
     def _students(self, run_id: str) -> dict[str, list[str]]:
         with tempfile.TemporaryDirectory() as folder:
@@ -300,24 +244,15 @@ class Registry:
             repository = get_artifact_repository(artifacts, tracking_uri=self.client.tracking_uri)
             repository.delete_artifacts(name)
 
-    def _create_model(self) -> None:
-        from mlflow.exceptions import MlflowException
 
-        try:
-            self.client.create_registered_model(self.model)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-
-
-def _links(title: str, experiment: str, trainings: Mapping[str, str | None]) -> str:
-    """The runs of trainings as MLflow's page shows them: links in Markdown."""
+def links(title: str, experiment: str, trainings: Mapping[str, str]) -> str:
+    """The runs of trainings, or NO_TRAINING, as MLflow's page shows them: links in Markdown."""
     page = f"#/experiments/{experiment}/runs/{{}}/model-metrics?{PAGE}"
-    links = [
-        f"[{method}]({page.format(run_id)})" if run_id else f"{method} ({NO_TRAINING})"
+    named = [
+        f"{method} ({run_id})" if run_id == NO_TRAINING else f"[{method}]({page.format(run_id)})"
         for method, run_id in trainings.items()
     ]
-    return f"{title}: {', '.join(links)}"
+    return f"{title}: {', '.join(named)}"
 
 
 def _version(found: "ModelVersion") -> Version:

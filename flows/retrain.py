@@ -1,46 +1,54 @@
 """The Prefect flow `retrain`: from a course's logs to a promoted, packed artificial student."""
 
-import time
-from functools import partial
+from collections import deque
+from functools import cache, partial
 from typing import Any
 
 import polars as pl
-from prefect import flow, get_run_logger, task
+from prefect import Flow, flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import TaskRun
-from prefect.logging.handlers import APILogWorker
-from prefect.runtime import flow_run
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.states import State
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.runtime import deployment
+from prefect.states import Failed
 
-from flows import release
+from flows import promotion, release
+from flows.environment import check_disk, exclusive_lock, exit_with_parent
+from flows.errors import RefusedError, StageError
+from flows.output import copied
 from flows.parameters import Setup, load
 from flows.pipeline import Pipeline
 from flows.places import Places
+from flows.prefect_client import crash_dead_runs, recorded, settle
+from flows.promotion import Released
 from flows.registry import CHAMPION, Registry
 from tutee_evaluator.report.tables import results_table
 from tutee_grader.files import read_table
 
 # Exit codes of commands that have reported what is wrong; a retry would only repeat it.
 EXPLAINED = (1, 2, 3)
-SETTLE_S = 10
+DAY_S = 24 * 60 * 60
+# The state of a run whose challenger the gate refused: of the type FAILED, so that notifications see it.
+REFUSED = "Refused"
 
 
-def retrain(course: str, preset: str | None = None) -> None:
-    """Runs the flow, and returns when Prefect has recorded it."""
-    # Before the flow begins: Prefect's server needs as long to start as these need to be imported.
+def run(course: str, preset: str) -> None:
+    """Runs the flow in this process; raises RefusedError where the gate refuses the challenger."""
+    # Before the flow begins: Prefect's server needs as long to start as these need to be read.
+    prepare(course, preset)
+    with recorded():
+        state = retrain(course, preset, return_state=True)
+        if state.name == REFUSED:
+            raise RefusedError(str(state.message))
+        state.result()
+
+
+@cache
+def prepare(course: str, preset: str) -> tuple[Setup, Pipeline, Registry]:
+    """What the flow works with, read once in a process."""
     setup = load(course, preset)
-    places = setup.places
-    pipeline, registry = Pipeline.of(places), Registry(places)
-    # A heartbeat costs a second at the end of every flow, and nothing here watches for it.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        try:
-            _retrain(setup, pipeline, registry)
-        finally:
-            APILogWorker.drain_all(timeout=SETTLE_S)
+    return setup, Pipeline.of(setup.places), Registry(setup.places)
 
 
 def _is_worth_a_retry(_: Any, __: TaskRun, state: State) -> bool:
@@ -49,63 +57,105 @@ def _is_worth_a_retry(_: Any, __: TaskRun, state: State) -> bool:
 
 # What was killed from outside (no memory left, a network share away) may well pass the second time.
 _step = partial(
-    task, retries=1, retry_delay_seconds=1, retry_condition_fn=_is_worth_a_retry, cache_policy=NO_CACHE
+    task,
+    retries=2,
+    retry_delay_seconds=[1, 10],
+    retry_condition_fn=_is_worth_a_retry,
+    timeout_seconds=DAY_S,
+    cache_policy=NO_CACHE,
 )
 
 
-@flow(name="retrain", flow_run_name="{setup.course.name} {setup.preset.name}", validate_parameters=False)
-def _retrain(setup: Setup, pipeline: Pipeline, registry: Registry) -> None:
-    places = pipeline.places
-    for stage in pipeline.stages:
-        _run.with_options(task_run_name=stage)(pipeline, stage)
-    metrics = read_table(places.metrics, "report")
-    table = results_table(metrics, list(setup.parameters.compared))
-    create_markdown_artifact(f"```\n{table}\n```", key=f"results-{setup.course.name}")
-    _register(setup, pipeline, registry, metrics)
-    _promote(setup, pipeline, registry, metrics)
-    _pack(setup, registry)
-    _settle(len(pipeline.stages) + 3)
+def _tell(flow: Flow[..., Any], run: FlowRun, state: State) -> None:
+    """Sends word of a run that ended badly by the block that the parameter `notify` names."""
+    if name := run.parameters.get("notify"):
+        block: Any = Block.load(name)
+        block.notify(f"{run.name}: {state.message}", subject=f"tutee {flow.name}: {state.name}")
+
+
+@flow(flow_run_name="{course} {preset}", on_failure=[_tell], on_crashed=[_tell])
+def retrain(course: str, preset: str, notify: str | None = None) -> State | None:
+    """Brings a course's students up to date: stages, registration, gate, promotion, Bento.
+
+    One works in a folder at a time; another waits, for a day at most. Ends in the state Refused where the
+    gate refuses the challenger. `notify` is a block of Prefect's that sends messages, such as
+    slack-webhook/teachers.
+    """
+    if deployment.id:
+        exit_with_parent()
+    check_disk()
+    with exclusive_lock(Places(course).retrain_lock, wait_s=DAY_S):
+        # Read only now: who was waited for may have changed everything.
+        setup, pipeline, registry = prepare(course, preset)
+        crash_dead_runs()
+        for stage in pipeline.stages:
+            _run.with_options(task_run_name=stage)(pipeline, stage)
+        metrics = read_table(setup.places.metrics, "report")
+        table = results_table(metrics, list(setup.parameters.compared))
+        create_markdown_artifact(f"```\n{table}\n```", key=f"results-{course}")
+        _register(setup, pipeline, registry, metrics)
+        released = _promote(setup, pipeline, registry, metrics)
+        _pack(setup, registry)
+        settle(len(pipeline.stages) + 3)
     print(f"\n{table}\n")
-    print(_ending(setup, places, registry))
+    print(_ending(setup, registry), flush=True)
+    if released.passed:
+        return None
+    return Failed(name=REFUSED, message=released.decision.splitlines()[0])
 
 
 @_step(name="stage")
 def _run(pipeline: Pipeline, stage: str) -> None:
-    started = time.monotonic()
-    if pipeline.run(stage):
-        get_run_logger().info("ran for %.1f s", time.monotonic() - started)
-    else:
-        get_run_logger().info("up to date")
-        name, _, of = stage.partition("@")
-        method = of.removeprefix(pipeline.places.course).removeprefix(f"-{pipeline.places.preset}")
-        print(f"{name}{method.replace('-', ' ', 1)}: up to date", flush=True)
+    logger, last = get_run_logger(), deque[str](maxlen=1)
+    places = pipeline.places
+
+    def note(line: str) -> None:
+        last.append(line)
+        logger.info(line)
+
+    try:
+        with copied(note):
+            if not pipeline.run(stage):
+                name, _, of = stage.partition("@")
+                method = of.removeprefix(places.course).removeprefix(f"-{places.preset}")
+                print(f"{name}{method.replace('-', ' ', 1)}: up to date", flush=True)
+    except StageError as error:
+        cause = last[0].removeprefix("tutee: ") if last else ""
+        resume = f"tutee retrain {places.course} --preset {places.preset}"
+        raise StageError(stage, error.exit_code, cause, resume) from error
 
 
 @_step(name="register", task_run_name="register")
 def _register(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.DataFrame) -> None:
     versions, new = release.register(setup, pipeline, registry, metrics)
     numbers = ", ".join(f"{method} v{version.number}" for method, version in versions.items())
-    print(f"register: {registry.model}: {numbers}" + ("" if new else ", registered before"), flush=True)
+    _say(f"register: {registry.model}: {numbers}" + ("" if new else ", registered before"))
 
 
 @_step(name="promote", task_run_name="promote")
-def _promote(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.DataFrame) -> None:
-    decision, new = release.promote(setup, pipeline, registry, metrics)
-    if new:
-        create_markdown_artifact(f"```\n{decision}\n```", key=f"gate-{setup.course.name}")
-        print(f"promote: {decision}", flush=True)
+def _promote(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.DataFrame) -> Released:
+    released = promotion.promote(setup, pipeline, registry, metrics)
+    if released.new:
+        create_markdown_artifact(f"```\n{released.decision}\n```", key=f"gate-{setup.course.name}")
+        _say(f"promote: {released.decision}")
     else:
-        print(f"promote: {decision.splitlines()[0]}, decided before", flush=True)
+        _say(f"promote: {released.decision.splitlines()[0]}, decided before")
+    return released
 
 
 @_step(name="pack", task_run_name="pack")
 def _pack(setup: Setup, registry: Registry) -> None:
-    print(f"pack: {release.pack(setup, registry)}", flush=True)
+    _say(f"pack: {release.pack(setup, registry)}")
 
 
-def _ending(setup: Setup, places: Places, registry: Registry) -> str:
+def _say(text: str) -> None:
+    print(text, flush=True)
+    get_run_logger().info(text)
+
+
+def _ending(setup: Setup, registry: Registry) -> str:
     course = setup.course
-    lines = [f"report      {places.report}"]
+    lines = [f"report      {setup.places.report}"]
     if course.synthetic:
         lines.append("students    synthetic: no student in this course is real")
     champion = registry.get_by_alias(CHAMPION)
@@ -114,15 +164,3 @@ def _ending(setup: Setup, places: Places, registry: Registry) -> str:
     served = "make serve" if course.name == "demo" else f"make serve COURSE={course.file}"
     lines.append(f"registered  {registry.describe(champion)}, alias {CHAMPION}")
     return "\n".join([*lines, f"next        {served}"])
-
-
-def _settle(tasks: int) -> None:
-    """Waits until Prefect's server, which records in the background, has recorded that the tasks ended."""
-    this_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.get_id()]))
-    deadline = time.monotonic() + SETTLE_S
-    with get_client(sync_client=True) as client:
-        while time.monotonic() < deadline:
-            runs = client.read_task_runs(flow_run_filter=this_run)
-            if sum(run.state is not None and run.state.is_final() for run in runs) >= tasks:
-                return
-            time.sleep(0.1)

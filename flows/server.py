@@ -1,4 +1,4 @@
-"""Prefect's API for the length of one retrain, on a free port of the loopback.
+"""Prefect's API while a command works: the one the user names, a schedule's in this folder, or a new one.
 
 Prefect can start one itself, but imports the whole server in the flow's own process as well to do so,
 which takes longer than everything else a retrain does when nothing has changed.
@@ -8,27 +8,78 @@ import os
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ADDRESS = "PREFECT_API_URL"
+import httpx
+
+from tutee_grader.errors import UnavailableError
+
+ADDRESS, HOME = "PREFECT_API_URL", "PREFECT_HOME"
+# In Prefect's home: the address of the server that a schedule keeps there.
+KEPT = "address"
 
 
 @contextmanager
-def prefect(home: Path) -> Iterator[None]:
-    """Starts Prefect's server, unless PREFECT_API_URL names one; returns at once, while it starts.
+def prefect(home: Path, port: int = 0) -> Iterator[str]:
+    """Prefect's API; returns its address at once, while it may still start.
 
-    Everything that Prefect remembers lies in `home`. Must be entered before `prefect` is imported.
+    A server that is named by PREFECT_API_URL, or in Prefect's own profile, is used. Otherwise one is started
+    here, on a free port or on `port`, where it has Prefect's page too; all that it remembers lies in `home`.
+    Must be entered before `prefect` is imported. Raises UnavailableError where the port is taken.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    os.environ["PREFECT_HOME"] = str(home.resolve())
     # Logs of tasks are kept in Prefect; on the terminal, the commands print their own lines.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    if os.environ.get(ADDRESS):
-        yield
+    if named := os.environ.get(ADDRESS) or _in_profile():
+        yield named
         return
-    with socket.create_server(("127.0.0.1", 0)) as listening, (home / "server.log").open("wb") as log:
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ[HOME] = str(home.resolve())
+    try:
+        if kept := _kept(home):
+            os.environ[ADDRESS] = kept
+            yield kept
+        else:
+            with _started(home, port) as address:
+                os.environ[ADDRESS] = address
+                yield address
+    finally:
+        os.environ.pop(ADDRESS, None)
+
+
+def _in_profile() -> str | None:
+    """The address that `prefect config set` has written for the user, if there is one."""
+    home = Path(os.environ.get(HOME, "~/.prefect")).expanduser()
+    file = Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml")).expanduser()
+    if not file.exists():
+        return None
+    profiles = tomllib.loads(file.read_text(encoding="utf-8"))
+    active = os.environ.get("PREFECT_PROFILE", profiles.get("active", ""))
+    address = profiles.get("profiles", {}).get(active, {}).get(ADDRESS)
+    return str(address) if address else None
+
+
+def _kept(home: Path) -> str | None:
+    """The address of the server that a schedule keeps in `home`, where it answers."""
+    file = home / KEPT
+    if not file.exists():
+        return None
+    address = file.read_text(encoding="utf-8")
+    try:
+        return address if httpx.get(f"{address}/health", timeout=5).is_success else None
+    except httpx.TransportError:
+        return None
+
+
+@contextmanager
+def _started(home: Path, port: int) -> Iterator[str]:
+    try:
+        listening = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise UnavailableError(f"port {port} cannot be used ({error.strerror}); choose another") from error
+    with listening, (home / "server.log").open("wb") as log:
         # Whoever connects before the server is up waits in the socket's queue.
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(listening.fileno())],
@@ -36,13 +87,15 @@ def prefect(home: Path) -> Iterator[None]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "PREFECT_SERVER_UI_ENABLED": "false"},
+            env={**os.environ, "PREFECT_SERVER_UI_ENABLED": str(bool(port)).lower()},
         )
-        os.environ[ADDRESS] = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+        if port:
+            (home / KEPT).write_text(address, encoding="utf-8")
         try:
-            yield
+            yield address
         finally:
-            del os.environ[ADDRESS]
+            (home / KEPT).unlink(missing_ok=True)
             server.terminate()
             try:
                 server.wait(10)

@@ -155,6 +155,15 @@ def build_bento(folder: Path, bento_store: Path | None = None) -> BuiltBento:
     return BuiltBento(str(bento.tag), Path(bento.path), bento.file_size)
 
 
+def delete_bentos(tag: str, keep: int) -> None:
+    """Deletes Bentos of the same name as `tag` from BentoML's own store, but the latest `keep`."""
+    import bentoml
+
+    found = sorted(bentoml.bentos.list(tag.partition(":")[0]), key=lambda bento: bento.info.creation_time)
+    for bento in found[:-keep]:
+        bentoml.bentos.delete(bento.tag)
+
+
 def code_hash() -> str:
     """A hash of PACKAGES; it changes with every file of theirs."""
     digest = hashlib.sha256()

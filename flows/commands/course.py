@@ -24,6 +24,7 @@ def validate(
     from flows.parameters import load
     from tutee_grader.grader import Grader
     from tutee_serializer.errors import LogError
+    from tutee_serializer.ingest.assignments import NO_FOLDER, assignment_lines
     from tutee_trainer.pretrained import check
     from tutee_trainer.training import resolve, silence_libraries
 
@@ -57,6 +58,17 @@ def validate(
     print(f"semesters   {log.roles}")
     for line in log.account.semesters[1:]:
         print(line)
+    unknown = log.assignments.filter(state=NO_FOLDER)
+    if unknown.height:
+        print(
+            f"assignments {unknown.height:,} more in the log have no folder, so their rows go to quarantine:"
+        )
+        print("\n".join(assignment_lines(unknown)))
+    bad, rows = log.account.rows("quarantine"), log.account.rows("in")
+    most = setup.parameters.ingest.max_quarantined
+    print(f"log         {rows:,} rows, of which {_share(bad, rows)} go to quarantine")
+    if bad > most * rows:
+        print(f"log         `tutee ingest` will stop: `ingest.max_quarantined` of params.yaml is {most}")
     if problems := [f"{setup.course.file}: {problem}" for problem in log.roles.problems()]:
         raise LogError("\n".join([*problems, *failed]))
     if failed:
@@ -69,13 +81,16 @@ def validate(
 
 
 def preview(course: CourseArgument) -> None:
-    """Shows how a course's log is read, and what would be quarantined; writes no table."""
+    """Shows how a course's log is read, and what would be quarantined; writes no table.
+
+    Works before any assignment is written, and lists all that the log names.
+    """
     from flows.course_log import read_log
     from flows.parameters import load
     from tutee_serializer.ingest.preview import preview
 
-    setup = load(course)
-    print(preview(setup.course, read_log(setup)))
+    setup = load(course, assignments=False)
+    print(preview(setup.course, read_log(setup, first_look=True)))
 
 
 def regrade(course: CourseArgument) -> None:

@@ -56,8 +56,12 @@ def ingest(course: CourseArgument) -> None:
             f"{account.rows('quarantine'):,} quarantined + "
             f"{account.rows('filter'):,} left out by named filters"
         )
-    for line in [*account.semesters, *account.warnings]:
+    for line in account.semesters:
         print(f"ingest: {line}")
+    for note, number in account.notes.items():
+        print(f"ingest: {note}: {number:,}")
+    for warning in account.warnings:
+        print(f"ingest: {warning}")
     for name, reason in account.broken_assignments.items():
         print(f"ingest: assignment {name} is left out: {reason}")
 

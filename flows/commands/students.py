@@ -11,7 +11,7 @@ def retrain(
     course: CourseArgument,
     preset: PresetOption = None,
 ) -> None:
-    """Brings a course's students up to date: stages, registration, gate, promotion, Bento."""
+    """Brings a course's students up to date: stages, gate, promotion, Bento; ends with 1 if refused."""
     from flows.environment import check_disk, exclusive_lock
     from flows.parameters import load
     from flows.server import prefect
@@ -22,9 +22,9 @@ def retrain(
     places = setup.places
     check_disk()
     with exclusive_lock(places.retrain_lock), prefect(places.prefect):
-        from flows.retrain import retrain
+        from flows.retrain import run
 
-        retrain(course, preset)
+        run(places.course, places.preset)
 
 
 def status(course: CourseArgument, preset: PresetOption = None) -> None:
@@ -45,34 +45,86 @@ def status(course: CourseArgument, preset: PresetOption = None) -> None:
         print(f"{alias}: {registry.describe(version) if version else 'none yet'}")
 
 
-def promote(course: CourseArgument, preset: PresetOption = None) -> None:
+def promote(
+    course: CourseArgument,
+    preset: PresetOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote it even if the gate refuses it.")] = False,
+    because: Annotated[str | None, typer.Option(help="Why; needed with --force, and recorded.")] = None,
+) -> None:
     """Puts the best of the present results to the gate again; ends with 1 where the gate refuses it."""
+    from flows.environment import exclusive_lock
+    from flows.errors import RefusedError
     from flows.parameters import load
     from flows.pipeline import Pipeline
+    from flows.promotion import promote
     from flows.registry import Registry
-    from flows.release import pack, promote
+    from flows.release import pack
+    from tutee_grader.errors import InputError
     from tutee_grader.files import read_table
 
+    if force != bool(because):
+        raise InputError('--force needs --because "the reason", which is recorded, and the other way round')
     setup = load(course, preset, logs=False)
     places = setup.places
-    registry = Registry(places)
-    metrics = read_table(places.metrics, "report")
-    decision, _ = promote(setup, Pipeline.of(places), registry, metrics, again=True)
-    print(f"promote: {decision}")
-    print(f"pack: {pack(setup, registry)}")
+    with exclusive_lock(places.retrain_lock):
+        registry = Registry(places)
+        metrics = read_table(places.metrics, "report")
+        released = promote(setup, Pipeline.of(places), registry, metrics, again=True, because=because)
+        if not (released.passed or force):
+            raise RefusedError(released.decision)
+        print(f"promote: {released.decision}")
+        if not released.passed:
+            print(f"promote: promoted all the same: {because}")
+        print(f"pack: {pack(setup, registry)}")
 
 
-def rollback(course: CourseArgument) -> None:
-    """Makes the champion before the present one champion again."""
+def rollback(
+    course: CourseArgument,
+    because: Annotated[str, typer.Option(help="Why; it is recorded.")] = "no reason was given",
+) -> None:
+    """Makes the champion before the present one champion again; the old one cannot pass the gate again."""
+    from flows.environment import exclusive_lock
     from flows.parameters import load
     from flows.registry import Registry
     from flows.release import pack
 
     setup = load(course, logs=False)
-    registry = Registry(setup.places)
-    old, new = registry.roll_back()
-    print(f"rollback: champion is {registry.describe(new)} again, no longer version {old.number}")
-    print(f"pack: {pack(setup, registry)}")
+    with exclusive_lock(setup.places.retrain_lock):
+        registry = Registry(setup.places)
+        old, new = registry.roll_back(because)
+        print(f"rollback: champion is {registry.describe(new)} again, no longer version {old.number}")
+        print(f"pack: {pack(setup, registry)}")
+
+
+def schedule(
+    courses: Annotated[list[str], typer.Argument(metavar="COURSE...", help="Course files, or names.")],
+    preset: PresetOption = None,
+    cron: Annotated[str, typer.Option(help="When to retrain, in UTC.")] = "0 3 * * *",
+    every: Annotated[int, typer.Option(min=1, help="Seconds between two looks for new logs.")] = 300,
+    port: Annotated[int, typer.Option(help="The port of Prefect's page, where no server is named.")] = 4200,
+    notify: Annotated[
+        str | None, typer.Option(help="A block of Prefect's that tells of failures, as in slack-webhook/us.")
+    ] = None,
+) -> None:
+    """Retrains courses on a schedule and whenever their logs change, until it is stopped."""
+    from datetime import timedelta
+
+    from flows.environment import exclusive_lock
+    from flows.parameters import load
+    from flows.server import prefect
+
+    all_places = [load(course, preset, logs=False).places for course in courses]
+    of_all = all_places[0]
+    with exclusive_lock(of_all.schedule_lock), prefect(of_all.prefect, port) as address:
+        from flows.schedule import Plan, serve_plans
+
+        plans = [
+            Plan(places.course, places.preset, cron, timedelta(seconds=every), notify)
+            for places in all_places
+        ]
+        print(f"schedule: {', '.join(plan.course for plan in plans)}: retrain at {cron} (UTC)")
+        print(f"schedule: Prefect's page is {address.removesuffix('/api')}", flush=True)
+        serve_plans(plans)
 
 
 def serve(

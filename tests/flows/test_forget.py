@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows import release
+from flows import promotion, release
 from flows.parameters import load
 from flows.pipeline import Pipeline
 from flows.places import Places
@@ -51,7 +51,7 @@ def before(reported, number):
             save_revisions(revisions, folder)
         metrics = pl.read_parquet(places.metrics)
         release.register(setup, pipeline, registry, metrics)
-        release.promote(setup, pipeline, registry, metrics)
+        promotion.promote(setup, pipeline, registry, metrics)
         places.disagreements.write_text(f'"code"\n"# by hand {number}"\n')
     return traces(reported.folder, number)
 

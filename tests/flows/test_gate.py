@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.gate import OTHERS, PROPER, GateConfig, choose, decide
+from flows.gate import OTHERS, PROPER, Decision, GateConfig, Step, choose, is_better, is_sane
 
 CHAMPION = ("tutee-demo-2", "the champion")
 OPPONENTS = ("base", "copy", CHAMPION[0])
@@ -25,12 +25,12 @@ def table(rows: list[tuple[str, str, Interval]]) -> pl.DataFrame:
     return named.with_columns(stratum=pl.lit("overall"), n=pl.lit(100))
 
 
-def metrics(gains: Mapping[tuple[str, str], Interval], coverage: float = 1.0) -> pl.DataFrame:
+def metrics(gains: Mapping[tuple[str, str], Interval]) -> pl.DataFrame:
     """METRICS in which SFT has these gains, by opponent and metric, and no other.
 
     They are differences of the opponent to SFT; of a proper score, less is better.
     """
-    rows = [("sft", "coverage", (coverage, coverage, coverage))]
+    rows: list[tuple[str, str, Interval]] = []
     for opponent in OPPONENTS:
         for metric in METRICS:
             value, low, high = gains.get((opponent, metric), NO_GAIN)
@@ -44,7 +44,7 @@ def against_champion(energy: Interval = NO_GAIN, codebleu: Interval = NO_GAIN) -
 
 
 def reasons(table: pl.DataFrame, champion: tuple[str, str] | None = CHAMPION) -> tuple[str, ...]:
-    return decide(table, "sft", GateConfig(), champion).reasons
+    return is_better(table, "sft", GateConfig(), champion)[0].reasons
 
 
 # --- the challenger ------------------------------------------------------------------------------------
@@ -71,16 +71,41 @@ def test_a_skill_that_is_not_defined_counts_as_none() -> None:
     assert choose(undefined, ["sft", "dpo"]) == "dpo"
 
 
+# --- sane -----------------------------------------------------------------------------------------------
+
+
+def turns(coverage: float, unreadable: float, broken: float) -> pl.DataFrame:
+    shares = {"coverage": coverage, "unreadable": unreadable, "share=does not compile": broken}
+    return table([("sft", metric, (value, value, value)) for metric, value in shares.items()])
+
+
+def test_who_writes_readable_programs_that_compile_is_sane() -> None:
+    step = is_sane(turns(0.9, 0.1, 0.3), "sft", GateConfig())
+    assert step.reasons == ()
+    assert step.found == "coverage 0.900, turns that compile 0.600, without a program 0.100"
+
+
+@pytest.mark.parametrize(
+    ("of", "reason"),
+    [
+        ((0.4, 0.0, 0.0), "coverage 0.400 is below min_coverage 0.5"),
+        ((1.0, 0.0, 0.6), "0.400 of its turns compile, below min_compiling 0.5"),
+        ((1.0, 0.3, 0.0), "0.300 of its turns hold no program, above max_unreadable 0.2"),
+    ],
+)
+def test_a_figure_beyond_its_floor_is_refused(of: tuple[float, float, float], reason: str) -> None:
+    assert is_sane(turns(*of), "sft", GateConfig()).reasons == (reason,)
+
+
+def test_of_whom_nothing_is_known_is_refused() -> None:
+    assert len(is_sane(table([]).clear(), "sft", GateConfig()).reasons) == 3
+
+
 # --- the first champion --------------------------------------------------------------------------------
 
 
 def test_the_first_champion_need_not_beat_anybody() -> None:
     assert reasons(metrics({}), champion=None) == ()
-
-
-def test_too_little_coverage_is_refused() -> None:
-    (reason,) = reasons(metrics({}, coverage=0.4), champion=None)
-    assert reason == "coverage 0.400 is below min_coverage 0.5"
 
 
 @pytest.mark.parametrize("score", PROPER)
@@ -132,7 +157,7 @@ def test_who_passes_meets_every_condition_and_who_does_not_misses_one(
         and any(low(CHAMPION[0], score) > 0 for score in PROPER)
         and all(low(CHAMPION[0], metric) > -0.05 for metric in METRICS)
     )
-    assert decide(metrics(gains), "sft", GateConfig(), CHAMPION).passed == passed
+    assert (reasons(metrics(gains)) == ()) == passed
 
 
 # --- what it says --------------------------------------------------------------------------------------
@@ -140,8 +165,10 @@ def test_who_passes_meets_every_condition_and_who_does_not_misses_one(
 
 def test_the_ledger_has_a_row_per_metric_and_a_column_per_opponent() -> None:
     gains = {(CHAMPION[0], "energy"): (0.2, 0.1, 0.3), ("copy", "codebleu"): (-0.2, -0.3, -0.1)}
-    first, heading, _, *rows = str(decide(metrics(gains), "sft", GateConfig(), CHAMPION)).splitlines()
+    step, ledger = is_better(metrics(gains), "sft", GateConfig(), CHAMPION)
+    first, better, heading, _, *rows = str(Decision("sft", (step,), ledger)).splitlines()
     assert first == "SFT passes"
+    assert better == "better    yes  than the champion: 1 win, 4 ties"
     assert re.split(" {2,}", heading) == ["gain over", "BASE", "COPY", "the champion"]
     assert [row.split("  ")[0] for row in rows] == [
         *("energy score", "CRPS", "coverage", "grade proximity", "CodeBLEU")
@@ -153,6 +180,14 @@ def test_the_ledger_has_a_row_per_metric_and_a_column_per_opponent() -> None:
 
 def test_a_figure_that_is_not_defined_decides_nothing_and_is_a_dash() -> None:
     undefined = metrics({}).filter(~pl.col("metric").str.starts_with("energy"))
-    decision = decide(undefined, "sft", GateConfig(), None)
-    assert decision.passed
-    assert str(decision).splitlines()[3].split() == ["energy", "score", "-", "-"]
+    step, ledger = is_better(undefined, "sft", GateConfig(), None)
+    assert step.reasons == ()
+    assert str(Decision("sft", (step,), ledger)).splitlines()[4].split() == ["energy", "score", "-", "-"]
+
+
+def test_a_refusal_says_every_reason_and_the_step() -> None:
+    steps = (Step("complete", "all files"), Step("sane", "coverage 0.1", ("too little", "too broken")))
+    first, complete, sane = str(Decision("dpo", steps)).splitlines()
+    assert first == "DPO is refused: too little; too broken"
+    assert complete == "complete  yes  all files"
+    assert sane == "sane      no   coverage 0.1"

@@ -8,7 +8,8 @@ import pytest
 from flows.finding import FoundStudent, find_student
 from flows.parameters import load
 from flows.places import Places
-from flows.registry import CHAMPION, Registry
+from flows.registration import Results, register
+from flows.registry import Registry
 from tutee_grader.errors import InputError
 
 
@@ -31,10 +32,10 @@ def test_a_trained_model_is_found_by_its_method_its_preset_or_its_folder(here, t
 def test_a_registered_version_is_found_by_number_and_by_alias(here) -> None:
     registry = Registry(Places("small", "tiny"))
     files = [registry.places.metrics]
-    registry.register("one", ["sft", "dpo"], {}, {}, {}, files, {}, {}, synthetic=True)
-    registry.set_alias(CHAMPION, registry.get(2))
+    register(registry, Results("one", ["sft", "dpo"], {}, {}, {}, files, {}, {}))
+    registry.make_champion(registry.get(2), "better")
     for text, folder in (("models:/tutee-small/1", "sft"), ("models:/tutee-small@champion", "dpo")):
-        assert (found(text).model / "weights").read_text() == folder
+        assert here.weights(found(text).model) == folder
 
 
 def test_a_name_of_params_yaml_stands_for_its_source(project) -> None:

@@ -1,10 +1,22 @@
 import contextlib
+import shutil
 from pathlib import Path
 
 import pytest
 
+from flows import history, registration
 from flows.places import Places
-from flows.registry import CHALLENGER, CHAMPION, TEST_STUDENTS, TRAIN_STUDENTS, Registry, Version
+from flows.registration import Results
+from flows.registry import (
+    CHALLENGER,
+    CHAMPION,
+    ROLLED_BACK,
+    TEST_STUDENTS,
+    TRAIN_STUDENTS,
+    Registry,
+    Version,
+)
+from flows.tracking import MODEL
 from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
 
@@ -33,7 +45,7 @@ def registry(places: Places, request: pytest.FixtureRequest) -> Registry:
 
 
 def register(registry: Registry, fingerprint: str) -> dict[str, Version]:
-    return registry.register(
+    results = Results(
         fingerprint,
         ADAPTERS,
         params={"preset.lora.rank": 16},
@@ -42,8 +54,9 @@ def register(registry: Registry, fingerprint: str) -> dict[str, Version]:
         files=[registry.places.root / "metrics"],
         cards={method: f"# {method}" for method in ADAPTERS},
         students={TRAIN_STUDENTS: ["ann", "ben"], TEST_STUDENTS: ["cem"]},
-        synthetic=True,
+        about={"synthetic": "true"},
     )
+    return registration.register(registry, results)
 
 
 def test_every_adapter_becomes_a_version(registry: Registry) -> None:
@@ -69,12 +82,14 @@ def test_a_version_knows_its_figures_and_where_it_came_from(registry: Registry) 
     assert version.tags["synthetic"] == "true"
 
 
-def test_a_registration_that_was_cut_short_is_passed_over(registry: Registry) -> None:
+def test_a_registration_that_was_cut_short_goes_on(registry: Registry) -> None:
     whole = register(registry, "one")
     registry.client.delete_model_version(registry.model, str(whole["dapo"].number))
     assert registry.find("one", ADAPTERS) == {}
     again = register(registry, "one")
     assert registry.find("one", ADAPTERS) == again
+    assert len(registry.versions()) == len(ADAPTERS)
+    assert {version.run_id for version in again.values()} == {whole["sft"].run_id}
 
 
 def test_no_version_bears_an_alias_at_first(registry: Registry) -> None:
@@ -85,27 +100,62 @@ def test_no_version_bears_an_alias_at_first(registry: Registry) -> None:
 
 def test_rollback_goes_to_the_champion_before(registry: Registry) -> None:
     first, second = register(registry, "one")["sft"], register(registry, "two")["dpo"]
-    registry.set_alias(CHAMPION, first)
-    registry.set_alias(CHAMPION, second)
-    old, new = registry.roll_back()
+    registry.make_champion(first, "better")
+    registry.make_champion(second, "better still")
+    old, new = registry.roll_back("students complain")
     assert (old.number, new.number) == (second.number, first.number)
     assert registry.champion().number == first.number
+
+
+def test_what_was_rolled_back_is_known_by_its_weights_until_it_is_champion_again(registry: Registry) -> None:
+    first, second = register(registry, "one")["sft"], register(registry, "two")["dpo"]
+    registry.make_champion(first, "better")
+    registry.make_champion(second, "better still")
+    registry.roll_back("students complain")
+    equal = register(registry, "three")["dpo"]
+    found = registry.rolled_back(equal.tags[MODEL])
+    assert found is not None
+    assert found.number == second.number
+    assert found.tags[ROLLED_BACK] == "students complain"
+    assert registry.rolled_back(first.tags[MODEL]) is None
+    registry.make_champion(found, "by force")
+    assert registry.rolled_back(equal.tags[MODEL]) is None
+
+
+def test_what_happened_to_a_version_stays_on_its_page(registry: Registry) -> None:
+    first, second = register(registry, "one")["sft"], register(registry, "two")["dpo"]
+    registry.record(second, "gate: DPO is refused: too little\na table")
+    registry.record(second, "gate: DPO passes")
+    registry.make_champion(first, "better")
+    registry.make_champion(second, "better still")
+    registry.roll_back("students complain")
+    told = [text.splitlines()[0] for _, text in history.events(registry.get(second.number).tags)]
+    assert told == [
+        "gate: DPO is refused: too little",
+        "gate: DPO passes",
+        f"champion in place of version {first.number}: better still",
+        f"rolled back to version {first.number}: students complain",
+    ]
+    page = registry.client.get_model_version(registry.model, str(second.number)).description
+    assert [page.index(line) for line in reversed(told)] == sorted(page.index(line) for line in told)
+    assert "```\na table\n```" in page
+    assert "Training and its loss curve" in page
 
 
 def test_rollback_needs_a_champion_before(registry: Registry) -> None:
     register(registry, "none yet")
     with pytest.raises(InputError, match="no version is champion yet"):
-        registry.roll_back()
-    registry.set_alias(CHAMPION, register(registry, "one")["sft"])
+        registry.roll_back("why not")
+    registry.make_champion(register(registry, "one")["sft"], "better")
     with pytest.raises(InputError, match="first champion"):
-        registry.roll_back()
+        registry.roll_back("why not")
 
 
 def test_pointing_twice_at_the_champion_forgets_nothing(registry: Registry) -> None:
     first, second = register(registry, "one")["sft"], register(registry, "two")["sft"]
     for version in (first, second, second):
-        registry.set_alias(CHAMPION, version)
-    assert registry.roll_back()[1].number == first.number
+        registry.make_champion(version, "better")
+    assert registry.roll_back("why not")[1].number == first.number
 
 
 def test_nothing_is_written_elsewhere(places: Places, registry: Registry) -> None:
@@ -124,3 +174,22 @@ def test_training_may_begin_from_a_version_but_not_from_one_that_holds_forgotten
     registry.forget("ann")
     with pytest.raises(InputError, match="warm_start"):
         registry.adapter(version.number)
+
+
+def test_a_moved_workspace_finds_its_models_and_a_copy_leaves_the_original_alone(tmp_path: Path) -> None:
+    first = Places("small", "tiny", tmp_path / "first")
+    for method in ("base", *ADAPTERS):
+        first.model(method).mkdir(parents=True)
+        StudentCard(method, "small", "../base", "edits", "summary", 64, 16, "tiny").save(first.model(method))
+    (first.root / "metrics").write_text("figures")
+    register(Registry(first), "one")
+    copy = Registry(Places("small", "tiny", Path(shutil.copytree(first.root, tmp_path / "copy"))))
+    folder = copy.folder(copy.get(1))
+    assert folder.is_relative_to(tmp_path / "copy")
+    assert StudentCard.load(folder).method == copy.get(1).method
+    before = sorted((tmp_path / "first").rglob("*"))
+    register(copy, "two")
+    assert sorted((tmp_path / "first").rglob("*")) == before
+    first.root.rename(tmp_path / "moved")
+    moved = Registry(Places("small", "tiny", tmp_path / "moved"))
+    assert moved.folder(moved.get(1)).is_dir()

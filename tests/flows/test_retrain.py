@@ -8,9 +8,8 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from flows import release
+from flows import history, promotion, release
 from flows.comparison import rollouts_of
-from flows.errors import RefusedError
 from flows.finding import find_student
 from flows.parameters import load
 from flows.pipeline import Pipeline
@@ -64,7 +63,7 @@ def test_nothing_is_registered_promoted_or_built_twice(retrained, monkeypatch) -
     pipeline, metrics = Pipeline.of(Places("small", "tiny")), pl.read_parquet(Places("small", "tiny").metrics)
     before = registry.versions()
     assert not release.register(setup, pipeline, registry, metrics)[1]
-    assert not release.promote(setup, pipeline, registry, metrics)[1]
+    assert not promotion.promote(setup, pipeline, registry, metrics).new
     assert "built before" in release.pack(setup, registry)
     assert registry.versions() == before
     assert [version.method for version in before] == list(ADAPTERS)
@@ -88,8 +87,8 @@ def test_what_is_served_holds_the_champion_and_its_base(retrained) -> None:
     folder = project.folder / "bentos/students/small"
     about = json.loads((folder / "about.json").read_text())
     assert (about["method"], about["version"]) == (champion.method, str(champion.number))
-    assert (folder / "student/weights").read_text() == champion.method
-    assert (folder / "base/weights").read_text() == "base"
+    assert project.weights(folder / "student") == champion.method
+    assert project.weights(folder / "base") == "base"
 
 
 def test_prefect_remembers_each_step(retrained) -> None:
@@ -122,14 +121,14 @@ def test_a_champion_trained_on_forgotten_students_need_not_be_beaten(retrained, 
     registry = registry_of(project)
     champion = registry.champion()
     forgotten = replace(champion, tags={**champion.tags, FORGOTTEN: "1"})
-    decision = release._decide(champion.method, load("small"), registry, forgotten)
-    assert list(decision.ledger) == ["BASE", "COPY"]
+    _, ledger = promotion._compare(champion.method, load("small"), registry, forgotten)
+    assert list(ledger) == ["BASE", "COPY"]
 
 
 def trained_again(project, text: str) -> None:
     """New weights for every model."""
     for method in ("base", *ADAPTERS):
-        (Places("small", "tiny").model(method) / "weights").write_text(f"{method}, {text}")
+        project.write_weights(Places("small", "tiny").model(method), f"{method}, {text}")
     project.commit("small")
 
 
@@ -156,16 +155,24 @@ def test_the_gate_keeps_an_equal_out_and_lets_a_better_in(retrained, monkeypatch
         places = Places("small", "tiny")
         pipeline, metrics = Pipeline.of(places), pl.read_parquet(places.metrics)
         release.register(setup, pipeline, registry, metrics)
-        said, new = release.promote(setup, pipeline, registry, metrics)
-        assert new
-        assert (registry.champion() != first) == promoted, said
-        assert registry.describe(first) in said.splitlines()[1]
+        released = promotion.promote(setup, pipeline, registry, metrics)
+        assert released.new
+        assert released.passed == promoted
+        assert (registry.champion().number != first.number) == promoted, released.decision
+        assert f"better    {'yes' if promoted else 'no '}" in released.decision
+        assert registry.describe(first) in released.decision
         if not promoted:
-            assert "is not clearly better than" in said
-            with pytest.raises(RefusedError):
-                release.promote(setup, pipeline, registry, metrics, again=True)
-    registry.roll_back()
-    assert registry.champion() == first
-    # The gate has spoken of these results: what was rolled back stays so.
-    assert not release.promote(setup, pipeline, registry, metrics)[1]
-    assert registry.champion() == first
+            assert "is not clearly better than" in released.decision
+            assert not promotion.promote(setup, pipeline, registry, metrics, again=True).passed
+    registry.roll_back("students complain")
+    # What was rolled back stays so, and is refused if the gate is asked again.
+    for again in (False, True):
+        released = promotion.promote(setup, pipeline, registry, metrics, again=again)
+        assert registry.champion().number == first.number
+    assert "was rolled back (students complain)" in released.decision
+    # Until somebody says why it should not.
+    forced = promotion.promote(setup, pipeline, registry, metrics, again=True, because="they were wrong")
+    assert not forced.passed
+    champion = registry.champion()
+    assert champion.number != first.number
+    assert "by force: they were wrong" in history.events(champion.tags)[-1][1]

@@ -17,10 +17,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from flows import mlflow_client, tracking
+from flows import mlflow_client, registration, tracking
 from flows.parameters import Setup, load
 from flows.places import Places
 from flows.provenance import folder_hash, provenance
+from flows.registration import Results
 from flows.registry import NO_TRAINING, TEST_STUDENTS, TRAIN_STUDENTS, TRAINED_IN, Registry
 from tutee_grader.errors import InputError, UnavailableError
 from tutee_serializer.card import StudentCard
@@ -341,7 +342,7 @@ def served(changed, server: Server, monkeypatch: pytest.MonkeyPatch) -> Places:
 
 
 def register(registry: Registry, fingerprint: str) -> dict:
-    return registry.register(
+    results = Results(
         fingerprint,
         ["sft"],
         params={},
@@ -350,8 +351,8 @@ def register(registry: Registry, fingerprint: str) -> dict:
         files=[registry.places.report],
         cards={"sft": "# The card"},
         students={TRAIN_STUDENTS: ["ann", "ben"], TEST_STUDENTS: ["cem"]},
-        synthetic=True,
     )
+    return registration.register(registry, results)
 
 
 @pytest.mark.slow

@@ -79,3 +79,15 @@ def test_years_may_be_written_as_numbers(course_file: CourseFile) -> None:
     course = Course.load(course_file(semesters={"train": [2015, 2016], "test": [2017]}))
     assert course.semesters.train == ["2015", "2016"]
     assert course.semesters.test == ["2017"]
+
+
+def test_kinds_without_a_submission_are_refused(course_file: CourseFile) -> None:
+    with pytest.raises(CourseError, match=r"logs\.kinds.*add it, as `Submit: submission`"):
+        Course.load(course_file(logs={"path": "log.csv", "kinds": {"Hint": "message"}}))
+
+
+def test_a_course_without_assignments_can_be_loaded_for_a_first_look_alone(course_file: CourseFile) -> None:
+    file = course_file(assignments={"path": "none_yet"})
+    with pytest.raises(CourseError, match=r"none_yet is not a folder.*`tutee preview` works without"):
+        Course.load(file)
+    assert Course.load(file, assignments=False).load_assignments(required=False) == ({}, {})

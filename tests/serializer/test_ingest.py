@@ -62,7 +62,7 @@ def test_a_good_row_becomes_a_submission(read: Read) -> None:
         ("mara-0001,double,,2,,,pass", "no semester"),
         ("mara-0001,double,one,2,,140,pass", "impossible score"),
         ("mara-0001,double,one,2,,-5,pass", "impossible score"),
-        ("mara-0001,double,one,2,,NaN,pass", "score is not a number"),
+        ("mara-0001,double,one,2,,inf,pass", "score is not a number"),
         ("mara-0001,double,one,2,,good,pass", "score is not a number"),
         ("mara-0001,double,one,two,,,pass", "attempt is not a whole number"),
         ("mara-0001,double,one,,,,pass", "no attempt number"),
@@ -336,3 +336,60 @@ def test_an_assignment_with_broken_tests_is_named_and_left_out(
     assert list(result.account.broken_assignments) == ["broken"]
     assert filters(result) == {"assignment with broken tests": 1}
     assert result.submissions["assignment"].to_list() == ["double"]
+
+
+@pytest.mark.parametrize("nothing", ["NA", "na", "N/A", "NaN", "null", "NULL", "None", " NA ", ""])
+def test_a_score_or_label_of_na_is_none_and_its_row_stays(read: Read, nothing: str) -> None:
+    header = "student,assignment,semester,attempt,score,right,code\n"
+    log = f"{header}mara-0001,double,one,1,{nothing},{nothing},x\n"
+    names = ("student", "assignment", "semester", "attempt", "score", "code")
+    result = read(log, columns={name: name for name in names} | {"label": "right"})
+    assert reasons(result) == []
+    assert result.submissions.select("logged_score", "logged_correct").row(0) == (None, None)
+
+
+def test_a_feedback_of_na_is_no_message(read: Read) -> None:
+    log = "student,assignment,semester,attempt,hint,code\nmara-0001,double,one,1,NA,x\n"
+    names = ("student", "assignment", "semester", "attempt", "code")
+    result = read(log, columns={name: name for name in names} | {"feedback": "hint"})
+    assert result.submissions["messages"].to_list() == [[]]
+
+
+TREBLE = GOOD.replace("double", "treble").replace("mara-0001", "noor-0002")
+
+
+def test_every_assignment_of_the_log_and_of_the_course_is_counted(
+    small_course: Callable[..., Course],
+) -> None:
+    course = small_course(HEADER + GOOD + GOOD + GOOD.replace("one,1", "one,2") + TREBLE)
+    (course.assignments_folder / "later").mkdir()
+    result = parse_log(course, IngestConfig(), KEY)
+    assert result.assignments.rows() == [
+        ("double", 2, 1, "usable"),
+        ("treble", 1, 1, "no folder"),
+        ("later", 0, 0, "broken"),
+    ]
+
+
+def test_a_log_of_unknown_assignments_is_refused_with_all_of_them(read: Read) -> None:
+    with pytest.raises(LogError, match=r"(?s)treble +1 rows of 1 students.*twice +1 rows of 1 students"):
+        read(HEADER + TREBLE + TREBLE.replace("treble", "twice"))
+
+
+def test_a_first_look_needs_no_assignment_and_counts_what_else_is_wrong(
+    course_file: Callable[..., Path],
+) -> None:
+    blank = "noor-0002,treble,one,2,,,\n"
+    file = course_file(HEADER + GOOD + TREBLE + blank, assignments={"path": "none yet"})
+    result = parse_log(Course.load(file, assignments=False), IngestConfig(), KEY, first_look=True)
+    assert result.account.rows("kept") == 2
+    assert reasons(result) == [(3, "blank code")]
+    assert result.assignments["state"].to_list() == ["no folder", "no folder"]
+
+
+def test_a_first_look_at_a_course_with_some_assignments_sends_the_others_to_quarantine(
+    small_course: Callable[..., Course],
+) -> None:
+    course = small_course(HEADER + GOOD + TREBLE)
+    result = parse_log(course, IngestConfig(), KEY, first_look=True)
+    assert reasons(result) == [(2, "unknown assignment")]

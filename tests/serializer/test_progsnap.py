@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,7 @@ def dataset(course_file: Callable[..., Path], tmp_path: Path) -> Dataset:
         metadata: dict[str, str] | None = None,
         metadata_file: str = "DatasetMetadata.csv",
         states: Callable[[Path], None] | None = None,
+        kinds: dict[str, str] | None = None,
         **changes: Any,
     ) -> IngestResult:
         folder = course_file().parent / "snap"
@@ -59,7 +61,8 @@ def dataset(course_file: Callable[..., Path], tmp_path: Path) -> Dataset:
         else:
             table = pl.DataFrame({"CodeStateID": list(CODE), "Code": list(CODE.values())})
             table.write_csv(folder / "CodeStates" / "CodeStates.csv")
-        file = course_file(logs={"path": "snap", "format": "progsnap2"}, columns=None, **changes)
+        logs = {"path": "snap", "format": "progsnap2", "kinds": kinds or {}}
+        file = course_file(logs=logs, **{"columns": None, **changes})
         course = Course.load(file)
         return parse_log(course, IngestConfig(), KEY)
 
@@ -71,7 +74,9 @@ def test_submissions_are_read_and_other_events_counted(dataset: Dataset) -> None
     assert result.submissions["code"].to_list() == list(CODE.values())
     assert result.submissions["logged_score"].to_list() == [50.0, 100.0]
     assert result.submissions["source_row"].to_list() == [1, 3]
-    assert {s.step: s.rows for s in result.account.flow}["event File.Edit, no submission"] == 1
+    assert {s.step: s.rows for s in result.account.flow}[
+        "event File.Edit, neither a submission nor a message"
+    ] == 1
 
 
 def test_the_scored_runs_of_codeworkout_are_submissions(dataset: Dataset) -> None:
@@ -165,9 +170,82 @@ def test_a_code_state_that_is_missing_or_ambiguous_goes_to_quarantine(dataset: D
     ]
 
 
-def test_a_data_set_without_metadata_is_refused(dataset: Dataset) -> None:
-    with pytest.raises(LogError, match=r"neither DatasetMetadata\.csv nor Metadata\.csv"):
-        dataset(metadata_file="Other.csv")
+def test_without_metadata_the_clock_orders_the_events_and_a_note_says_so(dataset: Dataset) -> None:
+    result = dataset(MAIN | {"Order": ["9", "8", "7"]}, metadata_file="Other.csv")
+    assert result.submissions["code"].to_list() == [CODE["a"], CODE["b"]]
+    assert [(note[:40], count) for note, count in result.account.notes.items()] == [
+        ("data sets without DatasetMetadata.csv (b", 1)
+    ]
+
+
+def test_an_archive_without_metadata_reads_like_the_folder(dataset: Dataset, tmp_path: Path) -> None:
+    from_folder = dataset(metadata_file="Other.csv")
+    course_folder = tmp_path / "course"
+    (course_folder / "snap" / "Other.csv").unlink()
+    shutil.make_archive(str(course_folder / "export"), "zip", course_folder / "snap")
+    file = course_folder / "course.yaml"
+    file.write_text(file.read_text().replace("path: snap", "path: export.zip"))
+    from_archive = parse_log(Course.load(file), IngestConfig(), KEY)
+    assert from_archive.submissions.equals(from_folder.submissions)
+    assert from_archive.account.notes == from_folder.account.notes
+
+
+def test_folders_of_code_without_metadata_are_refused_with_the_way_out(dataset: Dataset) -> None:
+    with pytest.raises(LogError, match="CodeStateRepresentation is Directory or Git"):
+        dataset(metadata_file="Other.csv", states=as_folders)
+
+
+def test_a_score_of_na_is_none_and_its_run_is_no_submission(dataset: Dataset) -> None:
+    main = MAIN | {"EventType": ["Run.Program"] * 3, "Score": ["0.5", "NA", "1"]}
+    result = dataset(main)
+    assert result.submissions["logged_score"].to_list() == [50.0, 100.0]
+    assert result.quarantine.is_empty()
+
+
+HINTED = MAIN | {
+    "EventType": ["Submit", "X-HintRequest", "Submit", "Intervention", "Intervention", "File.Edit"],
+    "EventID": ["e1", "e2", "e3", "e4", "e5", "e6"],
+    "Order": ["1", "2", "3", "4", "5", "6"],
+    "SubjectID": ["mara-0001"] * 6,
+    "ToolInstances": ["Python"] * 6,
+    "CodeStateID": ["a", "a", "b", "lost", "b", "b"],
+    "ServerTimestamp": [f"2024-10-01T10:0{minute}:00" for minute in range(6)],
+    "TermID": ["one"] * 6,
+    "ProblemID": ["double"] * 6,
+    "Score": ["0.5", "", "1", "", "", ""],
+    "InterventionMessage": ["", "", "", "Well done.", "NA", ""],
+    "X-HintText": ["", "Twice is two times.", "", "NA", "", ""],
+}
+KINDS = {"Submit": "submission", "X-HintRequest": "message", "Intervention": "message"}
+
+
+def test_events_may_be_messages_whose_text_has_a_column_of_its_own_or_the_standard_one(
+    dataset: Dataset,
+) -> None:
+    result = dataset(HINTED, kinds=KINDS, columns={"feedback": "X-HintText"})
+    messages = [
+        [(message["author"], message["text"]) for message in row] for row in result.submissions["messages"]
+    ]
+    assert messages == [[("hint", "Twice is two times.")], [("tutor", "Well done.")]]
+    assert {step.step: step.rows for step in result.account.flow} == {
+        "rows in the log": 6,
+        "event File.Edit, neither a submission nor a message": 1,
+        "blank message": 1,
+        "messages kept with their submissions": 2,
+        "submissions kept": 2,
+    }
+
+
+def test_messages_without_any_column_of_text_are_refused_with_the_columns_there_are(
+    dataset: Dataset,
+) -> None:
+    with pytest.raises(LogError, match=r"Intervention, X-HintRequest are messages(.|\n)*found: EventType"):
+        dataset(MAIN, kinds=KINDS)
+
+
+def test_kinds_may_name_another_event_as_the_submission(dataset: Dataset) -> None:
+    result = dataset(kinds={"File.Edit": "submission"})
+    assert result.submissions["source_row"].to_list() == [2]
 
 
 def test_what_is_exported_reads_back_the_same(dataset: Dataset, tmp_path: Path) -> None:
@@ -181,3 +259,16 @@ def test_what_is_exported_reads_back_the_same(dataset: Dataset, tmp_path: Path) 
     same = ["semester", "assignment", "order", "submitted_at", "code", "logged_score"]
     assert again.select(same).equals(first.select(same))
     assert again["student"].n_unique() == first["student"].n_unique()
+
+
+def test_columns_that_describe_people_go_to_their_own_table(dataset: Dataset) -> None:
+    result = dataset(MAIN | {"X-Gender": ["f"] * 3}, columns={"demographics": ["X-Gender"]})
+    assert result.demographics is not None
+    assert result.demographics.select("X-Gender").rows() == [("f",)]
+    assert result.submissions.height == 2
+
+
+def test_a_column_that_the_course_file_names_goes_before_the_standard_one(dataset: Dataset) -> None:
+    main = MAIN | {"X-Grade": ["0.1", "", "0.2"], "X-Try": ["2", "", "1"]}
+    result = dataset(main, columns={"score": "X-Grade", "attempt": "X-Try"})
+    assert result.submissions["logged_score"].to_list() == [20.0, 10.0]

@@ -86,6 +86,49 @@ def test_inputs_change_with_any_file_the_course_reads(
     assert json.loads(files[0].read_text()) == after
 
 
+def test_a_preview_says_which_assignments_have_no_folder_and_what_to_write(
+    small_course: Callable[..., Course],
+) -> None:
+    log = (
+        "student,assignment,semester,attempt,time,score,code\n"
+        "mara-0001,double,one,1,,50,print(1)\n"
+        + "".join(f"mara-0001,treble,one,{attempt},,,print({attempt})\\\n" for attempt in range(5))
+    )
+    course = small_course(log)
+    text = preview(course, parse_log(course, IngestConfig(), KEY, first_look=True))
+    for expected in (
+        "  treble          5 rows of 1 students  no folder",
+        "  double          1 rows of 1 students\n",
+        "rows of an assignment without a folder go to quarantine",
+        f"such as {course.assignments_folder / 'treble'}",
+        f"tutee validate {course.file}",
+    ):
+        assert expected in text
+
+
+def test_a_preview_shows_the_label_of_a_submission_without_a_score(
+    small_course: Callable[..., Course],
+) -> None:
+    log = "student,assignment,semester,attempt,right,code\n" + "".join(
+        f"mara-0001,double,one,{attempt},{right},print({attempt})\n"
+        for attempt, right in enumerate(("TRUE", "FALSE", "NA"))
+    )
+    columns = {name: name for name in ("student", "assignment", "semester", "attempt", "code")}
+    course = small_course(log, columns={**columns, "label": "right"})
+    text = preview(course, parse_log(course, IngestConfig(), KEY))
+    shown = [line.split("no time  ")[1] for line in text.splitlines() if "no time" in line]
+    assert shown == ["right  print(0)", "wrong  print(1)", "no score  print(2)"]
+
+
+def test_a_preview_suggests_the_rules_that_programs_call_for(small_course: Callable[..., Course]) -> None:
+    log = "student,assignment,semester,attempt,time,score,code\n" + "".join(
+        f"mara-0001,double,one,{attempt},,,print({attempt})\\\n" for attempt in range(5)
+    )
+    course = small_course(log)
+    text = preview(course, parse_log(course, IngestConfig(), KEY, first_look=True))
+    assert "5 programs end with a backslash: write `logs: {clean: [trailing_backslash]}`" in text
+
+
 def test_a_preview_shows_how_the_log_is_read_and_writes_no_table(
     small_course: Callable[..., Course], tmp_path: Path
 ) -> None:

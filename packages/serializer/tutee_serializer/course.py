@@ -43,13 +43,14 @@ class Assignments(CourseSection):
     def _exists(cls, path: str, info: ValidationInfo) -> str:
         context = info.context or {}
         folder = context.get("folder", Path()) / path
-        if context.get("log_brings_assignments"):
-            # The stage `source` writes them from the log.
+        if context.get("log_brings_assignments") or not context.get("assignments", True):
+            # The stage `source` writes them from the log, or a first look at the log comes before them.
             return path
+        hint = "`tutee preview` works without, and lists the assignments of the log"
         if not folder.is_dir():
-            raise ValueError(f"{folder} is not a folder (relative paths start at the course file)")
+            raise ValueError(f"{folder} is not a folder (relative paths start at the course file); {hint}")
         if not any(entry.is_dir() for entry in folder.iterdir()):
-            raise ValueError(f"{folder} holds no folder of an assignment")
+            raise ValueError(f"{folder} holds no folder of an assignment; {hint}")
         return path
 
 
@@ -115,10 +116,11 @@ class Course(CourseSection):
         return columns
 
     @classmethod
-    def load(cls, path: str | Path, logs: bool = True) -> "Course":
+    def load(cls, path: str | Path, logs: bool = True, assignments: bool = True) -> "Course":
         """Reads a course file.
 
-        `logs=False` leaves unchecked whether the log is there, for those who only need the assignments.
+        `logs=False` leaves unchecked whether the log is there, for those who only need the assignments;
+        `assignments=False` whether these are, for a first look at the log.
         Raises CourseError with every problem at once.
         """
         file = Path(path)
@@ -137,6 +139,7 @@ class Course(CourseSection):
         context = {
             "folder": file.parent,
             "logs": logs and not values.get("simulator"),
+            "assignments": assignments,
             "log_brings_assignments": log_format is not None and log_format.write_assignments is not None,
         }
         try:
@@ -157,12 +160,15 @@ class Course(CourseSection):
     def assignments_folder(self) -> Path:
         return self.folder / self.assignments.path
 
-    def load_assignments(self) -> tuple[dict[str, Assignment], dict[str, str]]:
+    def load_assignments(self, required: bool = True) -> tuple[dict[str, Assignment], dict[str, str]]:
         """Assignments that can be graded, by name, and the reason for each one that cannot.
 
-        Raises CourseError where not one can.
+        Raises CourseError where not one can, unless none is `required`.
         """
-        if not self.assignments_folder.is_dir():  # its log brings them
+        if not self.assignments_folder.is_dir():
+            if not required:
+                return {}, {}
+            # Its log brings them.
             raise CourseError(
                 f"{self.assignments_folder}: missing; run `tutee source {self.name}`, which writes the "
                 "assignments there from the log"
@@ -176,7 +182,7 @@ class Course(CourseSection):
                 good[folder.name] = Assignment.load(folder, self.assignments.tests)
             except AssignmentError as error:
                 broken[folder.name] = str(error)
-        if not good:
+        if not good and required:
             reasons = "".join(f"\n  {name}: {reason}" for name, reason in broken.items())
             raise CourseError(f"{self.assignments_folder}: not one assignment can be used{reasons}")
         return good, broken

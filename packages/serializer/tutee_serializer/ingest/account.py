@@ -57,7 +57,7 @@ class RowAccount:
     def __str__(self) -> str:
         width = max(len(step.step) for step in self.flow)
         lines = [f"{step.step:<{width}}  {step.rows:>9,}  {step.kind}" for step in self.flow]
-        notes = [f"{note}: {count:,}" for note, count in self.notes.items() if count]
+        notes = [f"{note}: {count:,}" for note, count in self.notes.items()]
         notes += [f"masked, {kind}: {count:,}" for kind, count in self.masked.items()]
         return "\n".join(
             [*lines, *self.semesters, *notes, *(f"warning: {warning}" for warning in self.warnings)]

@@ -8,7 +8,7 @@ import polars as pl
 
 from tutee_serializer.logs.config import LogsConfig
 from tutee_serializer.logs.encodings import UNREADABLE
-from tutee_serializer.logs.staging import FIELDS
+from tutee_serializer.logs.staging import FIELDS, without_no_value
 from tutee_serializer.logs.times import read_times
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
@@ -17,7 +17,8 @@ EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 def parse_rows(rows: pl.LazyFrame, logs: LogsConfig, one_semester: str | None = None) -> pl.LazyFrame:
     """Text fields stripped, empty ones made null, numbers and times beside the text they came from.
 
-    `one_semester` is the semester of rows that have none.
+    A score, label or feedback of NA, NaN, null or None is none at all. `one_semester` is the semester of
+    rows that have none.
     """
     trimmed = [pl.col(name).str.strip_chars() for name in FIELDS if name not in ("code", "feedback")]
     label = pl.col("label").str.to_lowercase()
@@ -26,7 +27,12 @@ def parse_rows(rows: pl.LazyFrame, logs: LogsConfig, one_semester: str | None = 
     times = read_times(pl.col("timestamp"), logs.timezone, logs.time_formats)
     return (
         rows.with_columns(trimmed)
-        .with_columns(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in FIELDS)
+        .with_columns(
+            without_no_value(name)
+            if name in ("score", "max_score", "label", "feedback")
+            else pl.when(pl.col(name) != "").then(pl.col(name)).alias(name)
+            for name in FIELDS
+        )
         .with_columns(
             pl.col("code").str.replace_all("\r\n", "\n", literal=True),
             pl.col("score").cast(pl.Float64, strict=False).alias("points"),
@@ -77,6 +83,7 @@ def check_rows(
     possible = pl.col("submitted_at").is_between(EARLIEST, latest)
     filters = [
         ("neither a submission nor a message", readable & (pl.col("row_kind") == "neither")),
+        ("truncated program", readable & pl.col("truncated")),
         ("duplicate row", readable & ~everything.hash().is_first_distinct()),
         ("before the first semester", readable & by_date & possible & _null("semester")),
         ("assignment with broken tests", readable & pl.col("assignment").is_in(sorted(broken))),

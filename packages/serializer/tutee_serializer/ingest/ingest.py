@@ -14,14 +14,18 @@ from tutee_grader.files import write_table
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.account import RowAccount, Step
+from tutee_serializer.ingest.assignments import NO_FOLDER, assignment_lines, assignment_table
 from tutee_serializer.ingest.checks import check_rows, parse_rows
+from tutee_serializer.ingest.cleaning import clean, suggest
 from tutee_serializer.ingest.drift import Measure
 from tutee_serializer.ingest.left_out import left_out, without_role
 from tutee_serializer.ingest.masks import Masker
 from tutee_serializer.ingest.privacy import pseudonym, published
-from tutee_serializer.ingest.trajectories import order
+from tutee_serializer.ingest.trajectories import OrderedLog, order
 from tutee_serializer.ingest.validation import validate
 from tutee_serializer.logs import read_log
+from tutee_serializer.logs.config import LogsConfig
+from tutee_serializer.logs.staging import StagedLog
 from tutee_serializer.schemas import QUARANTINE, TRAJECTORY
 from tutee_serializer.semesters import Roles, resolve
 
@@ -42,13 +46,18 @@ class IngestConfig(Section):
 class IngestResult:
     """The tables SUBMISSIONS and QUARANTINE of a course, their account, and what each semester is for.
 
-    `demographics` has a row per student and the columns that the course file asks for, if it does.
+    `assignments` has a row per assignment, in the log or in the course's folder: how many rows of how many
+    students name it (what filters leave out apart), and its `state`: usable, broken, or no folder.
+    `suggestions` are cleaning rules that the log seems to need. `demographics` has a row per student and the
+    columns that the course file asks for, if it does.
     """
 
     submissions: pl.DataFrame
     quarantine: pl.DataFrame
     account: RowAccount
     roles: Roles
+    assignments: pl.DataFrame
+    suggestions: list[str]
     demographics: pl.DataFrame | None = None
 
 
@@ -85,7 +94,7 @@ def ingest(
         config.warn_drift,
         config.max_drift,
     )
-    warnings = [*result.account.warnings, *(str(check) for check in checks if not check.passed)]
+    warnings = [str(check) for check in checks if not check.passed]
     write_table(result.submissions, submissions)
     write_table(result.quarantine, quarantine)
     if result.demographics is not None:
@@ -102,23 +111,26 @@ def parse_log(
     forgotten: Collection[str] = (),
     simulated: Path | None = None,
     scratch: Path | None = None,
+    first_look: bool = False,
 ) -> IngestResult:
     """What `ingest` would write, without writing it.
 
     `key` is the key of the pseudonyms; students whose pseudonyms are in `forgotten` are left out;
-    `simulated` is the log that the course's simulator wrote. Temporary files go to `scratch`.
+    `simulated` is the log that the course's simulator wrote. Temporary files go to `scratch`. A `first_look`
+    fills `suggestions`, and where no assignment can be used yet, takes all of the log's as usable.
     """
-    good, broken = course.load_assignments()
+    good, broken = course.load_assignments(required=not first_look)
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".ingest_") as folder:
         log = course.log(simulated)
         staged = read_log(log, Path(folder))
-        parsed = parse_rows(staged.rows, course.logs, log.one_semester)
+        parsed = clean(parse_rows(staged.rows, course.logs, log.one_semester), course.logs.clean)
+        known = set(good) or (_named_assignments(parsed) - set(broken) if first_look else set())
         by_date = isinstance(course.logs.semester, dict)
         needs_times = by_date or course.semesters.split == "time"
         rows = check_rows(
-            parsed, staged.fields, by_date, needs_times, config.max_code_bytes, good, broken
+            parsed, staged.fields, by_date, needs_times, config.max_code_bytes, known, broken
         ).collect()
     names = {student: pseudonym(student, key) for student in rows["student"].drop_nulls().unique()}
     rows = _forget(rows.with_columns(_named(names)), forgotten)
@@ -141,10 +153,11 @@ def parse_log(
         Step("submissions kept", "kept", ordered.submissions.height),
     ]
     flow = [step for step in flow if step.rows or step.kind == "in" or step is flow[-1]]
+    assignments = assignment_table(rows.filter(pl.col("filter").is_null()), good, broken)
+    assignments = _mask_unknown(assignments, masker)
     if ordered.submissions.is_empty():
-        counts = [f"{step.rows:,} x {step.step}" for step in flow[1:-1]]
-        lines = "".join(f"\n  {line}" for line in [*counts, *semesters[1:], *roles.problems()])
-        raise LogError(f"{course.file}: not one row of {rows.height:,} can be used:{lines}")
+        lines = [*_reasons(flow[1:-1], assignments), *semesters[1:], *roles.problems()]
+        raise LogError("\n".join([f"{course.file}: not one row of {rows.height:,} can be used:", *lines]))
     account = RowAccount(
         course=course.name,
         synthetic=course.synthetic,
@@ -152,17 +165,54 @@ def parse_log(
         flow=flow,
         semesters=semesters,
         broken_assignments=broken,
-        notes={"clock behind the submission before, kept in the log's order": ordered.behind},
+        notes=_notes(staged, rows, ordered, course.logs),
         masked={},
-        warnings=[f"{name} lies among the logs and is not read: it is no table" for name in staged.ignored],
+        warnings=[],
     )
     account.check()
     submissions = _mask(ordered.submissions, masker)
     quarantine = bad.with_columns(masker.texts(bad["value"]).str.slice(0, 80))
     quarantine = quarantine.select(pl.col(name).cast(kind) for name, kind in QUARANTINE.items())
     account = replace(account, masked=dict(masker.counts))
-    demographics = _demographics(kept, course.columns.demographics)
-    return IngestResult(submissions, quarantine, account, roles, demographics)
+    return IngestResult(
+        submissions,
+        quarantine,
+        account,
+        roles,
+        assignments,
+        list(suggest(kept, course.logs.clean)) if first_look else [],
+        _demographics(kept, course.columns.demographics),
+    )
+
+
+def _mask_unknown(assignments: pl.DataFrame, masker: Masker) -> pl.DataFrame:
+    """Without what students may have left where the log should name an assignment."""
+    shown = masker.texts(assignments["assignment"]).str.slice(0, 80)
+    name = pl.when(state=NO_FOLDER).then(shown).otherwise("assignment")
+    return assignments.with_columns(name.alias("assignment"))
+
+
+def _reasons(steps: Iterable[Step], assignments: pl.DataFrame) -> list[str]:
+    """Why no row can be used, a line a reason, and the assignments, where the log names unknown ones."""
+    lines = [f"  {step.rows:,} x {step.step}" for step in steps]
+    if (assignments["state"] == NO_FOLDER).any():
+        lines += ["assignments:", *assignment_lines(assignments)]
+    return lines
+
+
+def _named_assignments(rows: pl.LazyFrame) -> set[str]:
+    return set(rows.select(pl.col("assignment").unique().drop_nulls()).collect()["assignment"])
+
+
+def _notes(staged: StagedLog, rows: pl.DataFrame, ordered: OrderedLog, logs: LogsConfig) -> dict[str, int]:
+    """What was noticed and changed: what did not occur is left out, but for the rules asked for."""
+    noticed = {
+        **staged.notes,
+        "clock behind the submission before, kept in the log's order": ordered.behind,
+    }
+    column = {"trailing_backslash": "cleaned", "truncated": "truncated"}
+    cleaned = {f"programs to which rule {rule} applied": int(rows[column[rule]].sum()) for rule in logs.clean}
+    return {note: count for note, count in noticed.items() if count} | cleaned
 
 
 def _demographics(kept: pl.DataFrame, asked: list[str]) -> pl.DataFrame | None:

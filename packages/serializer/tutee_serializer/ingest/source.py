@@ -18,6 +18,9 @@ from tutee_serializer.logs import FORMATS
 from tutee_serializer.logs.archives import find
 from tutee_serializer.logs.falcon import HUB
 
+# What `collect` adds for a course with a simulator: the hash of its settings, and that of the log it wrote.
+OF_SIMULATOR = {"simulator", "submissions.csv"}
+
 
 @dataclass(frozen=True)
 class CollectedInputs:
@@ -37,7 +40,7 @@ def collect(course: Course, inputs: Path, simulated: Path) -> CollectedInputs:
     write_assignments = FORMATS[course.logs.format].write_assignments
     if write_assignments is not None:
         write_assignments(course.log(), course.assignments_folder)
-    files = _hashes(_inputs(course), course.folder)
+    files = read_inputs(course)
     ran = False
     if course.simulator:
         files["simulator"] = _hash(course.simulator.model_dump_json().encode())
@@ -52,7 +55,16 @@ def collect(course: Course, inputs: Path, simulated: Path) -> CollectedInputs:
     return CollectedInputs(files, ran)
 
 
-def _inputs(course: Course) -> Iterator[str]:
+def read_inputs(course: Course) -> dict[str, str]:
+    """The hash of each file that the course reads, by its name relative to the course file.
+
+    Those of OF_SIMULATOR are not among them. Raises LogError where there is no log.
+    """
+    return _hashes(input_files(course), course.folder)
+
+
+def input_files(course: Course) -> Iterator[str]:
+    """The files that the course reads; raises LogError where there is no log."""
     yield str(course.file)
     yield from _below(course.assignments_folder)
     if course.simulator:

@@ -34,8 +34,8 @@ class LogsConfig(CourseSection):
     A course with a simulator reads the log that the simulator writes. `format` is a row of `logs.FORMATS`.
     Times without a zone are read in `timezone`; `time_formats` (strptime) are needed only for times that are
     neither ISO 8601 nor seconds since 1970. Scores run from 0 to `score_scale`. `kinds` says which values of
-    the column `kind` mark a submission, and which a message to the student. `filters` are FalconCode's, all
-    of them unless some are named.
+    the column `kind` (ProgSnap2: EventType) mark a submission, and which a message to the student. `clean`
+    names rules of `ingest.cleaning`. `filters` are FalconCode's, all of them unless some are named.
 
     `semester` names the semester of a row where no column does: `file_name`, `folder` (that the file lies
     in), or the date on which each semester starts, in `timezone`; rows before the first are left out.
@@ -49,6 +49,7 @@ class LogsConfig(CourseSection):
     time_formats: list[str] = Field(default=[])
     score_scale: Annotated[float, Field(gt=0)] = 100.0
     kinds: dict[str, Literal["submission", "message"]] = Field(default={})
+    clean: list[Literal["trailing_backslash", "truncated"]] = Field(default=[])
     filters: list[Literal["local_run", "csv", "redacted", "type", "exam", "group"]] | None = None
 
     @field_validator("path")
@@ -80,6 +81,15 @@ class LogsConfig(CourseSection):
                 "{2024-autumn: 2024-09-01, 2025-spring: 2025-02-01}"
             )
         return starts
+
+    @field_validator("kinds")
+    @classmethod
+    def _has_submissions(cls, kinds: dict[str, str]) -> dict[str, str]:
+        if kinds and "submission" not in kinds.values():
+            raise ValueError(
+                "no kind is a submission, so no row would be one; add it, as `Submit: submission`"
+            )
+        return kinds
 
     @field_validator("timezone")
     @classmethod

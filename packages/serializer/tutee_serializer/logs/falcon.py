@@ -61,7 +61,7 @@ def read_falcon(log: Log, scratch: Path) -> StagedLog:
     rows = rows.with_columns(folder_name(pl.col("assignment")))
     staged = [stage(part, str(part["source"][0]), 1) for part in rows.partition_by("source")]
     return StagedLog(
-        pl.concat(staged).lazy() if staged else stage(rows, "", 1).lazy(), sources, left_out, FIELDS
+        pl.concat(staged).lazy() if staged else stage(rows, "", 1).lazy(), sources, left_out, FIELDS, {}
     )
 
 

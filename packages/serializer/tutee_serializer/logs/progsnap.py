@@ -5,19 +5,28 @@ https://cssplice.org/progsnap2/ . A data set is a folder (or a zip) with MainTab
 """
 
 import itertools
-import subprocess
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 
 import polars as pl
 
 from tutee_serializer.errors import LogError
 from tutee_serializer.logs.archives import find, semester_of, unpack
-from tutee_serializer.logs.encodings import to_utf8
-from tutee_serializer.logs.staging import Log, LogFormat, Source, StagedLog, find_columns, stage
+from tutee_serializer.logs.code_states import read_csv, with_code
+from tutee_serializer.logs.config import LogsConfig
+from tutee_serializer.logs.staging import (
+    Log,
+    LogFormat,
+    Source,
+    StagedLog,
+    find_columns,
+    stage,
+    without_no_value,
+)
 
 MAIN_TABLE = "MainTable.csv"
 METADATA = ("DatasetMetadata.csv", "Metadata.csv")
+NO_METADATA = f"data sets without {METADATA[0]} (by default code states are a table, the clock orders events)"
 # The student's work on one assignment in one semester: within these, an order must hold.
 ORDER_SCOPE_COLUMNS = {"SubjectID", "AssignmentID", "ProblemID", "TermID", "CourseID", "CourseSectionID"}
 DEFAULTS = {
@@ -25,52 +34,93 @@ DEFAULTS = {
     "assignment": ["ProblemID", "AssignmentID"],
     "semester": ["TermID"],
 }
-OPTIONAL = {"row": "EventID", "score": "Score", "code": "Code"}
+OPTIONAL = {
+    "attempt": "Order",
+    "timestamp": "ServerTimestamp",
+    "row": "EventID",
+    "score": "Score",
+    "code": "Code",
+}
+# Columns that are read for what they say of an event, beside those that hold a field.
+CONSULTED = (
+    "CodeStateID",
+    "CodeStateSection",
+    "ParentEventID",
+    "ServerTimezone",
+    "ClientTimestamp",
+    "ClientTimezone",
+)
+# The standard's column for what an event Intervention showed the student.
+MESSAGE = "InterventionMessage"
 
 
 def read_progsnap(log: Log, folder: Path) -> StagedLog:
     """Stages every ProgSnap2 data set of the course's log.
 
-    Submissions are the events `Submit`; a data set without them is read as CodeWorkout's, whose
-    submissions are the events `Run.Program` with a Score. Events of other types are left out and counted.
-    Raises LogError where a part of the data set is missing or contradicts its metadata.
+    `logs.kinds` says which event types are submissions and which are messages. Without it submissions are
+    the events `Submit`, and a data set that has none is read as CodeWorkout's, whose submissions are the
+    events `Run.Program` with a Score. Events of other types are left out and counted. Raises LogError where
+    a part of the data set is missing or contradicts its metadata.
     """
-    sources: list[Source] = []
-    left_out: dict[str, int] = {}
-    parts: list[pl.DataFrame] = []
-    fields: set[str] = set()
-    for semester, dataset in _datasets(log, folder):
-        main, encoding = _read_csv(dataset / MAIN_TABLE, folder)
-        main = main.with_row_index("source_row", offset=1).with_columns(pl.col("source_row").cast(pl.Int64))
-        mapping = {**DEFAULTS, **log.columns.mapping()}
-        if semester is None and _needs_no_term(main, log):
-            mapping.pop("semester")
-        if semester is not None:
-            mapping.pop("semester")
-            main = main.with_columns(pl.lit(semester).alias("semester of the file"))
-        columns = find_columns(f"{dataset.name}/{MAIN_TABLE}", main.columns, mapping, log.file)
-        if semester is not None:
-            columns["semester"] = "semester of the file"
-        events, others = _submissions(main, dataset)
-        for kind, count in others.items():
-            left_out[f"event {kind}, no submission"] = left_out.get(f"event {kind}, no submission", 0) + count
-        events = events.with_columns(_order(events, dataset, folder, log).alias("attempt of the event"))
-        events = events.with_columns(_time(events).alias("time of the event"))
-        columns |= {"attempt": "attempt of the event", "timestamp": "time of the event"}
-        events = _with_code(events, dataset, folder)
-        columns |= {field: name for field, name in OPTIONAL.items() if name in events.columns}
-        rows = events.select(
-            "source_row",
-            "reason",
-            *(pl.col(name).alias(field) for field, name in columns.items()),
-            pl.lit("1").alias("max_score"),
-        )
-        used = [field for field in columns if rows[field].null_count() < rows.height]
-        fields |= set(used)
-        parts.append(stage(rows, dataset.name, 1))
-        unused = [name for name in main.columns if name not in columns.values() and name != "source_row"]
-        sources.append(Source(dataset.name, main.height, encoding, {f: columns[f] for f in used}, unused))
-    return StagedLog(pl.concat(parts).lazy(), sources, left_out, frozenset(fields))
+    read = [_read_dataset(semester, dataset, log, folder) for semester, dataset in _datasets(log, folder)]
+    left_out, notes = Counter[str](), Counter[str]()
+    for one in read:
+        left_out.update(one.left_out)
+        notes.update(one.notes)
+    return StagedLog(
+        pl.concat([one.rows for one in read]),
+        [source for one in read for source in one.sources],
+        dict(left_out),
+        frozenset().union(*(one.fields for one in read)),
+        dict(notes),
+    )
+
+
+def _read_dataset(semester: str | None, dataset: Path, log: Log, folder: Path) -> StagedLog:
+    main, encoding = read_csv(dataset / MAIN_TABLE, folder)
+    main = main.with_row_index("source_row", offset=1).with_columns(pl.col("source_row").cast(pl.Int64))
+    metadata = _metadata(dataset, folder)
+    mapping = {**DEFAULTS, **log.columns.mapping()}
+    if semester is None and _needs_no_term(main, log):
+        mapping.pop("semester")
+    if semester is not None:
+        mapping.pop("semester")
+        main = main.with_columns(pl.lit(semester).alias("semester of the file"))
+    people = log.columns.demographics
+    asked = {f"demographics.{name}": [name] for name in people}
+    found = find_columns(f"{dataset.name}/{MAIN_TABLE}", main.columns, mapping | asked, log.file)
+    columns = {field: name for field, name in found.items() if field in mapping}
+    if semester is not None:
+        columns["semester"] = "semester of the file"
+    events, others = _events(main, dataset, log.config)
+    has_messages = "message" in log.config.kinds.values()
+    if has_messages:
+        events = _with_messages(events, dataset, columns, log)
+    events = events.with_columns(_order(events, dataset, metadata or {}).alias("Order"))
+    events = events.with_columns(_time(events).alias("ServerTimestamp"))
+    columns["kind"] = "EventType"
+    form = (metadata or {}).get("CodeStateRepresentation", "Table")
+    events = with_code(events, form, dataset, folder)
+    for field, name in OPTIONAL.items():
+        if name in events.columns:
+            columns.setdefault(field, name)  # what the course file names goes first
+    rows = events.select(
+        "source_row",
+        "reason",
+        *(pl.col(name).alias(field) for field, name in columns.items()),
+        pl.lit("1").alias("max_score"),
+        *([pl.struct(people).struct.json_encode().alias("demographics")] if people else []),
+    )
+    used = {field: name for field, name in columns.items() if rows[field].null_count() < rows.height}
+    consulted = {"source_row", *CONSULTED, *people, *used.values(), *([MESSAGE] if has_messages else [])}
+    unused = [name for name in main.columns if name not in consulted]
+    return StagedLog(
+        stage(rows, dataset.name, 1).lazy(),
+        [Source(dataset.name, main.height, encoding, used, unused)],
+        {f"event {kind}, neither a submission nor a message": count for kind, count in others.items()},
+        frozenset(used),
+        {NO_METADATA: 1} if metadata is None else {},
+    )
 
 
 def _datasets(log: Log, folder: Path) -> list[tuple[str | None, Path]]:
@@ -104,26 +154,12 @@ def _needs_no_term(main: pl.DataFrame, log: Log) -> bool:
     return log.one_semester is not None and by_default and not set(DEFAULTS["semester"]) & set(main.columns)
 
 
-def _read_csv(path: Path, folder: Path) -> tuple[pl.DataFrame, str]:
-    """A table as text, empty fields null, and its encoding."""
-    if not path.exists():
-        raise LogError(f"{path}: missing from the ProgSnap2 data set; export it again")
-    text = to_utf8(path, folder)
-    try:
-        table = pl.read_csv(text.path, infer_schema=False)
-    except pl.exceptions.PolarsError as error:
-        raise LogError(f"{path}: cannot be read as a table ({error})") from error
-    empty_as_null = pl.all().replace("", None)
-    return table.rename(str.strip).with_columns(empty_as_null), text.encoding
-
-
-def _metadata(dataset: Path, folder: Path) -> dict[str, str]:
+def _metadata(dataset: Path, folder: Path) -> dict[str, str] | None:
+    """The properties of a data set, or None where it has no file of them."""
     path = next((dataset / name for name in METADATA if (dataset / name).exists()), None)
     if path is None:
-        raise LogError(
-            f"{dataset}: holds neither {' nor '.join(METADATA)}; which says how events are ordered"
-        )
-    table, _ = _read_csv(path, folder)
+        return None
+    table, _ = read_csv(path, folder)
     if not {"Property", "Value"} <= set(table.columns):
         raise LogError(f"{path}: has columns {', '.join(table.columns)}, expected Property and Value")
     return {
@@ -131,17 +167,19 @@ def _metadata(dataset: Path, folder: Path) -> dict[str, str]:
     }
 
 
-def _submissions(main: pl.DataFrame, dataset: Path) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The events that are submissions, scored where any event says it; and how many others there are."""
+def _events(main: pl.DataFrame, dataset: Path, logs: LogsConfig) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The events that are submissions, scored where any event says it, and messages; how many others are."""
     if missing := sorted({"EventType", "CodeStateID"} - set(main.columns)):
         raise LogError(f"{dataset / MAIN_TABLE}: has no column {', '.join(missing)}, which ProgSnap2 demands")
     if "Score" not in main.columns:
         main = main.with_columns(pl.lit(None, pl.String).alias("Score"))
-    is_submission = pl.col("EventType") == "Submit"
-    if main.filter(is_submission).is_empty():
-        is_submission = (pl.col("EventType") == "Run.Program") & pl.col("Score").is_not_null()
-    chosen = main.filter(is_submission)
-    others = main.filter(~is_submission.fill_null(False))
+    main = main.with_columns(without_no_value("Score"))
+    kind = pl.col("EventType").str.strip_chars()
+    is_chosen = kind.is_in(list(logs.kinds) or ["Submit"])
+    if not logs.kinds and main.filter(is_chosen).is_empty():
+        is_chosen = (kind == "Run.Program") & pl.col("Score").is_not_null()
+    chosen = main.filter(is_chosen)
+    others = main.filter(~is_chosen.fill_null(False))
     if {"ParentEventID", "EventID"} <= set(main.columns):
         # A submission's score may be recorded with the run of the tests that it started.
         runs = others.drop_nulls(["ParentEventID", "Score"]).select(
@@ -156,9 +194,40 @@ def _submissions(main: pl.DataFrame, dataset: Path) -> tuple[pl.DataFrame, dict[
     return chosen, dict(counts)
 
 
-def _order(events: pl.DataFrame, dataset: Path, folder: Path, log: Log) -> pl.Expr:
+def _with_messages(events: pl.DataFrame, dataset: Path, columns: dict[str, str], log: Log) -> pl.DataFrame:
+    """Gives each message its text and author, in columns that `columns` then names, and takes its code away.
+
+    The text is that of `columns.feedback`, or else the InterventionMessage of the standard. A submission
+    keeps what `columns.feedback` says, and its code.
+    """
+    is_message = (
+        pl.col("EventType").str.strip_chars().replace_strict(log.config.kinds, default=None) == "message"
+    )
+    texts = [columns["feedback"]] if "feedback" in columns else []
+    standard = [MESSAGE] if MESSAGE in events.columns else []
+    if not texts and not standard:
+        kinds = ", ".join(kind for kind, means in log.config.kinds.items() if means == "message")
+        raise LogError(
+            f"{log.file}: `logs.kinds`: {kinds} are messages, but {dataset.name}/{MAIN_TABLE} has no column "
+            f"{MESSAGE}; name the column with their text in `columns.feedback`, or leave them out of `kinds`"
+            f"\n  columns found: {', '.join(name for name in events.columns if name != 'source_row')}"
+        )
+    text = pl.coalesce(without_no_value(name) for name in [*texts, *standard])
+    own = pl.col(texts[0]) if texts else pl.lit(None, pl.String)
+    columns["feedback"] = texts[0] if texts else MESSAGE
+    if "author" not in columns:
+        columns["author"] = "author of the message"
+        hint = pl.col("EventType").str.to_lowercase().str.contains("hint", literal=True)
+        author = pl.when(is_message).then(pl.when(hint).then(pl.lit("hint")).otherwise(pl.lit("tutor")))
+        events = events.with_columns(author.alias(columns["author"]))
+    return events.with_columns(
+        pl.when(is_message).then(text).otherwise(own).alias(columns["feedback"]),
+        pl.when(~is_message).then("CodeStateID").alias("CodeStateID"),
+    )
+
+
+def _order(events: pl.DataFrame, dataset: Path, metadata: dict[str, str]) -> pl.Expr:
     """The column Order, where the metadata says that it orders each student's work; else nothing."""
-    metadata = _metadata(dataset, folder)
     scope = metadata.get("EventOrderScope", "None").lower()
     within = {name.strip() for name in metadata.get("EventOrderScopeColumns", "").split(";") if name.strip()}
     ordered = scope == "global" or (scope == "restricted" and within and within <= ORDER_SCOPE_COLUMNS)
@@ -190,117 +259,8 @@ def _time(events: pl.DataFrame) -> pl.Expr:
     return pl.coalesce(times) if times else pl.lit(None, pl.String)
 
 
-def _with_code(events: pl.DataFrame, dataset: Path, folder: Path) -> pl.DataFrame:
-    """Adds `Code`, and `reason` where the state an event names is not among the code states."""
-    form = _metadata(dataset, folder).get("CodeStateRepresentation", "Table").lower()
-    place = dataset / "CodeStates"
-    if form == "table":
-        code = _code_table(place, folder)
-        events = events.join(code, on="CodeStateID", how="left", maintain_order="left")
-    else:
-        readers: dict[str, Callable[[Path], _States]] = {"directory": _Directories, "git": _Repositories}
-        if form not in readers:
-            raise LogError(
-                f"{dataset}: CodeStateRepresentation is {form!r}; Table, Directory and Git can be read"
-            )
-        states = readers[form](place)
-        section = "CodeStateSection" if "CodeStateSection" in events.columns else None
-        found = [
-            states.code(row["CodeStateID"], row[section] if section else None)
-            for row in events.iter_rows(named=True)
-        ]
-        events = events.with_columns(
-            pl.Series("Code", [code for code, _ in found], pl.String),
-            pl.Series("trouble", [reason for _, reason in found], pl.String),
-        )
-    if "trouble" not in events.columns:
-        events = events.with_columns(pl.lit(None, pl.String).alias("trouble"))
-    unknown = pl.col("Code").is_null() & pl.col("CodeStateID").is_not_null()
-    reason = pl.when(unknown).then(pl.coalesce("trouble", pl.lit("the code state is missing")))
-    return events.with_columns(reason.alias("reason"))
-
-
-def _code_table(place: Path, folder: Path) -> pl.DataFrame:
-    tables = sorted(place.glob("*.csv"))
-    if not tables:
-        raise LogError(f"{place}: holds no table of code states")
-    code, _ = _read_csv(tables[0], folder)
-    if not {"CodeStateID", "Code"} <= set(code.columns):
-        raise LogError(f"{tables[0]}: has columns {', '.join(code.columns)}, expected CodeStateID and Code")
-    # A state without code is a student's empty editor: known, and empty.
-    return code.select("CodeStateID", pl.col("Code").fill_null("")).unique("CodeStateID", keep="first")
-
-
-class _States:
-    """Code states that are folders of files: a state's program is its one Python file, or the one named."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-
-    def files(self, state: str) -> list[str]:
-        raise NotImplementedError
-
-    def content(self, state: str, file: str) -> str:
-        raise NotImplementedError
-
-    def code(self, state: str | None, section: str | None) -> tuple[str | None, str | None]:
-        """The program, or None and the reason."""
-        if not state:
-            return None, None
-        files = self.files(state)
-        programs = (
-            [file for file in files if file == section] or [f for f in files if f.endswith(".py")] or files
-        )
-        if not programs:
-            return None, "the code state is missing"
-        if len(programs) > 1:
-            return None, f"the code state has {len(programs)} files, and CodeStateSection names none of them"
-        return self.content(state, programs[0]), None
-
-
-class _Directories(_States):
-    def files(self, state: str) -> list[str]:
-        folder = (self.place / state).resolve()
-        if not folder.is_relative_to(self.place.resolve()) or not folder.is_dir():
-            return []
-        return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-
-    def content(self, state: str, file: str) -> str:
-        return (self.place / state / file).read_bytes().decode("utf-8", errors="replace")
-
-
-class _Repositories(_States):
-    """Git: a code state is a commit of one of the repositories below CodeStates."""
-
-    def __init__(self, place: Path) -> None:
-        super().__init__(place)
-        repositories = [marker.parent for marker in place.rglob(".git")]
-        self.repository = {
-            commit: one for one in repositories for commit in _git(one, "rev-list", "--all").decode().split()
-        }
-        if not self.repository:
-            raise LogError(f"{place}: holds no commit of a Git repository")
-
-    def files(self, state: str) -> list[str]:
-        if state not in self.repository:
-            return []
-        names = _git(self.repository[state], "ls-tree", "-r", "-z", "--name-only", state).decode()
-        return [name for name in names.split("\0") if name]
-
-    def content(self, state: str, file: str) -> str:
-        shown = _git(self.repository[state], "cat-file", "blob", f"{state}:{file}")
-        return shown.decode("utf-8", errors="replace")
-
-
-def _git(repository: Path, *arguments: str) -> bytes:
-    done = subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, check=False)
-    if done.returncode != 0:
-        raise LogError(f"{repository}: git says {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
-
-
 FORMAT = LogFormat(
     "progsnap2",
     read_progsnap,
-    fields=frozenset(("student", "assignment", "semester", "code", "attempt", "timestamp")),
+    fields=frozenset(("student", "assignment", "semester", "code", "attempt", "timestamp", "kind")),
 )

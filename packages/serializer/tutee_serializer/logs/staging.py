@@ -30,6 +30,9 @@ FIELDS = (
     "row",
 )
 
+# What exports write where there is no value (R, pandas, SQL, Python), in lower case.
+NO_VALUE = ("", "na", "n/a", "nan", "null", "none")
+
 # `demographics` is JSON: the columns that the course file asks for by name, unchanged.
 # `reason`, `field` and `value` are set where the reader itself could not make sense of a row.
 STAGED = pl.Schema(
@@ -85,14 +88,14 @@ class StagedLog:
     """The rows of a log before any check.
 
     `left_out` counts the rows that the reader's named filters dropped; `fields` are those the log has;
-    `ignored` names the files among those of the log that the reader cannot read.
+    `notes` counts what else the reader noticed.
     """
 
     rows: pl.LazyFrame
     sources: list[Source]
     left_out: dict[str, int]
     fields: frozenset[str]
-    ignored: tuple[str, ...] = ()
+    notes: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,12 @@ def find_columns(
             "\n".join(f"{file}: {one}" for one in problems) + f"\n  columns found in {name}: {listed}"
         )
     return chosen
+
+
+def without_no_value(column: str) -> pl.Expr:
+    """The column, null where it says only that there is no value, such as NA."""
+    text = pl.col(column)
+    return pl.when(~text.str.strip_chars().str.to_lowercase().is_in(NO_VALUE)).then(text).alias(column)
 
 
 def stage(frame: pl.DataFrame, source: str, first_row: int) -> pl.DataFrame:

@@ -29,7 +29,7 @@ def read_tables(log: Log, folder: Path) -> StagedLog:
     sources: list[Source] = []
     staged = folder / "staged"
     staged.mkdir()
-    files, ignored = _files(log)
+    files, others = _files(log)
     for semester, name in tqdm(files, desc="reading the log", unit="file", disable=None):
         unpacked = folder / f"unpacked_{len(sources)}"
         unpacked.mkdir()
@@ -38,8 +38,9 @@ def read_tables(log: Log, folder: Path) -> StagedLog:
             reader = _Reader(log, path, shown, semester, unpacked)
             rows = write_parts(reader.parts(), staged, f"{len(sources):06d}")
             sources.append(reader.source(rows))
+    notes = {f"files among the logs that are no tables, not read ({', '.join(others)})": len(others)}
     rows_of_all = pl.scan_parquet(staged / "*.parquet")
-    return StagedLog(rows_of_all, sources, {}, frozenset(log.columns.mapping()), tuple(ignored))
+    return StagedLog(rows_of_all, sources, {}, frozenset(log.columns.mapping()), notes if others else {})
 
 
 def _files(log: Log) -> tuple[list[tuple[str | None, str]], list[str]]:

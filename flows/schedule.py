@@ -1,0 +1,99 @@
+"""What `tutee schedule` serves: Prefect deployments that retrain, watch, promote and roll back a course."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from prefect import flow, get_run_logger, serve
+from prefect.client.schemas.objects import State
+from prefect.deployments import run_deployment
+from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.states import Completed, Failed
+
+from flows import promotion, release
+from flows.environment import exclusive_lock
+from flows.parameters import load
+from flows.pipeline import Pipeline
+from flows.places import Places
+from flows.prefect_client import recorded
+from flows.registry import Registry
+from flows.retrain import DAY_S, REFUSED, retrain
+from flows.watch import look
+from tutee_grader.files import read_table
+
+
+@flow(flow_run_name="{course} {preset}")
+def watch(course: str, preset: str) -> State:
+    """Looks for new and changed logs of a course, and starts its deployment of `retrain` where there are."""
+    setup = load(course, preset, logs=False)
+    changed = look(setup.course, setup.places.inputs, setup.places.watched)
+    if not changed:
+        return Completed(message="nothing new")
+    run = run_deployment(f"retrain/{course}", timeout=0, as_subflow=False)
+    message = f"{', '.join(changed)}: run {run.name} retrains"
+    get_run_logger().info(message)
+    return Completed(message=message)
+
+
+@flow(flow_run_name="{course} {preset}")
+def promote(course: str, preset: str, because: str | None = None) -> State:
+    """Puts the best of the present results to the gate again; `because` promotes it even if it is refused."""
+    with exclusive_lock(Places(course).retrain_lock, wait_s=DAY_S):
+        setup = load(course, preset, logs=False)
+        registry = Registry(setup.places)
+        metrics = read_table(setup.places.metrics, "report")
+        pipeline = Pipeline.of(setup.places)
+        released = promotion.promote(setup, pipeline, registry, metrics, again=True, because=because)
+        if released.passed or because:
+            release.pack(setup, registry)
+            return Completed(message=released.decision.splitlines()[0])
+    return Failed(name=REFUSED, message=released.decision.splitlines()[0])
+
+
+@flow(flow_run_name="{course}")
+def rollback(course: str, because: str) -> State:
+    """Makes the champion before the present one champion again."""
+    with exclusive_lock(Places(course).retrain_lock, wait_s=DAY_S):
+        setup = load(course, logs=False)
+        registry = Registry(setup.places)
+        old, new = registry.roll_back(because)
+        release.pack(setup, registry)
+    return Completed(message=f"{registry.describe(new)} again, no longer version {old.number}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When a course is retrained (`cron`, in UTC) and how often its logs are looked at."""
+
+    course: str
+    preset: str
+    cron: str
+    watch_every: timedelta
+    notify: str | None = None
+
+
+def deployments(plan: Plan) -> list[RunnerDeployment]:
+    """The course's deployments: `retrain`, `watch`, `promote` and `rollback`, each called by its name.
+
+    One of each works at a time.
+    """
+    of_course: dict[str, Any] = {"course": plan.course, "preset": plan.preset}
+    shared: dict[str, Any] = {
+        "name": plan.course,
+        "entrypoint_type": EntrypointType.MODULE_PATH,
+        "concurrency_limit": 1,
+    }
+    return [
+        retrain.to_deployment(**shared, cron=plan.cron, parameters={**of_course, "notify": plan.notify}),
+        watch.to_deployment(**shared, interval=plan.watch_every, parameters=of_course),
+        promote.to_deployment(**shared, parameters=of_course),
+        rollback.to_deployment(**shared, parameters={"course": plan.course}),
+    ]
+
+
+def serve_plans(plans: Sequence[Plan]) -> None:
+    """Serves the courses' deployments until it is stopped; raises as `recorded` does."""
+    with recorded():
+        served = [deployment for plan in plans for deployment in deployments(plan)]
+        serve(*served, print_starting_message=False)

@@ -1,0 +1,142 @@
+"""`tutee retrain` and Prefect: a server of the user's own, one that is away, and runs that were killed."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flows.schedule import Plan, deployments
+from flows.server import prefect
+
+REPOSITORY = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of `prefect server start`, as a team has it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui"]
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    with closing(httpx.Client(transport=httpx.HTTPTransport(retries=12), timeout=60)) as client:
+        client.get(f"http://127.0.0.1:{port}/api/health")
+    yield f"http://127.0.0.1:{port}/api"
+    process.terminate()
+    process.wait(30)
+
+
+def retrain(project, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "flows.cli", "retrain", "small"]
+    return subprocess.run(
+        command, cwd=project.folder, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
+def runs(address: str) -> list[tuple[str, str]]:
+    found = httpx.post(f"{address}/flow_runs/filter", json={"sort": "START_TIME_ASC"}, timeout=30).json()
+    return [(run["name"], run["state_type"]) for run in found]
+
+
+def test_a_server_of_the_users_own_keeps_the_runs_and_crashes_those_that_were_killed(
+    reported, server: str
+) -> None:
+    command = [sys.executable, "-m", "flows.cli", "retrain", "small"]
+    killed = subprocess.Popen(
+        command,
+        cwd=reported.folder,
+        env={**os.environ, "PREFECT_API_URL": server},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert killed.stdout
+    assert "source" in killed.stdout.readline()
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    done = retrain(reported, PREFECT_API_URL=server)
+    assert done.returncode == 0, done.stderr
+    assert runs(server) == [("small tiny", "CRASHED"), ("small tiny", "COMPLETED")]
+    assert not (reported.folder / "data/.prefect").exists()
+
+
+def test_a_server_that_is_away_is_said_and_no_bug(reported) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        away = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
+    done = retrain(reported, PREFECT_API_URL=away)
+    assert done.returncode == 3
+    assert "PREFECT_API_URL" in done.stderr.splitlines()[-1]
+    assert away in done.stderr.splitlines()[-1]
+
+
+def test_a_server_named_by_prefects_own_configuration_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    (tmp_path / "profiles.toml").write_text(
+        'active = "teachers"\n[profiles.teachers]\nPREFECT_API_URL = "http://prefect.example/api"\n'
+    )
+    with prefect(tmp_path / "unused") as address:
+        assert address == "http://prefect.example/api"
+    assert not (tmp_path / "unused").exists()
+
+
+def prefect_command(project, server: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+    environment = {**os.environ, "PREFECT_API_URL": server}
+    done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_prefect_yaml_deploys_to_a_work_pool_what_a_schedule_serves(reported, server: str) -> None:
+    (reported.folder / "prefect.yaml").write_text(
+        (REPOSITORY / "prefect.yaml").read_text().replace("demo", "small")
+    )
+    shutil.copytree(REPOSITORY / "flows", reported.folder / "flows")
+    prefect_command(reported, server, "work-pool", "create", "tutee", "--type", "process")
+    prefect_command(reported, server, "deploy", "--all")
+    deployed = httpx.post(f"{server}/deployments/filter", json={}, timeout=30).json()
+    plan = Plan("small", "tiny", "0 3 * * *", timedelta(minutes=5))
+    flows = httpx.post(f"{server}/flows/filter", json={}, timeout=30).json()
+    names = {flow["id"]: flow["name"] for flow in flows}
+
+    def given(parameters: dict) -> dict:
+        return {name: value for name, value in parameters.items() if value}
+
+    def times(schedule: dict) -> str | float:
+        return schedule.get("cron") or schedule["interval"]
+
+    there = {
+        names[one["flow_id"]]: (
+            one["name"],
+            given(one["parameters"]),
+            [times(part["schedule"]) for part in one["schedules"]],
+            one["global_concurrency_limit"]["limit"],
+        )
+        for one in deployed
+    }
+    served = {
+        one.flow_name: (
+            one.name,
+            given(one.parameters),
+            [times(part.schedule.model_dump(mode="json")) for part in one.schedules or []],
+            one.concurrency_limit,
+        )
+        for one in deployments(plan)
+    }
+    assert there == served
+    prefect_command(reported, server, "deployment", "run", "watch/small")
+    prefect_command(reported, server, "worker", "start", "--pool", "tutee", "--run-once")
+    assert runs(server)[0] == ("small tiny", "COMPLETED")

@@ -1,0 +1,194 @@
+"""`tutee schedule`: Prefect deployments, served by a real process against a real Prefect server."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import psutil
+import pytest
+
+from flows.places import Places
+from flows.registry import Registry
+from flows.server import prefect
+
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def until(what: Callable[[], Any], seconds: float = 300) -> Any:
+    """The first value of `what` that is true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := what():
+            return value
+        time.sleep(0.5)
+    raise AssertionError(f"not within {seconds} s")
+
+
+@dataclass
+class Schedule:
+    """A schedule at work in a project, and what Prefect's API says of it."""
+
+    folder: Path
+    process: "subprocess.Popen[bytes]"
+    address: str
+
+    def ask(self, path: str, **body: Any) -> Any:
+        """What the API answers; None while it does not answer."""
+        with contextlib.suppress(httpx.ConnectError):
+            answer = httpx.post(f"{self.address}/{path}", json=body, timeout=120)
+            return answer.raise_for_status().json()
+
+    def deployment(self, name: str) -> str:
+        found = until(lambda: self.ask("deployments/filter"))
+        flows = {flow["id"]: flow["name"] for flow in self.ask("flows/filter")}
+        return next(one["id"] for one in found if f"{flows[one['flow_id']]}/{one['name']}" == name)
+
+    def run(self, name: str, **parameters: Any) -> dict[str, Any]:
+        """Starts a run of a deployment and returns it once it has ended."""
+        begun = self.ask(f"deployments/{self.deployment(name)}/create_flow_run", parameters=parameters)
+        return self.ended(begun["id"])
+
+    def ended(self, run_id: str) -> dict[str, Any]:
+        def final() -> Any:
+            found = httpx.get(f"{self.address}/flow_runs/{run_id}", timeout=30).json()
+            return found if found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+
+        return until(final)  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def scheduled(folder: Path, *options: str) -> Iterator[Schedule]:
+    port = free_port()
+    command = [sys.executable, "-m", "flows.cli", "schedule", *options, "--port", str(port)]
+    with (folder / "schedule.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        yield Schedule(folder, process, f"http://127.0.0.1:{port}/api")
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def schedule(reported) -> Iterator[Schedule]:
+    with scheduled(reported.folder, "small", "--every", "3600") as running:
+        yield running
+
+
+def test_a_deployment_retrains_and_promotes(schedule: Schedule) -> None:
+    run = schedule.run("retrain/small")
+    assert run["state_name"] == "Completed", run["state"]["message"]
+    assert run["name"] == "small tiny"
+    champion = Registry(Places("small", "tiny", schedule.folder)).champion()
+    assert champion.method in ("sft", "dpo", "dapo")
+
+
+def test_a_look_that_finds_nothing_new_starts_nothing(schedule: Schedule) -> None:
+    run = schedule.run("watch/small")
+    assert (run["state_name"], run["state"]["message"]) == ("Completed", "nothing new")
+
+
+def test_a_rollback_that_cannot_be_says_why(schedule: Schedule) -> None:
+    """The champion is the first one, if there is one."""
+    run = schedule.run("rollback/small", because="students complain")
+    assert run["state_type"] == "FAILED"
+    assert "no version is champion yet" in run["state"]["message"] or "first" in run["state"]["message"]
+
+
+def test_a_command_beside_it_uses_its_server(schedule: Schedule) -> None:
+    with contextlib.chdir(schedule.folder), prefect(Places("small").prefect) as address:
+        assert address == schedule.address
+
+
+def test_a_second_schedule_of_the_folder_is_refused(schedule: Schedule) -> None:
+    until(lambda: schedule.ask("deployments/filter"))
+    command = [sys.executable, "-m", "flows.cli", "schedule", "small"]
+    second = subprocess.run(command, cwd=schedule.folder, capture_output=True, text=True)
+    assert second.returncode == 3
+    assert f"process {schedule.process.pid}" in second.stderr
+
+
+class Inbox(BaseHTTPRequestHandler):
+    """Takes in what a webhook sends."""
+
+    received: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.received.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+SAVE = """
+import sys
+from prefect.blocks.notifications import CustomWebhookNotificationBlock as Webhook
+body = {"text": "{{subject}} | {{body}}"}
+Webhook(name="teachers", url=sys.argv[1], method="POST", json_data=body).save("teachers")
+"""
+
+
+def test_a_failure_names_the_stage_its_cause_and_the_way_on_and_is_told(schedule: Schedule) -> None:
+    inbox = ThreadingHTTPServer(("127.0.0.1", 0), Inbox)
+    threading.Thread(target=inbox.serve_forever, daemon=True).start()
+    until(lambda: schedule.ask("deployments/filter"))
+    save = [sys.executable, "-c", SAVE, f"http://127.0.0.1:{inbox.server_port}/"]
+    environment = {**os.environ, "PREFECT_API_URL": schedule.address}
+    subprocess.run(save, check=True, env=environment, cwd=schedule.folder)
+    log = schedule.folder / "courses/small/log.csv"
+    whole = log.read_text()
+    log.write_text(whole.replace("student,", "pupil,", 1))
+    try:
+        run = schedule.run("retrain/small", course="small", preset="tiny", notify="custom-webhook/teachers")
+    finally:
+        log.write_text(whole)
+        inbox.shutdown()
+    message = run["state"]["message"]
+    assert run["state_type"] == "FAILED"
+    for part in (
+        "stage ingest@small",
+        "columns found in log.csv",
+        "`tutee retrain small --preset tiny` goes on",
+    ):
+        assert part in message
+    (told,) = Inbox.received
+    assert "tutee retrain: Failed | small tiny: " in told
+    assert "stage ingest@small" in told
+
+
+def at_work(process: psutil.Process) -> list[psutil.Process] | None:
+    """The processes that a schedule has started, once one of them runs a flow."""
+    children = process.children(recursive=True)
+    return children if any("flows.server" not in child.cmdline() for child in children) else None
+
+
+def test_a_killed_schedule_leaves_no_process(schedule: Schedule) -> None:
+    """Last, because it ends the schedule, and with it a run that has begun."""
+    parameters = {"course": "small", "preset": "tiny"}
+    schedule.ask(f"deployments/{schedule.deployment('retrain/small')}/create_flow_run", parameters=parameters)
+    process = psutil.Process(schedule.process.pid)
+    children = until(lambda: at_work(process))
+    schedule.process.kill()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []
