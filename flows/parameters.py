@@ -17,7 +17,7 @@ from tutee_grader.config import Section, describe_errors
 from tutee_grader.errors import InputError
 from tutee_grader.table import GradeConfig
 from tutee_serializer.course import Course
-from tutee_serializer.dialogs.selection import SerializeConfig
+from tutee_serializer.dialogs.selection import SerializeConfig, check_split
 from tutee_serializer.errors import CourseError
 from tutee_serializer.ingest.ingest import IngestConfig
 from tutee_trainer.method import Method, load_methods
@@ -162,10 +162,12 @@ def _serialize(course: Course, parameters: Parameters | None) -> SerializeConfig
     """Section `serialize` of params.yaml, with the course file's own keys in place of those there."""
     general = parameters.serialize.model_dump() if parameters else {}
     try:
-        return SerializeConfig.model_validate({**general, **course.serialize})
+        config = SerializeConfig.model_validate({**general, **course.serialize})
     except ValidationError as error:
         problems = describe_errors(error)
         raise CourseError("\n".join(f"{course.file}: serialize: {problem}" for problem in problems)) from None
+    check_split(course, config)
+    return config
 
 
 def _courses() -> dict[str, str]:

@@ -23,6 +23,7 @@ def validate(
     from flows.needs import needs
     from flows.parameters import load
     from tutee_grader.grader import Grader
+    from tutee_serializer.errors import LogError
     from tutee_serializer.ingest.assignments import NO_FOLDER, assignment_lines
     from tutee_trainer.pretrained import check
     from tutee_trainer.training import resolve, silence_libraries
@@ -54,6 +55,9 @@ def validate(
     for name, reason in broken.items():
         print(f"assignment {name} will be left out: {reason}")
     log = read_log(setup)
+    print(f"semesters   {log.roles}")
+    for line in log.account.semesters[1:]:
+        print(line)
     unknown = log.assignments.filter(state=NO_FOLDER)
     if unknown.height:
         print(
@@ -65,6 +69,8 @@ def validate(
     print(f"log         {rows:,} rows, of which {_share(bad, rows)} go to quarantine")
     if bad > most * rows:
         print(f"log         `tutee ingest` will stop: `ingest.max_quarantined` of params.yaml is {most}")
+    if problems := [f"{setup.course.file}: {problem}" for problem in log.roles.problems()]:
+        raise LogError("\n".join([*problems, *failed]))
     if failed:
         raise CheckError("\n".join(failed))
     for stage, settings in resolve(setup.preset).items():

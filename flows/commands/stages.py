@@ -56,6 +56,8 @@ def ingest(course: CourseArgument) -> None:
             f"{account.rows('quarantine'):,} quarantined + "
             f"{account.rows('filter'):,} left out by named filters"
         )
+    for line in account.semesters:
+        print(f"ingest: {line}")
     for note, number in account.notes.items():
         print(f"ingest: {note}: {number:,}")
     for warning in account.warnings:

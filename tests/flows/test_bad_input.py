@@ -120,6 +120,16 @@ def test_a_reference_solution_that_fails_ends_with_1(project) -> None:
     assert "double: its reference solution gets grade 0, not 100" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["ingest", "preview", "validate"])
+def test_semesters_that_are_left_out_or_asked_for_in_vain_are_named(project, command: str) -> None:
+    project.edit("courses/small/course.yaml", "test: [two]", "test: [three]")
+    done = project.tutee(command, "small")
+    said = done.stdout + done.stderr
+    assert "no submission is of `semesters.test` three; the log has submissions of one (24)" in said
+    assert "semester two is left out with 24 rows" in said
+    assert done.returncode == (0 if command == "preview" else 2)
+
+
 def test_a_folder_that_cannot_be_written(project) -> None:
     (project.folder / "data").write_text("a file where a folder should be")
     (project.folder / "models").write_text("and another one")

@@ -77,7 +77,8 @@ def test_paths_start_at_the_course_file(
 
 def test_years_may_be_written_as_numbers(course_file: CourseFile) -> None:
     course = Course.load(course_file(semesters={"train": [2015, 2016], "test": [2017]}))
-    assert course.semesters.all == ["2015", "2016", "2017"]
+    assert course.semesters.train == ["2015", "2016"]
+    assert course.semesters.test == ["2017"]
 
 
 def test_kinds_without_a_submission_are_refused(course_file: CourseFile) -> None:

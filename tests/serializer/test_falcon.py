@@ -73,6 +73,12 @@ def test_submissions_and_assignments_come_out_of_the_same_table(
     assert table.select("semester", "logged_score").rows() == [("test", 50.0), ("train", 100.0)]
 
 
+def test_files_do_not_name_the_semesters_for_their_splits_do(falcon: Callable[..., Course]) -> None:
+    course = falcon([ROW], [ROW], semester="file_name")
+    with pytest.raises(LogError, match="FalconCode's semesters are its splits"):
+        read_falcon(course.log(), course.folder)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "step"),
     [

@@ -93,7 +93,7 @@ def test_every_row_is_accounted_for(read: Read) -> None:
     assert result.account.rows("in") == 5
     assert result.account.rows("kept") == result.submissions.height == 1
     assert result.account.rows("quarantine") == result.quarantine.height == 2
-    assert filters(result) == {"duplicate row": 1, "semester not in the course file": 1}
+    assert filters(result) == {"duplicate row": 1, "semester neither train nor test": 1}
 
 
 def test_an_account_that_does_not_add_up_is_a_bug(read: Read) -> None:

@@ -13,6 +13,7 @@ from tutee_serializer.errors import CourseError
 from tutee_serializer.logs import FORMATS
 from tutee_serializer.logs.config import DEMOGRAPHIC, ColumnsConfig, CourseSection, LogsConfig
 from tutee_serializer.logs.staging import Log
+from tutee_serializer.semesters import WITHIN_ONE, Semesters
 
 
 class Simulator(CourseSection):
@@ -53,24 +54,6 @@ class Assignments(CourseSection):
         return path
 
 
-class Semesters(CourseSection):
-    """Semesters to train on and semesters to test on; submissions of any other are left out."""
-
-    train: list[str] = Field(min_length=1)
-    test: list[str] = Field(min_length=1)
-
-    @field_validator("test")
-    @classmethod
-    def _disjoint(cls, test: list[str], info: ValidationInfo) -> list[str]:
-        if both := sorted(set(test) & set(info.data.get("train", []))):
-            raise ValueError(f"{', '.join(both)} cannot be both train and test")
-        return test
-
-    @property
-    def all(self) -> list[str]:
-        return [*self.train, *self.test]
-
-
 class Course(CourseSection):
     """One course. `Course.load` reads it; `file` is where it was read from.
 
@@ -82,9 +65,9 @@ class Course(CourseSection):
     synthetic: bool = False
     simulator: Simulator | None = None
     logs: LogsConfig = Field(LogsConfig(), validate_default=True)
+    semesters: Semesters
     columns: ColumnsConfig = Field(ColumnsConfig(), validate_default=True)
     assignments: Assignments
-    semesters: Semesters
     serialize: dict[str, Any] = Field(default={})
 
     @field_validator("logs")
@@ -99,7 +82,8 @@ class Course(CourseSection):
     @field_validator("columns")
     @classmethod
     def _has_columns(cls, columns: ColumnsConfig, info: ValidationInfo) -> ColumnsConfig:
-        logs = info.data.get("logs")
+        logs: LogsConfig | None = info.data.get("logs")
+        semesters: Semesters | None = info.data.get("semesters")
         mapping = columns.mapping()
         problems = [
             f"`{name}: {column}` describes people; name such a column under `demographics` only"
@@ -109,12 +93,22 @@ class Course(CourseSection):
         ]
         if logs is not None:
             known = {*mapping, *FORMATS[logs.format].fields}
-            required = ["student", "assignment", "code"]
-            if not isinstance(logs.path, dict):
-                required.append("semester")
+            required = ("student", "assignment", "code")
             problems += [f"`{name}` is missing" for name in required if name not in known]
+            named = logs.semester is not None or isinstance(logs.path, dict) or "semester" in known
+            if not named and semesters is not None and semesters.split is None:
+                problems.append(
+                    "`semester` is missing: name a column, or let `logs.semester` say it (file_name, folder "
+                    f"or start dates); a course without semesters is split by {WITHIN_ONE}"
+                )
+            if logs.semester is not None and "semester" in mapping:
+                problems.append("`semester`: `logs.semester` names the semesters too; remove one of them")
             if not known & {"timestamp", "attempt"}:
                 problems.append("`timestamp` or `attempt` is missing: one of them orders a student's work")
+            elif "timestamp" not in known and isinstance(logs.semester, dict):
+                problems.append("`timestamp` is missing, and the start dates of `logs.semester` need it")
+            elif "timestamp" not in known and semesters is not None and semesters.split == "time":
+                problems.append("`timestamp` is missing, and `semesters.split: time` needs it")
             if logs.kinds and "kind" not in known:
                 problems.append("`kind` is missing, and `logs.kinds` needs it")
         if problems:
@@ -159,7 +153,8 @@ class Course(CourseSection):
 
     def log(self, simulated: Path | None = None) -> Log:
         """The course's log; `simulated` is where its simulator writes it, if it has one."""
-        return Log(self.file, self.logs, self.columns, simulated if self.simulator else None)
+        one = self.name if self.semesters.split else None
+        return Log(self.file, self.logs, self.columns, simulated if self.simulator else None, one)
 
     @property
     def assignments_folder(self) -> Path:

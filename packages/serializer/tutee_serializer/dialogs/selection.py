@@ -16,7 +16,9 @@ from tqdm import tqdm
 from tutee_grader.config import Section
 from tutee_grader.errors import TuteeError
 from tutee_serializer.dialogs.trees import same_tree
+from tutee_serializer.errors import CourseError
 from tutee_serializer.schemas import TRAJECTORY
+from tutee_serializer.semesters import Roles, resolve
 
 if TYPE_CHECKING:
     from tutee_serializer.course import Course
@@ -30,7 +32,8 @@ class SerializeConfig(Section):
     """
 
     scope: Literal["assignment", "course"] = "assignment"
-    # What the test split holds back: the test semesters, or some of the assignments.
+    # What the test split holds back: what section `semesters` of the course file says, or some of the
+    # assignments.
     split: Literal["student", "assignment"] = "student"
     seed: int = 0
     # Share of the students who learn, and of the assignments where `split: assignment`.
@@ -82,7 +85,10 @@ def select(
     `graded` is submissions joined with their verdicts (null `grade`: none). `dialog` numbers the dialogs
     and `turn` their submissions, both from 0. Messages of a skipped submission move to the one before.
     """
+    check_split(course, config)
+    roles = resolve(course.semesters, graded)
     rows = graded.sort([*TRAJECTORY, "order"])
+    rows = rows.with_columns(begun=pl.col("submitted_at").min().over(TRAJECTORY))
     dropped: dict[str, int] = {}
 
     def keep(step: str, condition: pl.Expr | pl.Series) -> None:
@@ -99,7 +105,9 @@ def select(
     if config.stop_at_full_marks:
         done = (pl.col("grade") >= 100).cast(pl.Int64).cum_sum().over(TRAJECTORY) - (pl.col("grade") >= 100)
         keep("after full marks", done == 0)
-    rows = rows.with_columns(split=_split(rows, course, config))
+    rows = rows.with_columns(split=_split(rows, roles, config))
+    if roles.cut is not None:
+        keep("after the cut", (pl.col("split") == "test") | (pl.col("submitted_at") < roles.cut))
     if config.split == "student":
         # A student who takes an assignment again in a test semester is tested on it, not trained on.
         test = rows.filter(split="test").select("student", "assignment").unique().with_columns(again=True)
@@ -145,24 +153,44 @@ def _join_messages(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.drop("messages").join(joined, on=runs, how="left", maintain_order="left").drop("_run")
 
 
-def _split(rows: pl.DataFrame, course: "Course", config: SerializeConfig) -> pl.Series:
-    learners = rows.filter(pl.col("semester").is_in(course.semesters.train) | (config.split == "assignment"))
-    validation = _draw(learners["student"], config.validation, config.seed)
+def check_split(course: "Course", config: SerializeConfig) -> None:
+    """Raises CourseError where section `semesters` of the course file contradicts `config`."""
+    split = course.semesters.split
+    if split and config.split == "assignment":
+        raise CourseError(
+            f"{course.file}: `semesters.split: {split}` and `split: assignment` of section `serialize` both "
+            "say what is held out; remove one of them"
+        )
+    if split == "time" and config.scope == "course":
+        raise CourseError(
+            f"{course.file}: `semesters.split: time` needs `scope: assignment` in section `serialize`, for a "
+            "dialog of the scope course goes on through the semester"
+        )
+
+
+def _split(rows: pl.DataFrame, roles: Roles, config: SerializeConfig) -> pl.Series:
+    asked = roles.asked
     if config.split == "assignment":
         test = pl.col("assignment").is_in(_draw(rows["assignment"], config.held_out, config.seed))
+    elif asked.split == "students" and isinstance(asked.test, float):
+        test = pl.col("student").is_in(_draw(rows["student"], asked.test, config.seed))
+    elif asked.split == "time":
+        test = pl.col("begun") >= roles.cut
     else:
-        test = pl.col("semester").is_in(course.semesters.test)
+        test = pl.col("semester").is_in(roles.test)
+    learners = rows.filter(~test | (config.split == "assignment"))
+    validation = _draw(learners["student"], config.validation, config.seed)
     held = pl.when(pl.col("student").is_in(validation)).then(pl.lit("validation")).otherwise(pl.lit("train"))
     return rows.select(pl.when(test).then(pl.lit("test")).otherwise(held)).to_series()
 
 
 def _draw(names: pl.Series, share: float, seed: int) -> list[str]:
-    """A share of the distinct names, at least one where there are two; who is drawn hardly changes when
-    names join or leave."""
+    """A share of the distinct names, at least one and not all where there are two; who is drawn hardly
+    changes when names join or leave."""
     distinct = names.unique().to_list()
     distinct.sort(key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
     count = round(share * len(distinct))
-    return distinct[: max(count, 1) if share and len(distinct) > 1 else 0]
+    return distinct[: min(max(count, 1), len(distinct) - 1) if share and len(distinct) > 1 else 0]
 
 
 def _modified_z(rows: pl.DataFrame, dialog: list[str], scope: str) -> pl.Series:

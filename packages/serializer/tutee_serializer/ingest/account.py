@@ -22,6 +22,7 @@ class Step:
 class RowAccount:
     """Where every row of the log went, what was noticed on the way, and how much was masked, by kind.
 
+    `semesters` says in sentences what each semester is for, and which ones are left out.
     The rows in are the rows kept, quarantined and left out by named filters: `check` asserts it.
     """
 
@@ -29,6 +30,7 @@ class RowAccount:
     synthetic: bool
     sources: list[Source]
     flow: list[Step]
+    semesters: list[str]
     broken_assignments: dict[str, str]
     notes: dict[str, int]
     masked: dict[str, int]
@@ -57,4 +59,6 @@ class RowAccount:
         lines = [f"{step.step:<{width}}  {step.rows:>9,}  {step.kind}" for step in self.flow]
         notes = [f"{note}: {count:,}" for note, count in self.notes.items()]
         notes += [f"masked, {kind}: {count:,}" for kind, count in self.masked.items()]
-        return "\n".join([*lines, *notes, *(f"warning: {warning}" for warning in self.warnings)])
+        return "\n".join(
+            [*lines, *self.semesters, *notes, *(f"warning: {warning}" for warning in self.warnings)]
+        )

@@ -1,7 +1,8 @@
 """Checks every row of a staged log: usable, quarantined with a reason, or dropped by a named filter."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -13,10 +14,11 @@ from tutee_serializer.logs.times import read_times
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 
 
-def parse_rows(rows: pl.LazyFrame, logs: LogsConfig) -> pl.LazyFrame:
+def parse_rows(rows: pl.LazyFrame, logs: LogsConfig, one_semester: str | None = None) -> pl.LazyFrame:
     """Text fields stripped, empty ones made null, numbers and times beside the text they came from.
 
-    A score, label or feedback of NA, NaN, null or None is none at all.
+    A score, label or feedback of NA, NaN, null or None is none at all. `one_semester` is the semester of
+    rows that have none.
     """
     trimmed = [pl.col(name).str.strip_chars() for name in FIELDS if name not in ("code", "feedback")]
     label = pl.col("label").str.to_lowercase()
@@ -44,29 +46,48 @@ def parse_rows(rows: pl.LazyFrame, logs: LogsConfig) -> pl.LazyFrame:
             times.alias("submitted_at"),
             (kind if logs.kinds else pl.lit("submission")).alias("row_kind"),
         )
+        .with_columns(_semester(logs, one_semester).alias("semester"))
+    )
+
+
+def _semester(logs: LogsConfig, one_semester: str | None) -> pl.Expr:
+    """The semester of each row: by its time where the course file has start dates."""
+    if not isinstance(logs.semester, dict):
+        return pl.col("semester").fill_null(pl.lit(one_semester))
+    zone = ZoneInfo(logs.timezone)
+    starts = sorted(((start, name) for name, start in logs.semester.items()), reverse=True)
+    return pl.coalesce(
+        pl.when(pl.col("submitted_at") >= datetime.combine(start, time(), zone).astimezone(UTC)).then(
+            pl.lit(name)
+        )
+        for start, name in starts
     )
 
 
 def check_rows(
     rows: pl.LazyFrame,
     fields: frozenset[str],
-    semesters: list[str],
+    by_date: bool,
+    needs_times: bool,
     max_code_bytes: int,
     good: Iterable[str],
     broken: Iterable[str],
 ) -> pl.LazyFrame:
-    """Adds `filter`, the named filter that drops a row, and `reason`, `field`, `value` for quarantine."""
+    """Adds `filter`, the named filter that drops a row, and `reason`, `field`, `value` for quarantine.
+
+    `by_date`: times, not the log, say the semesters. `needs_times`: no row can do without its time.
+    """
     everything = pl.struct(name for name in FIELDS if name in fields or name == "semester")
     readable = pl.col("reason").is_null()
-    in_course = pl.col("semester").is_in(semesters)
+    latest = datetime.now(UTC) + timedelta(days=1)
+    possible = pl.col("submitted_at").is_between(EARLIEST, latest)
     filters = [
         ("neither a submission nor a message", readable & (pl.col("row_kind") == "neither")),
         ("truncated program", readable & pl.col("truncated")),
         ("duplicate row", readable & ~everything.hash().is_first_distinct()),
-        ("semester not in the course file", readable & ~in_course),
+        ("before the first semester", readable & by_date & possible & _null("semester")),
         ("assignment with broken tests", readable & pl.col("assignment").is_in(sorted(broken))),
     ]
-    latest = datetime.now(UTC) + timedelta(days=1)
     size = pl.col("code").str.len_bytes()
     is_message = pl.col("row_kind") == "message"
     blank = [pl.col(name).is_null() | ~pl.col(name).str.contains(r"\S") for name in ("code", "feedback")]
@@ -76,7 +97,7 @@ def check_rows(
         ("no student", "student", pl.col("student").is_null()),
         ("no assignment", "assignment", pl.col("assignment").is_null()),
         ("unknown assignment", "assignment", ~pl.col("assignment").is_in(sorted([*good, *broken]))),
-        ("no semester", "semester", pl.col("semester").is_null()),
+        ("no semester", "semester", _null("semester") & (not by_date)),
         ("blank code", "code", ~is_message & blank[0]),
         ("blank message", "feedback", is_message & blank[1]),
         ("a NUL in the code", "code", pl.col("code").str.contains("\0", literal=True)),
@@ -90,17 +111,17 @@ def check_rows(
             pl.col("label").is_not_null() & _null("logged_correct"),
         ),
         ("unreadable time", "timestamp", pl.col("timestamp").is_not_null() & _null("submitted_at")),
-        ("impossible time", "timestamp", ~pl.col("submitted_at").is_between(EARLIEST, latest)),
+        ("impossible time", "timestamp", ~possible),
         ("attempt is not a whole number", "attempt", ~_null("attempt") & ~_whole("number")),
     ]
     if "attempt" in fields:
         tests.append(("no attempt number", "attempt", _null("attempt")))
-    else:
+    if needs_times or "attempt" not in fields:
         tests.append(("no time", "timestamp", _null("timestamp")))
     if "row" in fields:
-        tests.append(
-            ("row id used before", "row", pl.col("row").is_not_null() & ~pl.col("row").is_first_distinct())
-        )
+        # The export of another semester may count its rows from 1 again.
+        used = ~pl.struct("semester", "row").is_first_distinct()
+        tests.append(("row id used before", "row", pl.col("row").is_not_null() & used))
     failed = pl.coalesce(
         pl.when(test).then(pl.struct(pl.lit(reason).alias("reason"), pl.lit(field).alias("field")))
         for reason, field, test in tests

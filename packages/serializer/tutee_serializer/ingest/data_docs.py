@@ -9,6 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from tutee_grader.files import atomic_dir
 from tutee_serializer.ingest.account import RowAccount
 
@@ -43,8 +45,11 @@ def add_site(context: "gx.AbstractDataContext", folder: Path) -> None:
     context.add_data_docs_site("tutee", site)
 
 
-def publish(built: Path, docs: Path, account: RowAccount, checks: list[Check]) -> None:
-    """Replaces the pages in `docs` by those in `built`, changed so that they ask nothing of the network."""
+def publish(built: Path, docs: Path, account: RowAccount, checks: list[Check], drift: pl.DataFrame) -> None:
+    """Replaces the pages in `docs` by those in `built`, changed so that they ask nothing of the network.
+
+    The first page shows `account`, `checks` and `drift` (of `drift_table`).
+    """
     style = resources.files("tutee_serializer.ingest").joinpath("data_docs.css").read_text(encoding="utf-8")
     pages = {}
     with atomic_dir(docs) as folder:
@@ -57,7 +62,7 @@ def publish(built: Path, docs: Path, account: RowAccount, checks: list[Check]) -
             target.write_text(_offline(page.read_text(encoding="utf-8"), style), encoding="utf-8")
             if target.parent.name == "validations":
                 pages[page.stem.split("-")[0]] = target.relative_to(folder).as_posix()
-        (folder / "index.html").write_text(_index(account, checks, pages, style), encoding="utf-8")
+        (folder / "index.html").write_text(_index(account, checks, drift, pages, style), encoding="utf-8")
 
 
 def _offline(page: str, style: str) -> str:
@@ -69,7 +74,9 @@ def _offline(page: str, style: str) -> str:
     return page.replace("</head>", f"<style>\n{style}</style>\n</head>", 1)
 
 
-def _index(account: RowAccount, checks: list[Check], pages: dict[str, str], style: str) -> str:
+def _index(
+    account: RowAccount, checks: list[Check], drift: pl.DataFrame, pages: dict[str, str], style: str
+) -> str:
     title = f"Data of {account.course}" + (" (a synthetic course)" if account.synthetic else "")
     rows = [(step.step, step.kind, f"{step.rows:,}") for step in account.flow]
     suites = []
@@ -78,7 +85,7 @@ def _index(account: RowAccount, checks: list[Check], pages: dict[str, str], styl
         failed = [check for check in members if not check.passed]
         errors = sum(check.severity == "error" for check in failed)
         state = _mark(not failed) if not errors else _mark(False)
-        link = f'<a href="{escape(pages[suite])}">{escape(suite)}</a>'
+        link = f'<a href="{escape(pages[suite])}">{escape(suite)}</a>' if suite in pages else escape(suite)
         suites.append((link, state, str(len(members)), str(errors), str(len(failed) - errors)))
     failures = [
         (escape(check.suite), check.severity, escape(check.expectation), escape(check.observed))
@@ -94,9 +101,11 @@ def _index(account: RowAccount, checks: list[Check], pages: dict[str, str], styl
         f"<h1>{escape(title)}</h1>",
         "<h2>Where every row went</h2>",
         _table(("step", "kind", "rows"), [tuple(map(escape, row)) for row in rows]),
+        *(f"<p>{escape(line)}</p>" for line in account.semesters),
         "<h2>Expectations</h2>",
         _table(("suite", "", "expectations", "errors", "warnings"), suites),
         _table(("suite", "level", "expectation that failed", "observed"), failures) if failures else "",
+        "<h2>Each semester against the one before</h2>" + _drift(drift) if drift.height else "",
         "<h2>Files of the log</h2>",
         _table(("file", "rows", "encoding", "lines repaired"), files),
         "<h2>Assignments left out</h2>" + _table(("assignment", "reason"), broken) if broken else "",
@@ -105,6 +114,20 @@ def _index(account: RowAccount, checks: list[Check], pages: dict[str, str], styl
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>\n{style}</style></head>\n<body>{''.join(body)}</body></html>\n"
     )
+
+
+def _drift(drift: pl.DataFrame) -> str:
+    rows = [
+        [escape(cell if isinstance(cell, str) else _figure(cell)) for cell in row]
+        for row in drift.iter_rows()
+    ]
+    return _table([name.replace("_", " ") for name in drift.columns], rows)
+
+
+def _figure(value: float | list[str] | None) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return "" if value is None else f"{value:+.2f}"
 
 
 def _mark(passed: bool) -> str:

@@ -17,6 +17,8 @@ from tutee_serializer.ingest.account import RowAccount, Step
 from tutee_serializer.ingest.assignments import NO_FOLDER, assignment_lines, assignment_table
 from tutee_serializer.ingest.checks import check_rows, parse_rows
 from tutee_serializer.ingest.cleaning import clean, suggest
+from tutee_serializer.ingest.drift import Measure
+from tutee_serializer.ingest.left_out import left_out, without_role
 from tutee_serializer.ingest.masks import Masker
 from tutee_serializer.ingest.privacy import pseudonym, published
 from tutee_serializer.ingest.trajectories import OrderedLog, order
@@ -24,7 +26,8 @@ from tutee_serializer.ingest.validation import validate
 from tutee_serializer.logs import read_log
 from tutee_serializer.logs.config import LogsConfig
 from tutee_serializer.logs.staging import StagedLog
-from tutee_serializer.schemas import QUARANTINE
+from tutee_serializer.schemas import QUARANTINE, TRAJECTORY
+from tutee_serializer.semesters import Roles, resolve
 
 
 class IngestConfig(Section):
@@ -33,11 +36,15 @@ class IngestConfig(Section):
     max_code_bytes: Annotated[int, Field(gt=0)] = 65_536
     # Share of the log's rows that may be in quarantine before the run stops.
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.2
+    # How far a semester may be from the one before until that is a warning (`drift.WARNINGS` where a measure
+    # is not named), and, for the newest one, until the run stops.
+    warn_drift: dict[Measure, Annotated[float, Field(ge=0)]] = Field(default={})
+    max_drift: dict[Measure, Annotated[float, Field(ge=0)]] = Field(default={})
 
 
 @dataclass(frozen=True)
 class IngestResult:
-    """The tables SUBMISSIONS and QUARANTINE of a course, and their account.
+    """The tables SUBMISSIONS and QUARANTINE of a course, their account, and what each semester is for.
 
     `assignments` has a row per assignment, in the log or in the course's folder: how many rows of how many
     students name it (what filters leave out apart), and its `state`: usable, broken, or no folder.
@@ -48,6 +55,7 @@ class IngestResult:
     submissions: pl.DataFrame
     quarantine: pl.DataFrame
     account: RowAccount
+    roles: Roles
     assignments: pl.DataFrame
     suggestions: list[str]
     demographics: pl.DataFrame | None = None
@@ -69,10 +77,23 @@ def ingest(
     """Reads, checks, pseudonymises, validates and writes a course's log, and its Data Docs.
 
     The first arguments are those of `parse_log`, the others say where the results go. Raises LogError where
-    no row can be used, ValidationError where an expectation of level error fails.
+    no row can be used or a semester that is asked for is empty, ValidationError where an expectation of
+    level error fails.
     """
     result = parse_log(course, config, key, forgotten, simulated, scratch=submissions.parent)
-    checks = validate(result.submissions, course, result.account, config.max_quarantined, data_docs)
+    if problems := result.roles.problems():
+        lines = [*problems, *result.account.semesters[1:]]
+        raise LogError("\n".join(f"{course.file}: {line}" for line in lines))
+    checks = validate(
+        result.submissions,
+        course,
+        result.roles,
+        result.account,
+        data_docs,
+        config.max_quarantined,
+        config.warn_drift,
+        config.max_drift,
+    )
     warnings = [str(check) for check in checks if not check.passed]
     write_table(result.submissions, submissions)
     write_table(result.quarantine, quarantine)
@@ -102,18 +123,25 @@ def parse_log(
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".ingest_") as folder:
-        staged = read_log(course.log(simulated), Path(folder))
-        parsed = clean(parse_rows(staged.rows, course.logs), course.logs.clean)
+        log = course.log(simulated)
+        staged = read_log(log, Path(folder))
+        parsed = clean(parse_rows(staged.rows, course.logs, log.one_semester), course.logs.clean)
         known = set(good) or (_named_assignments(parsed) - set(broken) if first_look else set())
+        by_date = isinstance(course.logs.semester, dict)
+        needs_times = by_date or course.semesters.split == "time"
         rows = check_rows(
-            parsed, staged.fields, course.semesters.all, config.max_code_bytes, known, broken
+            parsed, staged.fields, by_date, needs_times, config.max_code_bytes, known, broken
         ).collect()
     names = {student: pseudonym(student, key) for student in rows["student"].drop_nulls().unique()}
     rows = _forget(rows.with_columns(_named(names)), forgotten)
+    masker = Masker(key, names, published(course.assignments_folder))
+    without_code = rows.select(*TRAJECTORY, "submitted_at", "row_kind", "filter", "reason")
+    roles = resolve(course.semesters, without_code.filter(_usable(), row_kind="submission"))
+    rows = rows.with_columns(without_role(roles).alias("filter"))
+    semesters = [f"semesters: {roles}", *left_out(rows, roles, masker)]
     filters = rows.filter(pl.col("filter").is_not_null())
     bad = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_not_null())
-    kept = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_null())
-    masker = Masker(key, names, published(course.assignments_folder))
+    kept = rows.filter(_usable())
     ordered = order(kept, course.name, "attempt" in staged.fields)
     flow = [
         Step("rows in the log", "in", rows.height + sum(staged.left_out.values())),
@@ -128,14 +156,14 @@ def parse_log(
     assignments = assignment_table(rows.filter(pl.col("filter").is_null()), good, broken)
     assignments = _mask_unknown(assignments, masker)
     if ordered.submissions.is_empty():
-        raise LogError(
-            f"{course.file}: not one row of {rows.height:,} can be used:{_reasons(flow[1:-1], assignments)}"
-        )
+        lines = [*_reasons(flow[1:-1], assignments), *semesters[1:], *roles.problems()]
+        raise LogError("\n".join([f"{course.file}: not one row of {rows.height:,} can be used:", *lines]))
     account = RowAccount(
         course=course.name,
         synthetic=course.synthetic,
         sources=staged.sources,
         flow=flow,
+        semesters=semesters,
         broken_assignments=broken,
         notes=_notes(staged, rows, ordered, course.logs),
         masked={},
@@ -150,6 +178,7 @@ def parse_log(
         submissions,
         quarantine,
         account,
+        roles,
         assignments,
         list(suggest(kept, course.logs.clean)) if first_look else [],
         _demographics(kept, course.columns.demographics),
@@ -163,12 +192,12 @@ def _mask_unknown(assignments: pl.DataFrame, masker: Masker) -> pl.DataFrame:
     return assignments.with_columns(name.alias("assignment"))
 
 
-def _reasons(steps: Iterable[Step], assignments: pl.DataFrame) -> str:
+def _reasons(steps: Iterable[Step], assignments: pl.DataFrame) -> list[str]:
     """Why no row can be used, a line a reason, and the assignments, where the log names unknown ones."""
     lines = [f"  {step.rows:,} x {step.step}" for step in steps]
     if (assignments["state"] == NO_FOLDER).any():
         lines += ["assignments:", *assignment_lines(assignments)]
-    return "".join(f"\n{line}" for line in lines)
+    return lines
 
 
 def _named_assignments(rows: pl.LazyFrame) -> set[str]:
@@ -209,6 +238,10 @@ def _mask(submissions: pl.DataFrame, masker: Masker) -> pl.DataFrame:
             pl.element().struct.with_fields(pl.field("text").replace(masked)) if masked else pl.element()
         )
     )
+
+
+def _usable() -> pl.Expr:
+    return pl.col("filter").is_null() & pl.col("reason").is_null()
 
 
 def _named(names: dict[str, str]) -> pl.Expr:

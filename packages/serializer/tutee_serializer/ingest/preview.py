@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import polars as pl
+
 from tutee_serializer.course import Course
 from tutee_serializer.ingest.assignments import NO_FOLDER, USABLE, assignment_lines
 from tutee_serializer.ingest.ingest import IngestResult
@@ -26,11 +28,14 @@ def _lines(course: Course, result: IngestResult) -> Iterator[str]:
         yield f"assignment {name} cannot be used: {reason}"
     yield ""
     yield str(result.account)
+    yield from (f"ingest would stop: {problem}" for problem in result.roles.problems())
     yield ""
-    per_semester = table.group_by("semester").agg(students="student", n="order").sort("semester")
-    for row in per_semester.iter_rows(named=True):
-        count = len(set(row["students"]))
-        yield f"semester {row['semester']}: {len(row['n']):,} submissions of {count:,} students"
+    per_semester = (
+        table.group_by("semester").agg(pl.col("student").n_unique(), pl.len()).rows_by_key("semester")
+    )
+    for semester in result.roles.used:
+        students, submissions = per_semester[semester][0]
+        yield f"semester {semester}: {submissions:,} submissions of {students:,} students"
     yield f"{table['student'].n_unique():,} students, {table['assignment'].n_unique():,} assignments"
     yield ""
     yield "assignments:"

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from itertools import pairwise
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +15,13 @@ from tutee_serializer.course import Course
 from tutee_serializer.errors import ValidationError
 from tutee_serializer.ingest.account import RowAccount
 from tutee_serializer.ingest.data_docs import Check, add_site, publish
+from tutee_serializer.ingest.drift import Measure, drift_checks, drift_table
 from tutee_serializer.schemas import SUBMISSIONS
+from tutee_serializer.semesters import Roles
 
 if TYPE_CHECKING:
     import great_expectations as gx
 
-# How far a semester may be from the one before until it is worth a warning: a ratio less one, or, for scores,
-# the largest distance between the two cumulative distributions (Kolmogorov and Smirnov's statistic).
-DRIFT = {
-    "submissions per student": 0.5,
-    "mean score": 0.3,
-    "distance of scores": 0.3,
-    "median code length": 0.5,
-}
 SAMPLES = 5
 _SHARE = "share of rows in quarantine"
 
@@ -35,20 +29,26 @@ _SHARE = "share of rows in quarantine"
 def validate(
     submissions: pl.DataFrame,
     course: Course,
+    roles: Roles,
     account: RowAccount,
-    max_quarantined: float,
     docs: Path,
+    max_quarantined: float,
+    warn_drift: Mapping[Measure, float],
+    max_drift: Mapping[Measure, float],
 ) -> list[Check]:
     """Checks a SUBMISSIONS table and its row account, and writes Data Docs to the folder `docs`.
 
-    `max_quarantined` is the largest share of the log's rows that may be in quarantine. Raises
-    ValidationError, with sample rows, where an expectation of level error fails; warnings are returned.
+    `max_quarantined` is the largest share of the log's rows that may be in quarantine; `warn_drift` and
+    `max_drift` are the thresholds of `drift_checks`. Raises ValidationError, with sample rows, where an
+    expectation of level error fails; warnings are returned.
     """
+    drift = drift_table(submissions, roles.used)
     with tempfile.TemporaryDirectory() as folder:
         context = new_context(Path(folder))
-        checks = check(context, submissions, course, account, max_quarantined)
+        checks = check(context, submissions, course, roles, account, max_quarantined)
+        checks += drift_checks(drift, warn_drift, max_drift)
         context.build_data_docs()
-        publish(Path(folder) / "docs", docs, account, checks)
+        publish(Path(folder) / "docs", docs, account, checks, drift)
     failed = [check for check in checks if not check.passed and check.severity == "error"]
     if failed:
         listed = "\n".join(str(check) for check in failed)
@@ -61,6 +61,7 @@ def check(
     context: "gx.AbstractDataContext",
     submissions: pl.DataFrame,
     course: Course,
+    roles: Roles,
     account: RowAccount,
     max_quarantined: float,
 ) -> list[Check]:
@@ -72,13 +73,9 @@ def check(
     }
     expected = {
         "schema": _schema_expectations(),
-        "submissions": _submissions_expectations(course),
+        "submissions": _submissions_expectations(course, roles),
         "log": _log_expectations(max_quarantined),
     }
-    drift = drift_table(submissions, course.semesters.all)
-    if not drift.is_empty():
-        tables["drift"] = drift
-        expected["drift"] = _drift_expectations()
     return [check for suite in tables for check in _run(context, suite, tables[suite], expected[suite])]
 
 
@@ -132,66 +129,18 @@ def _submissions_table(submissions: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def drift_table(submissions: pl.DataFrame, semesters: list[str]) -> pl.DataFrame:
-    """How each semester differs from the one before it: one row a semester, one column a measure of DRIFT.
-
-    Scores are the log's: 0 to 100, or 0 and 100 where the log only says right or wrong. A measure is null
-    where one of the two semesters has no value for it.
-    """
-    score = pl.coalesce("logged_score", pl.col("logged_correct").cast(pl.Float64) * 100)
-    scored = submissions.lazy().select(
-        "semester", "student", score.alias("score"), pl.col("code").str.len_chars()
-    )
-    measured = (
-        scored.group_by("semester")
-        .agg(
-            (pl.len() / pl.col("student").n_unique()).alias("submissions per student"),
-            pl.col("score").mean().alias("mean score"),
-            pl.col("code").median().alias("median code length"),
-        )
-        .collect()
-    )
-    values = {row["semester"]: row for row in measured.iter_rows(named=True)}
-    scores = scored.select("semester", "score").drop_nulls().collect()
-    present = [semester for semester in semesters if semester in values]
-    rows = []
-    for before, now in pairwise(present):
-        row: dict[str, Any] = {"semester": now, "before": before}
-        for name in DRIFT:
-            if name == "distance of scores":
-                row[name] = _distance(*(scores.filter(semester=one)["score"] for one in (before, now)))
-            else:
-                old, new = values[before][name], values[now][name]
-                row[name] = new / old - 1 if old and new is not None else None
-        rows.append(row)
-    schema = {"semester": pl.String(), "before": pl.String(), **dict.fromkeys(DRIFT, pl.Float64())}
-    return pl.DataFrame(rows, schema=schema)
-
-
-def _distance(before: pl.Series, now: pl.Series) -> float | None:
-    """The largest difference between two cumulative distributions, 0..1 (Kolmogorov and Smirnov)."""
-    if before.is_empty() or now.is_empty():
-        return None
-    both = pl.concat([before, now]).unique().sort()
-    shares = [values.sort().search_sorted(both, side="right") / len(values) for values in (before, now)]
-    largest = (shares[0] - shares[1]).abs().max()
-    assert isinstance(largest, float)
-    return largest
-
-
-def _submissions_expectations(course: Course) -> list[Any]:
+def _submissions_expectations(course: Course, roles: Roles) -> list[Any]:
     import great_expectations.expectations as gxe
 
     must_be_there = ("submission_id", "semester", "student", "assignment", "order", "source_row")
-    semesters = course.semesters.all
     assignments, _ = course.load_assignments()
     expectations = [
         *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in must_be_there),
         gxe.ExpectColumnValuesToBeUnique(column="submission_id"),
         gxe.ExpectCompoundColumnsToBeUnique(column_list=["semester", "student", "assignment", "order"]),
         gxe.ExpectColumnValuesToBeInSet(column="assignment", value_set=sorted(assignments)),
-        gxe.ExpectColumnDistinctValuesToContainSet(column="semester", value_set=semesters),
-        gxe.ExpectColumnDistinctValuesToBeInSet(column="semester", value_set=semesters),
+        gxe.ExpectColumnDistinctValuesToContainSet(column="semester", value_set=roles.used),
+        gxe.ExpectColumnDistinctValuesToBeInSet(column="semester", value_set=roles.used),
         gxe.ExpectColumnValuesToBeBetween(column="order", min_value=1),
         gxe.ExpectColumnValuesToBeBetween(column="logged_score", min_value=0, max_value=100),
         gxe.ExpectColumnValuesToBeBetween(column="code length", min_value=1),
@@ -210,15 +159,6 @@ def _log_expectations(max_quarantined: float) -> list[Any]:
     import great_expectations.expectations as gxe
 
     return [gxe.ExpectColumnValuesToBeBetween(column=_SHARE, min_value=0, max_value=max_quarantined)]
-
-
-def _drift_expectations() -> list[Any]:
-    import great_expectations.expectations as gxe
-
-    return [
-        gxe.ExpectColumnValuesToBeBetween(column=name, min_value=-most, max_value=most, severity="warning")
-        for name, most in DRIFT.items()
-    ]
 
 
 def _run(

@@ -14,6 +14,9 @@ from tutee_serializer.errors import LogError
 
 CHUNK = 1 << 24
 PACKED = (".gz", ".zst", ".zip")
+JSON_LINES = (".jsonl", ".ndjson")
+PARQUET = (".parquet", ".pq")
+TABLES = (".csv", ".tsv", ".txt", *JSON_LINES, *PARQUET)
 
 
 def find(pattern: str, folder: Path) -> list[str]:
@@ -31,6 +34,18 @@ def find(pattern: str, folder: Path) -> list[str]:
     if not found:
         raise LogError(f"{path}: no file of that name, so there is no log to read")
     return sorted(str(p) for p in found)
+
+
+def semester_of(name: str, naming: object) -> str | None:
+    """The semester that the file `name` says, where `naming` is `file_name` or `folder`; else None."""
+    path = Path(name)
+    if naming == "folder":
+        return path.parent.resolve().name
+    if naming != "file_name":
+        return None
+    while path.suffix.lower() in (*TABLES, *PACKED):
+        path = path.with_suffix("")
+    return path.name
 
 
 def unpack(name: str, folder: Path, flat: bool = True) -> list[Path]:

@@ -1,8 +1,9 @@
 """What a course file says of its log: the sections `logs` and `columns`."""
 
 import re
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
@@ -35,9 +36,13 @@ class LogsConfig(CourseSection):
     neither ISO 8601 nor seconds since 1970. Scores run from 0 to `score_scale`. `kinds` says which values of
     the column `kind` (ProgSnap2: EventType) mark a submission, and which a message to the student. `clean`
     names rules of `ingest.cleaning`. `filters` are FalconCode's, all of them unless some are named.
+
+    `semester` names the semester of a row where no column does: `file_name`, `folder` (that the file lies
+    in), or the date on which each semester starts, in `timezone`; rows before the first are left out.
     """
 
     path: str | dict[str, str] | None = None
+    semester: Literal["file_name", "folder"] | dict[str, date] | None = None
     format: str = "table"
     encoding: str | None = None
     timezone: str = "UTC"
@@ -58,6 +63,24 @@ class LogsConfig(CourseSection):
         if missing and context.get("logs", True):
             raise ValueError(f"{', '.join(missing)} does not exist (relative paths start at the course file)")
         return path
+
+    @field_validator("semester", mode="plain")
+    @classmethod
+    def _is_naming(cls, naming: Any, info: ValidationInfo) -> Any:
+        if isinstance(info.data.get("path"), dict):
+            raise ValueError("`path` names a semester for each path already; remove one of the two")
+        if naming in ("file_name", "folder"):
+            return naming
+        try:
+            starts = {str(name): date.fromisoformat(str(start)) for name, start in naming.items()}
+        except (AttributeError, ValueError):
+            starts = {}
+        if not starts or len(set(starts.values())) < len(starts):
+            raise ValueError(
+                "write file_name, folder, or a start date of its own for each semester, such as "
+                "{2024-autumn: 2024-09-01, 2025-spring: 2025-02-01}"
+            )
+        return starts
 
     @field_validator("kinds")
     @classmethod

@@ -36,6 +36,11 @@ def read_falcon(log: Log, scratch: Path) -> StagedLog:
 
     Raises LogError where a file or column is missing, UnavailableError where the hub says no.
     """
+    if log.config.semester in ("file_name", "folder"):
+        raise LogError(
+            f"{log.file}: `logs.semester` is {log.config.semester}, but FalconCode's semesters are its "
+            "splits; remove it, or write `path: {SEMESTER: FILE}`"
+        )
     parts: list[pl.DataFrame] = []
     sources: list[Source] = []
     for semester, name, rows in _splits(log):

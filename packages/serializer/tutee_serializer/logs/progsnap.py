@@ -4,13 +4,14 @@ https://cssplice.org/progsnap2/ . A data set is a folder (or a zip) with MainTab
 (CodeWorkout: Metadata.csv) and CodeStates/ as a table, as folders or as Git repositories.
 """
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
 import polars as pl
 
 from tutee_serializer.errors import LogError
-from tutee_serializer.logs.archives import find, unpack
+from tutee_serializer.logs.archives import find, semester_of, unpack
 from tutee_serializer.logs.code_states import read_csv, with_code
 from tutee_serializer.logs.config import LogsConfig
 from tutee_serializer.logs.staging import (
@@ -80,6 +81,8 @@ def _read_dataset(semester: str | None, dataset: Path, log: Log, folder: Path) -
     main = main.with_row_index("source_row", offset=1).with_columns(pl.col("source_row").cast(pl.Int64))
     metadata = _metadata(dataset, folder)
     mapping = {**DEFAULTS, **log.columns.mapping()}
+    if semester is None and _needs_no_term(main, log):
+        mapping.pop("semester")
     if semester is not None:
         mapping.pop("semester")
         main = main.with_columns(pl.lit(semester).alias("semester of the file"))
@@ -121,21 +124,34 @@ def _read_dataset(semester: str | None, dataset: Path, log: Log, folder: Path) -
 
 
 def _datasets(log: Log, folder: Path) -> list[tuple[str | None, Path]]:
+    """Each data set of the log, unpacked, with its semester, where its path or name says it."""
     path = log.config.path
     patterns = path if isinstance(path, dict) else {None: str(path)}
     found: list[tuple[str | None, Path]] = []
+    numbers = itertools.count()
     for semester, pattern in patterns.items():
-        place = log.folder / pattern
-        if not place.is_dir():
-            archive = find(pattern, log.folder)[0]
-            place = folder / f"unpacked_{len(found)}"
+        files = find(pattern, log.folder)
+        tables = [(name, Path(name)) for name in files if Path(name).name == MAIN_TABLE]
+        for archive in (name for name in files if Path(name).suffix.lower() == ".zip"):
+            place = folder / f"unpacked_{next(numbers)}"
             place.mkdir()
             unpack(archive, place, flat=False)
-        tables = sorted(place.rglob(MAIN_TABLE))
+            tables += [(archive, table) for table in sorted(place.rglob(MAIN_TABLE))]
         if not tables:
             raise LogError(f"{log.file}: `logs.path`: {pattern} holds no {MAIN_TABLE}, so it is no ProgSnap2")
-        found += [(semester, table.parent) for table in tables]
+        for name, table in tables:
+            # A data set that is not packed is called like its folder, not like a table in it.
+            naming = "folder" if log.config.semester and name == str(table) else log.config.semester
+            found.append((semester or semester_of(name, naming), table.parent))
     return found
+
+
+def _needs_no_term(main: pl.DataFrame, log: Log) -> bool:
+    """Whether rows may be without a term: start dates name it, or the course is not split by semester."""
+    if isinstance(log.config.semester, dict):
+        return True
+    by_default = "semester" not in log.columns.mapping()
+    return log.one_semester is not None and by_default and not set(DEFAULTS["semester"]) & set(main.columns)
 
 
 def _metadata(dataset: Path, folder: Path) -> dict[str, str] | None:

@@ -12,6 +12,7 @@ import polars as pl
 
 from tutee_serializer.errors import LogError
 from tutee_serializer.logs.config import ColumnsConfig, LogsConfig
+from tutee_serializer.semesters import WITHIN_ONE
 
 FIELDS = (
     "student",
@@ -51,13 +52,15 @@ STAGED = pl.Schema(
 class Log:
     """A course's log, as the course file `file` describes it; relative paths start in that file's folder.
 
-    `simulated` is the log that the course's simulator writes, where it has one.
+    `simulated` is the log that the course's simulator writes, where it has one. `one_semester` is the
+    semester of rows that have none, where the course is not split by semester and needs none.
     """
 
     file: Path
     config: LogsConfig
     columns: ColumnsConfig
     simulated: Path | None = None
+    one_semester: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -128,6 +131,8 @@ def find_columns(
             if near
             else ""
         )
+        if field == "semester":
+            hint += f"; `logs.semester` may name semesters instead, or {WITHIN_ONE} do without"
         problems.append(f"`columns.{field}`: {name} has no column {' or '.join(map(repr, names))}{hint}")
     if problems:
         listed = ", ".join(columns) or "none"

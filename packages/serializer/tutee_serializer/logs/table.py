@@ -15,16 +15,13 @@ import pyarrow.parquet
 from tqdm import tqdm
 
 from tutee_serializer.errors import LogError
-from tutee_serializer.logs.archives import PACKED, find, unpack
+from tutee_serializer.logs.archives import JSON_LINES, PACKED, PARQUET, TABLES, find, semester_of, unpack
 from tutee_serializer.logs.encodings import Text, to_utf8
 from tutee_serializer.logs.staging import Log, LogFormat, Source, StagedLog, find_columns, stage, write_parts
 
 BLOCK = 1 << 26  # bytes; a row must fit into one block
 LINES = 50_000
 DELIMITERS = (",", "\t", ";", "|")
-JSON_LINES = (".jsonl", ".ndjson")
-PARQUET = (".parquet", ".pq")
-TABLES = (".csv", ".tsv", ".txt", *JSON_LINES, *PARQUET)
 
 
 def read_tables(log: Log, folder: Path) -> StagedLog:
@@ -32,7 +29,8 @@ def read_tables(log: Log, folder: Path) -> StagedLog:
     sources: list[Source] = []
     staged = folder / "staged"
     staged.mkdir()
-    for semester, name in tqdm(_files(log), desc="reading the log", unit="file", disable=None):
+    files, others = _files(log)
+    for semester, name in tqdm(files, desc="reading the log", unit="file", disable=None):
         unpacked = folder / f"unpacked_{len(sources)}"
         unpacked.mkdir()
         for path in unpack(name, unpacked):
@@ -40,23 +38,26 @@ def read_tables(log: Log, folder: Path) -> StagedLog:
             reader = _Reader(log, path, shown, semester, unpacked)
             rows = write_parts(reader.parts(), staged, f"{len(sources):06d}")
             sources.append(reader.source(rows))
-    return StagedLog(pl.scan_parquet(staged / "*.parquet"), sources, {}, frozenset(log.columns.mapping()), {})
+    notes = {f"files among the logs that are no tables, not read ({', '.join(others)})": len(others)}
+    rows_of_all = pl.scan_parquet(staged / "*.parquet")
+    return StagedLog(rows_of_all, sources, {}, frozenset(log.columns.mapping()), notes if others else {})
 
 
-def _files(log: Log) -> list[tuple[str | None, str]]:
-    """Each file of the log with its semester, where the course file and not a column says it."""
+def _files(log: Log) -> tuple[list[tuple[str | None, str]], list[str]]:
+    """Each table with its semester, where its path or name and not a column says it; and the other files."""
     if log.simulated:
-        return [(None, str(log.simulated))]
+        return [(semester_of(str(log.simulated), log.config.semester), str(log.simulated))], []
     path = log.config.path
     patterns = path if isinstance(path, dict) else {None: path}
-    files = []
+    files, others = [], []
     for semester, pattern in patterns.items():
         found = find(str(pattern), log.folder)
         tables = [name for name in found if _suffix(name) in TABLES] if len(found) > 1 else found
         if not tables:
             raise LogError(f"{log.file}: `logs.path`: {pattern} holds no {', '.join(TABLES)} file")
-        files += [(semester, name) for name in tables]
-    return files
+        others += sorted(set(found) - set(tables))
+        files += [(semester or semester_of(name, log.config.semester), name) for name in tables]
+    return files, others
 
 
 def _suffix(name: str) -> str:
