@@ -30,7 +30,7 @@ def number(reported) -> int:
     places = Places("small", "tiny", reported.folder)
     report, dialogs = unpacked(places.report.read_text()), pl.read_parquet(places.dialogs)
     trained_on = set(dialogs.filter(split="train")["student"])
-    key = load_key(places.key)
+    key = load_key(places.key, ())
     return next(
         number
         for number in range(8)
@@ -76,7 +76,7 @@ def unpacked(text: str) -> str:
 
 def traces(folder: Path, number: int) -> set[str]:
     """Files that hold a pseudonym of the students, or a program of theirs."""
-    key = load_key(Places("small", "tiny", folder).key)
+    key = load_key(Places("small", "tiny", folder).key, ())
     secrets = [*(pseudonym(student, key) for student in students(number)), f"by hand {number}"]
     found = set()
     for kept in KEPT:

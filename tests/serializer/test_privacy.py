@@ -105,7 +105,7 @@ def test_the_key_is_made_once_and_only_its_owner_may_read_it(
 ) -> None:
     monkeypatch.delenv("TUTEE_KEY", raising=False)
     path = tmp_path / "data" / "pseudonym.key"
-    assert load_key(path) == load_key(path)
+    assert load_key(path, ()) == load_key(path, ())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -113,10 +113,10 @@ def test_a_key_in_the_environment_goes_first_and_may_not_be_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUTEE_KEY", KEY.decode())
-    assert load_key(tmp_path / "data" / "pseudonym.key") == KEY
+    assert load_key(tmp_path / "data" / "pseudonym.key", ()) == KEY
     monkeypatch.setenv("TUTEE_KEY", "short")
     with pytest.raises(UnavailableError, match="TUTEE_KEY") as caught:
-        load_key(tmp_path / "data" / "pseudonym.key")
+        load_key(tmp_path / "data" / "pseudonym.key", ())
     assert caught.value.exit_code == 3
 
 
@@ -126,7 +126,7 @@ def test_a_key_that_cannot_be_written_is_an_error_of_the_environment(
     monkeypatch.delenv("TUTEE_KEY", raising=False)
     (tmp_path / "data").write_text("a file where a folder should be")
     with pytest.raises(UnavailableError, match="neither read nor written"):
-        load_key(tmp_path / "data" / "pseudonym.key")
+        load_key(tmp_path / "data" / "pseudonym.key", ())
 
 
 SECRETS = ("mara-0001", "tuuli.meri@kurssi.example", "+358 40 123 4567", "Tuuli Meri")

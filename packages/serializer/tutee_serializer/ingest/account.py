@@ -22,11 +22,13 @@ class Step:
 class RowAccount:
     """Where every row of the log went, what was noticed on the way, and how much was masked, by kind.
 
-    The rows in are the rows kept, quarantined and left out by named filters: `check` asserts it.
+    `key` is the fingerprint of the key of the pseudonyms. The rows in are the rows kept, quarantined and left
+    out by named filters: `check` asserts it.
     """
 
     course: str
     synthetic: bool
+    key: str
     sources: list[Source]
     flow: list[Step]
     broken_assignments: dict[str, str]

@@ -16,7 +16,7 @@ from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.account import RowAccount, Step
 from tutee_serializer.ingest.checks import check_rows, parse_rows
 from tutee_serializer.ingest.masks import Masker
-from tutee_serializer.ingest.privacy import pseudonym, published
+from tutee_serializer.ingest.privacy import fingerprint, pseudonym, published
 from tutee_serializer.ingest.trajectories import order
 from tutee_serializer.ingest.validation import validate
 from tutee_serializer.logs import read_log
@@ -119,6 +119,7 @@ def parse_log(
     account = RowAccount(
         course=course.name,
         synthetic=course.synthetic,
+        key=fingerprint(key),
         sources=staged.sources,
         flow=flow,
         broken_assignments=broken,
