@@ -20,6 +20,7 @@ PACKAGES = (
 )
 JOB = "job"
 CODE = "packages/"
+RESULTS = ("dvc.lock", "reports")  # which git keeps too
 
 
 def provenance(places: Places, method: str) -> dict[str, str]:
@@ -86,7 +87,8 @@ def _code(root: Path) -> dict[str, str]:
         return asked.stdout
 
     try:
-        commit, changed = git("rev-parse", "HEAD").strip(), git("status", "--porcelain").splitlines()
+        commit = git("rev-parse", "HEAD").strip()
+        changed = git("status", "--porcelain", "--", ".", *(f":!{path}" for path in RESULTS)).splitlines()
     except FileNotFoundError:
         return {"git": "unknown: git is not installed"}
     except subprocess.CalledProcessError:

@@ -4,7 +4,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Container
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from flows.parameters import FILE as PARAMETERS
@@ -18,8 +18,8 @@ LOCK = Path("dvc.lock")
 def next_commands(setup: Setup, champion: int | None) -> list[str]:
     """The commands that make the present results a version which can be restored.
 
-    There are none where git has these results already, or is not used here. The commit takes all tracked files,
-    because the results depend on them as they are now. `champion` is the number of the champion, if there is one.
+    There are none where git has these results already, or is not used here. The commit takes all tracked
+    files, because the results depend on them as they are now. `champion` is the champion's number, if any.
     """
     results = [LOCK, setup.places.metrics_json, setup.places.solved]
     inputs = [PARAMETERS, preset_file(setup.preset.name), setup.course.file]
@@ -48,7 +48,8 @@ def _number(champion: int | None) -> list[str]:
 def _free(name: str, taken: Container[str]) -> str:
     """The name, as git allows it, with a number behind it where there is such a tag."""
     plain = re.sub(r"[^\w-]+", "-", name)
-    return next(tag for tag in (plain, *(f"{plain}-{number}" for number in count(2))) if tag not in taken)
+    numbered = (f"{plain}-{number}" for number in count(2))
+    return next(tag for tag in chain([plain], numbered) if tag not in taken)
 
 
 def _is_here(path: Path) -> bool:
