@@ -167,7 +167,7 @@ def test_git_keeps_what_dvc_does_not(origin) -> None:
 def test_metrics_and_plots_of_two_versions_are_compared(origin) -> None:
     folder = origin[0].folder
     metrics = json.loads(dvc(folder, "metrics", "diff", "one", "two", "--json"))
-    assert metrics["diff"][str(PLACES.metrics_json)]["sft.energy"] == {"old": 0.25, "new": 0.5, "diff": 0.25}
+    assert metrics[str(PLACES.metrics_json)]["sft.energy"] == {"old": 0.25, "new": 0.5, "diff": 0.25}
     dvc(folder, "plots", "diff", "one", "two", "--targets", str(PLACES.solved), "--out", "dvc_plots")
     page = (folder / "dvc_plots/index.html").read_text()
     assert '"solved": "0.25"' in page and '"solved": "0.5"' in page
