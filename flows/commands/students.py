@@ -150,10 +150,11 @@ def forget(
     for model in done.models:
         print(f"forget: {model}: marked")
     if not done.rows:
-        print("forget: no table holds a row of theirs; is that the id as the log writes it?")
+        print("forget: no table holds a row of theirs" + (" any more" if done.before else ""))
     print(
-        f"forget: {done.pseudonym} is left out of every retrain from now on; "
-        "remove them from the log itself as well"
+        f"forget: {done.pseudonym} "
+        + ("was forgotten before, and " if done.before else "")
+        + "is left out of every retrain from now on; remove them from the log itself as well"
     )
     for course in done.courses:
         print(f"next        tutee retrain {course}")
