@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
+import yaml
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
@@ -46,6 +47,18 @@ engine: {}
 report: {}
 gate: {}
 """
+# A model of a few thousand weights that trains for a step: every part of a retrain, in a minute.
+FEW = {
+    "model": {"hidden_size": 32, "layers": 1, "heads": 1, "kv_heads": 1, "head_size": 32, "mlp_size": 64},
+    "tokenizer": {"vocabulary": 512},
+    "base": {"tokens": 8000},
+    "sft": {"steps": 1},
+    "dpo": {"steps": 1},
+    "dapo": {"steps": 1, "batch": 8, "micro_batch": 8},
+    "calibrated": {"starts": 4, "samples": 2},
+    "dialog": {"max_new_tokens": 64},
+    "rollout": {"samples": 2},
+}
 METHODS = ("base", "para", "sft", "dpo", "dapo")
 BASELINE_STAGES = [f"baseline-{name}" for name in BASELINE_METHODS]
 ATTEMPTS = (
@@ -89,6 +102,14 @@ class Project:
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new))
+
+    def take_few_weights(self) -> None:
+        """Writes the preset `few` and makes it the project's."""
+        preset = yaml.safe_load((self.folder / "presets/tiny.yaml").read_text())
+        for section, values in FEW.items():
+            preset[section] |= values
+        (self.folder / "presets/few.yaml").write_text(yaml.safe_dump(preset))
+        self.edit("params.yaml", "presets: [tiny]\npreset: tiny", "presets: [few]\npreset: few")
 
     @staticmethod
     def write_weights(model: Path, text: str) -> None:

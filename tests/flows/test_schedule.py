@@ -1,7 +1,9 @@
 """`tutee schedule`: Prefect deployments, served by a real process against a real Prefect server."""
 
 import contextlib
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +25,8 @@ from flows.registry import Registry
 from flows.server import prefect
 
 pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def free_port() -> int:
@@ -63,6 +67,11 @@ class Schedule:
         """Starts a run of a deployment and returns it once it has ended."""
         begun = self.ask(f"deployments/{self.deployment(name)}/create_flow_run", parameters=parameters)
         return self.ended(begun["id"])
+
+    def runs(self, flow: str) -> list[dict[str, Any]]:
+        """All runs of a flow, the first one first."""
+        body = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_ASC"}
+        return self.ask("flow_runs/filter", **body) or []
 
     def ended(self, run_id: str) -> dict[str, Any]:
         def final() -> Any:
@@ -192,3 +201,73 @@ def test_a_killed_schedule_leaves_no_process(schedule: Schedule) -> None:
     schedule.process.kill()
     _, alive = psutil.wait_procs(children, timeout=20)
     assert alive == []
+
+
+# --- semesters that arrive ---------------------------------------------------------------------------------
+
+ARRIVING = """\
+name: arriving
+synthetic: true
+logs: {path: logs}
+columns:
+  {student: student, assignment: assignment, code: code, semester: semester, timestamp: submitted_at, score: score}
+assignments: {path: assignments}
+semesters: {train: all, test: latest}
+"""
+SEMESTERS = ("2024-autumn", "2025-spring", "2025-autumn")
+
+
+@pytest.fixture
+def arriving(tmp_path: Path, make):
+    """A project with a course into whose folder of logs nothing has come yet."""
+    project = make(tmp_path / "project")
+    course = project.folder / "courses/arriving"
+    shutil.copytree(REPOSITORY / "courses/demo/assignments", course / "assignments")
+    (course / "logs").mkdir()
+    (course / "course.yaml").write_text(ARRIVING)
+    project.take_few_weights()
+    project.edit("params.yaml", "none: courses/none.yaml", "arriving: courses/arriving/course.yaml")
+    project.edit("params.yaml", "methods: [base, para, sft, dpo, dapo]", "methods: [base, sft]")
+    project.edit("params.yaml", "gate: {}", "gate: {min_coverage: 0, min_compiling: 0, max_unreadable: 1}")
+    return project
+
+
+def simulate(semester: str, log: Path) -> None:
+    """Writes a semester of the demo class; no student in it is real."""
+    program = REPOSITORY / "courses/demo/simulator"
+    seed = str(SEMESTERS.index(semester))
+    part = log.with_name(f".{log.name}")  # an export is renamed when it is whole
+    command = [
+        sys.executable,
+        str(program),
+        "--out",
+        str(part),
+        "--seed",
+        seed,
+        "--semester",
+        f"{semester}=8",
+    ]
+    subprocess.run(command, check=True)
+    part.rename(log)
+
+
+def test_semesters_that_arrive_are_retrained_on_and_decided_with_nobody_touching_anything(arriving) -> None:
+    logs, served = arriving.folder / "courses/arriving/logs", arriving.folder / "bentos/students/arriving"
+    tested = []
+    with scheduled(arriving.folder, "arriving", "--every", "5") as schedule:
+        for number, semester in enumerate(SEMESTERS, 1):
+            simulate(semester, logs / f"{semester}.csv")
+            begun = until(lambda: schedule.runs("retrain")[number - 1 :])[0]
+            run = schedule.ended(begun["id"])
+            if number == 1:
+                assert run["state_type"] == "FAILED"
+                assert "`semesters.train: all` leaves nothing to train on" in run["state"]["message"]
+                continue
+            assert run["state_name"] in ("Completed", "Refused"), run["state"]["message"]
+            registry = Registry(Places("arriving", "few", arriving.folder))
+            newest = registry.versions()[-1]
+            tested.append((newest.tags["semesters.train"], newest.tags["semesters.test"]))
+            assert (newest.tags["gate.outcome"] == "passed") == (run["state_name"] == "Completed")
+            about = json.loads((served / "about.json").read_text())
+            assert about["version"] == str(registry.champion().number)
+    assert tested == [("2024-autumn", "2025-spring"), ("2024-autumn, 2025-spring", "2025-autumn")]

@@ -13,7 +13,6 @@ from pathlib import Path
 import polars as pl
 import psutil
 import pytest
-import yaml
 
 from flows.places import Places
 from flows.registry import TRAINED_IN, Registry
@@ -37,17 +36,6 @@ PROGRAMS = (
     f"# Author: {NAME}, {PHONE}\ndef double(n):\n    return n * 2\n",
 )
 NOTE = f"Call {PHONE} or write to {ADDRESS}, {{who}}. What is double(3)?"
-FEW = {
-    "model": {"hidden_size": 32, "layers": 1, "heads": 1, "kv_heads": 1, "head_size": 32, "mlp_size": 64},
-    "tokenizer": {"vocabulary": 512},
-    "base": {"tokens": 8000},
-    "sft": {"steps": 1},
-    "dpo": {"steps": 1},
-    "dapo": {"steps": 1, "batch": 8, "micro_batch": 8},
-    "calibrated": {"starts": 4, "samples": 2},
-    "dialog": {"max_new_tokens": 64},
-    "rollout": {"samples": 2},
-}
 
 
 def students() -> list[str]:
@@ -100,14 +88,10 @@ def first(killer, make):
     folder = project.add_course("small").parent
     (folder / "course.yaml").write_text(COURSE)
     log().write_csv(folder / "log.csv")
-    preset = yaml.safe_load((project.folder / "presets/tiny.yaml").read_text())
-    for section, values in FEW.items():
-        preset[section] |= values
-    (project.folder / "presets/few.yaml").write_text(yaml.safe_dump(preset))
-    project.edit("params.yaml", "presets: [tiny]\npreset: tiny", "presets: [few]\npreset: few")
+    project.take_few_weights()
     project.edit("params.yaml", "dapo]", "dapo, calibrated]")
     project.edit("params.yaml", "ingest: {}", "ingest: {max_quarantined: 0.5}")
-    project.edit("params.yaml", "gate: {}", "gate: {min_coverage: 0}")
+    project.edit("params.yaml", "gate: {}", "gate: {min_coverage: 0, min_compiling: 0, max_unreadable: 1}")
     killer.start()
     run = project.tutee("retrain", "small")
     assert run.returncode == 0, run.stdout + run.stderr
