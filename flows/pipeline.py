@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import os
 import re
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from flows.errors import StageError
 from flows.places import Places
+from flows.repository import open_repository
 from tutee_grader.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
@@ -35,15 +35,13 @@ class Pipeline:
         Raises InputError where the pipeline is broken or makes no report for the course.
         """
         from dvc.exceptions import DvcException, OutputNotFoundError
-        from dvc.repo import Repo
         from dvc.repo.reproduce import plan_repro
         from networkx import lexicographical_topological_sort
 
         # A stage's command is `tutee ...`: the one of this very environment.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        logging.getLogger("dvc").setLevel(logging.ERROR)
         try:
-            repo = Repo(str(places.root))
+            repo = open_repository(places.root)
             final = [out.stage for out in repo.find_outs_by_path(str(places.report))]
             needed = repo.index.graph.subgraph(plan_repro(repo.index.graph, final))
         except OutputNotFoundError:

@@ -223,11 +223,21 @@ class Places:
         return self.root / "data" / "pseudonym.key"
 
     @property
+    def accounts(self) -> list[Path]:
+        """The row accounts of all courses that have been ingested here; each says which key it was under."""
+        return sorted(self.key.parent.glob("*/account.json"))
+
+    @property
     def forgotten(self) -> Path:
         """Pseudonyms of the students to leave out, one a line, for all courses."""
         return self.root / "data" / "forgotten.txt"
 
     @property
+    def forgotten_lists(self) -> list[Path]:
+        """`forgotten`, and what came with the tables of each course from a DVC remote."""
+        return [self.forgotten, *sorted(self.key.parent.glob("*/forgotten.txt"))]
+
+    @property
     def forgotten_noted(self) -> Path:
-        """`forgotten` as stage `source` last saw it: a change makes the course's tables out of date."""
+        """What `forgotten_lists` held when stage `source` ran: a change makes the tables out of date."""
         return self.data / "forgotten.txt"

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import platform
 import subprocess
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.places import Places
+from flows.repository import open_repository
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_grader.errors import InputError
 from tutee_grader.files import hash_file
@@ -20,6 +20,7 @@ PACKAGES = (
 )
 JOB = "job"
 CODE = "packages/"
+RESULTS = ("dvc.lock", "reports")  # which git keeps too
 
 
 def provenance(places: Places, method: str) -> dict[str, str]:
@@ -61,12 +62,10 @@ def _data(places: Places, method: str) -> dict[str, str]:
     have the same one are the same training. Raises InputError where dvc.yaml cannot be read.
     """
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.ERROR)
     hashes: dict[str, Any] = {}
     try:
-        with Repo(str(places.root)) as repo:
+        with open_repository(places.root) as repo:
             for dependency in repo.stage.load_one(name=f"{method}@{places.course}-{places.preset}").deps:
                 there = dependency.exists
                 hashes[dependency.def_path] = dependency.get_hash().value if there else "missing"
@@ -91,7 +90,8 @@ def _code(root: Path) -> dict[str, str]:
         return asked.stdout
 
     try:
-        commit, changed = git("rev-parse", "HEAD").strip(), git("status", "--porcelain").splitlines()
+        commit = git("rev-parse", "HEAD").strip()
+        changed = git("status", "--porcelain", "--", ".", *(f":!{path}" for path in RESULTS)).splitlines()
     except FileNotFoundError:
         return {"git": "unknown: git is not installed"}
     except subprocess.CalledProcessError:

@@ -38,9 +38,9 @@ def prefect(home: Path, port: int = 0) -> Iterator[str]:
     home.mkdir(parents=True, exist_ok=True)
     os.environ[HOME] = str(home.resolve())
     try:
-        if kept := _kept(home):
-            os.environ[ADDRESS] = kept
-            yield kept
+        if running := kept(home):
+            os.environ[ADDRESS] = running
+            yield running
         else:
             with _started(home, port) as address:
                 os.environ[ADDRESS] = address
@@ -61,7 +61,7 @@ def _in_profile() -> str | None:
     return str(address) if address else None
 
 
-def _kept(home: Path) -> str | None:
+def kept(home: Path) -> str | None:
     """The address of the server that a schedule keeps in `home`, where it answers."""
     file = home / KEPT
     if not file.exists():

@@ -24,7 +24,7 @@ def source(course: CourseArgument) -> None:
     places = setup.places
     with summary_line("source") as summary:
         collected = collect(setup.course, places.inputs, places.simulated)
-        write_forgotten(read_forgotten(places.forgotten), places.forgotten_noted)
+        write_forgotten(read_forgotten(*places.forgotten_lists), places.forgotten_noted)
         summary.text = f"{setup.course.file} -> hashes of {count(len(collected.files), 'files')}"
         if setup.course.synthetic:
             summary.text += ", a synthetic class" + (", simulated again" if collected.simulated else "")
@@ -42,8 +42,8 @@ def ingest(course: CourseArgument) -> None:
         account = ingest(
             setup.course,
             setup.parameters.ingest,
-            load_key(places.key),
-            read_forgotten(places.forgotten),
+            load_key(places.key, places.accounts),
+            read_forgotten(places.forgotten_noted),
             places.simulated,
             submissions=places.submissions,
             quarantine=places.quarantine,

@@ -28,21 +28,12 @@ def retrain(
 
 
 def status(course: CourseArgument, preset: PresetOption = None) -> None:
-    """Lists the stages that are out of date, and the versions that are champion and challenger."""
+    """Says which semesters, stages and versions a course has, what is planned, and what is out of date."""
     from flows.parameters import load
-    from flows.pipeline import Pipeline
-    from flows.registry import CHALLENGER, CHAMPION, Registry
+    from flows.status import status_lines
 
-    places = load(course, preset, logs=False).places
-    pipeline = Pipeline.of(places)
-    outdated = pipeline.out_of_date()
-    for stage in pipeline.stages:
-        print(f"{stage}: {outdated.get(stage, 'up to date')}")
-    registry = Registry(places)
-    registry.fail_dead_runs()
-    for alias in (CHAMPION, CHALLENGER):
-        version = registry.get_by_alias(alias)
-        print(f"{alias}: {registry.describe(version) if version else 'none yet'}")
+    for line in status_lines(load(course, preset, logs=False)):
+        print(line, flush=True)
 
 
 def promote(
@@ -159,10 +150,11 @@ def forget(
     for model in done.models:
         print(f"forget: {model}: marked")
     if not done.rows:
-        print("forget: no table holds a row of theirs; is that the id as the log writes it?")
+        print("forget: no table holds a row of theirs" + (" any more" if done.before else ""))
     print(
-        f"forget: {done.pseudonym} is left out of every retrain from now on; "
-        "remove them from the log itself as well"
+        f"forget: {done.pseudonym} "
+        + ("was forgotten before, and " if done.before else "")
+        + "is left out of every retrain from now on; remove them from the log itself as well"
     )
     for course in done.courses:
         print(f"next        tutee retrain {course}")

@@ -12,12 +12,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
-from dvc.repo import Repo
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 from flows.pipeline import Pipeline
 from flows.places import Places
+from flows.repository import open_repository
 from tutee_evaluator.schemas import BASELINE_METHODS
 from tutee_serializer.card import StudentCard
 
@@ -57,7 +57,7 @@ ATTEMPTS = (
 
 def commit(folder: Path, names: Iterable[str]) -> None:
     """`dvc commit --force` of several stages, whose lock file is written once for all."""
-    with contextlib.chdir(folder), Repo(".") as repo, repo.lock:
+    with contextlib.chdir(folder), open_repository(Path()) as repo, repo.lock:
         found = {stage.addressing: stage for stage in repo.index.stages}
         stages = [found[name] for name in names]
         for stage in stages:

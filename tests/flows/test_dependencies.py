@@ -24,6 +24,7 @@ COURSE, PRESET_NAME = "small", "tiny"
 PACKAGES = ("grader", "serializer", "trainer", "evaluator")
 # What a stage reads or writes without being out of date because of it.
 CACHES = {"verdict_cache", "partitions", "checkpoints", "unfinished_rollouts", "key"}
+CACHES |= {"accounts", "forgotten_lists"}
 OUTPUTS = ("outs", "metrics", "plots")
 # Left out of dvc.yaml on purpose: where programs are graded and how many prompts go together changes how
 # long a stage takes, not what it writes.
@@ -159,7 +160,7 @@ def data_of(function: ast.FunctionDef, arguments: list[str]) -> set[str]:
             continue
         match ast.unparse(node.value), node.attr:
             case "places", name if name not in CACHES | OPTIONAL:
-                value = getattr(places, "forgotten_noted" if name == "forgotten" else name)
+                value = getattr(places, name)
                 found |= (
                     {value(one) for one in methods_read(function, arguments)} if callable(value) else {value}
                 )

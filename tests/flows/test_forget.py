@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import re
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def number(reported) -> int:
     places = Places("small", "tiny", reported.folder)
     report, dialogs = unpacked(places.report.read_text()), pl.read_parquet(places.dialogs)
     trained_on = set(dialogs.filter(split="train")["student"])
-    key = load_key(places.key)
+    key = load_key(places.key, ())
     return next(
         number
         for number in range(8)
@@ -57,7 +58,36 @@ def before(reported, number):
 
 
 @pytest.fixture(scope="module")
-def said(reported, number, before) -> str:
+def refusals(reported, before) -> list[tuple["subprocess.CompletedProcess[str]", bool]]:
+    """What `tutee forget` said of an unknown id, with another key, and with none; and if a file changed."""
+    key = Places("small", "tiny", reported.folder).key
+    away = key.with_suffix(".away")
+    attempts = []
+    for student, environment, moved in (
+        ("smallone99", {}, False),
+        ("smallone0", {"TUTEE_KEY": "a key of another machine"}, False),
+        ("smallone0", {}, True),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            if moved:
+                key.rename(away)
+            files = contents(reported.folder)
+            run = reported.tutee("forget", student)
+            attempts.append((run, files != contents(reported.folder)))
+            if moved:
+                away.rename(key)
+    return attempts
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    files = (path for kept in KEPT for path in (folder / kept).rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in files if path.name != ".retrain.lock"}
+
+
+@pytest.fixture(scope="module")
+def said(reported, number, before, refusals) -> str:
     """What `tutee forget` said of both."""
     runs = [reported.tutee("forget", student) for student in students(number)]
     assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
@@ -76,15 +106,17 @@ def unpacked(text: str) -> str:
 
 def traces(folder: Path, number: int) -> set[str]:
     """Files that hold a pseudonym of the students, or a program of theirs."""
-    key = load_key(Places("small", "tiny", folder).key)
+    key = load_key(Places("small", "tiny", folder).key, ())
     secrets = [*(pseudonym(student, key) for student in students(number)), f"by hand {number}"]
+    noted = Places("small", "tiny", folder).forgotten
+    forgotten = noted.read_bytes() if noted.exists() else None
     found = set()
     for kept in KEPT:
         for path in (path for path in (folder / kept).rglob("*") if path.is_file()):
             content = path.read_bytes()
             is_table = content[:4] == b"PAR1"
             text = str(pl.read_parquet(path).rows()) if is_table else unpacked(content.decode("latin-1"))
-            if path.name != "forgotten.txt" and any(secret in text for secret in secrets):
+            if content != forgotten and any(secret in text for secret in secrets):
                 found.add(str(path.relative_to(folder)))
     return found
 
@@ -103,6 +135,26 @@ def test_no_table_report_or_copy_of_one_holds_them(reported, number, before, sai
     assert traces(reported.folder, number) == set()
 
 
+def test_an_id_that_nobody_has_is_refused(refusals) -> None:
+    run, changed = refusals[0]
+    assert (run.returncode, changed) == (2, False)
+    assert "'smallone99': no table and no log holds this id" in run.stderr
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_without_the_key_of_the_tables_nobody_is_forgotten(refusals, attempt: int) -> None:
+    run, changed = refusals[attempt]
+    assert (run.returncode, changed) == (2, False)
+    assert "copy data/pseudonym.key" in run.stderr
+
+
+def test_who_is_in_a_log_alone_is_left_out_of_the_next_run(project) -> None:
+    """Before the first run there are no tables, so the log has the only trace."""
+    assert project.tutee("forget", " smalltwo3").returncode == 0
+    places = Places("small", "tiny", project.folder)
+    assert places.forgotten.read_text().split() == [pseudonym("smalltwo3", load_key(places.key, ()))]
+
+
 def test_it_says_what_it_removed_and_what_comes_next(said) -> None:
     assert "data/small/submissions.parquet: 3 rows removed" in said
     assert "reports/small/tiny/report.html: removed" in said
@@ -115,7 +167,8 @@ def test_models_trained_on_them_are_marked_once_for_each(reported, number, said)
         assert {version.forgotten for version in registry.versions()} == {1}
         again = reported.tutee("forget", students(number)[0])
         assert again.returncode == 0
-        assert "no table holds a row of theirs" in again.stdout
+        assert "no table holds a row of theirs any more" in again.stdout
+        assert "was forgotten before" in again.stdout
         assert {version.forgotten for version in registry.versions()} == {1}
         assert "trained on 1 since forgotten" in reported.tutee("status", "small").stdout
 

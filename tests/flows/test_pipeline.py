@@ -7,6 +7,7 @@ import yaml
 from flows.errors import StageError
 from flows.pipeline import Pipeline
 from flows.places import Places
+from flows.repository import open_repository
 from tutee_evaluator.schemas import BASELINE_METHODS
 
 TRAINED = ("base", "sft", "para", "dpo", "dapo")
@@ -18,8 +19,6 @@ def lock_entries(folder: Path, course: str) -> dict[str, object]:
 
 
 def test_a_stage_writes_where_places_says(project) -> None:
-    from dvc.repo import Repo
-
     places = Places("small", "tiny")
     expected = {
         *(places.source, places.forgotten_noted, places.submissions, places.quarantine),
@@ -30,7 +29,7 @@ def test_a_stage_writes_where_places_says(project) -> None:
         *(places.rollout(method) for method in (*BASELINE_METHODS, *TRAINED)),
         *(places.rollout_card(method) for method in TRAINED),
     }
-    with contextlib.chdir(project.folder), Repo(".") as repo:
+    with contextlib.chdir(project.folder), open_repository(Path()) as repo:
         written = {
             str(out) for stage in Pipeline.of(places).stages for out in repo.stage.load_one(name=stage).outs
         }
@@ -38,9 +37,7 @@ def test_a_stage_writes_where_places_says(project) -> None:
 
 
 def test_stages_run_in_an_order_that_works(project) -> None:
-    from dvc.repo import Repo
-
-    with contextlib.chdir(project.folder), Repo(".") as repo:
+    with contextlib.chdir(project.folder), open_repository(Path()) as repo:
         there: set[str] = set()
         for name in Pipeline.of(Places("small", "tiny")).stages:
             stage = repo.stage.load_one(name=name)

@@ -1,5 +1,6 @@
 """Everyone named here is synthetic."""
 
+import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutee_grader.errors import UnavailableError
+from tutee_grader.errors import InputError, UnavailableError
 from tutee_serializer.course import Course
 from tutee_serializer.ingest.account import RowAccount
 from tutee_serializer.ingest.ingest import IngestConfig, parse_log
 from tutee_serializer.ingest.masks import Masker
-from tutee_serializer.ingest.privacy import load_key, pseudonym, remove_student
+from tutee_serializer.ingest.privacy import fingerprint, load_key, pseudonym, remove_student
 
 KEY = b"a key for tests only, not a secret"
 HEADER = "student,assignment,semester,attempt,time,score,code\n"
@@ -105,7 +106,7 @@ def test_the_key_is_made_once_and_only_its_owner_may_read_it(
 ) -> None:
     monkeypatch.delenv("TUTEE_KEY", raising=False)
     path = tmp_path / "data" / "pseudonym.key"
-    assert load_key(path) == load_key(path)
+    assert load_key(path, ()) == load_key(path, ())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -113,10 +114,10 @@ def test_a_key_in_the_environment_goes_first_and_may_not_be_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUTEE_KEY", KEY.decode())
-    assert load_key(tmp_path / "data" / "pseudonym.key") == KEY
+    assert load_key(tmp_path / "data" / "pseudonym.key", ()) == KEY
     monkeypatch.setenv("TUTEE_KEY", "short")
     with pytest.raises(UnavailableError, match="TUTEE_KEY") as caught:
-        load_key(tmp_path / "data" / "pseudonym.key")
+        load_key(tmp_path / "data" / "pseudonym.key", ())
     assert caught.value.exit_code == 3
 
 
@@ -126,7 +127,44 @@ def test_a_key_that_cannot_be_written_is_an_error_of_the_environment(
     monkeypatch.delenv("TUTEE_KEY", raising=False)
     (tmp_path / "data").write_text("a file where a folder should be")
     with pytest.raises(UnavailableError, match="neither read nor written"):
-        load_key(tmp_path / "data" / "pseudonym.key")
+        load_key(tmp_path / "data" / "pseudonym.key", ())
+
+
+def accounts(folder: Path, **keys: bytes) -> list[Path]:
+    """Row accounts of courses, each under its key."""
+    files = []
+    for course, key in keys.items():
+        files.append(folder / "data" / course / "account.json")
+        files[-1].parent.mkdir(parents=True)
+        files[-1].write_text(json.dumps({"course": course, "key": fingerprint(key)}))
+    return files
+
+
+def test_no_key_is_made_where_tables_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TUTEE_KEY", raising=False)
+    path = tmp_path / "data" / "pseudonym.key"
+    with pytest.raises(InputError, match=f"copy {path} .*, or remove {tmp_path}/data/one to start anew"):
+        load_key(path, accounts(tmp_path, one=KEY))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("variable", [True, False])
+def test_the_tables_key_is_recognised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: bool
+) -> None:
+    path = tmp_path / "data" / "pseudonym.key"
+    written = accounts(tmp_path, one=KEY, two=b"another key for tests")
+    monkeypatch.setenv("TUTEE_KEY", KEY.decode() if variable else "")
+    if not variable:
+        path.write_text(KEY.decode())
+    assert load_key(path, written[:1]) == KEY
+    with pytest.raises(InputError, match=f"another key, but tables lie in {tmp_path}/data/two, "):
+        load_key(path, written)
+
+
+def test_a_fingerprint_is_not_the_key(tmp_path: Path) -> None:
+    assert KEY.decode() not in fingerprint(KEY)
+    assert fingerprint(KEY) == fingerprint(KEY) != fingerprint(b"another key for tests")
 
 
 SECRETS = ("mara-0001", "tuuli.meri@kurssi.example", "+358 40 123 4567", "Tuuli Meri")

@@ -20,7 +20,7 @@ from tutee_serializer.ingest.cleaning import clean, suggest
 from tutee_serializer.ingest.drift import Measure
 from tutee_serializer.ingest.left_out import left_out, without_role
 from tutee_serializer.ingest.masks import Masker
-from tutee_serializer.ingest.privacy import pseudonym, published
+from tutee_serializer.ingest.privacy import fingerprint, pseudonym, published
 from tutee_serializer.ingest.trajectories import OrderedLog, order
 from tutee_serializer.ingest.validation import validate
 from tutee_serializer.logs import read_log
@@ -161,6 +161,7 @@ def parse_log(
     account = RowAccount(
         course=course.name,
         synthetic=course.synthetic,
+        key=fingerprint(key),
         sources=staged.sources,
         flow=flow,
         semesters=semesters,

@@ -2,27 +2,62 @@
 
 import hashlib
 import hmac
+import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
 
-from tutee_grader.errors import UnavailableError
+from tutee_grader.errors import InputError, UnavailableError
 from tutee_grader.files import atomic_file, write_table
 
 VARIABLE = "TUTEE_KEY"
 SHORTEST_KEY = 16
+# What a key is recognised by: no student has this id.
+_FINGERPRINTED = "\0 the key of the pseudonyms"
 
 
-def load_key(path: Path) -> bytes:
+def load_key(path: Path, accounts: Sequence[Path]) -> bytes:
     """The key of the pseudonyms: from the environment, else from a file made on first use.
 
     Whoever holds the key can test whether a pseudonym is a given student's, so it stays on this machine;
-    without it no semester can be added to the same students. Raises UnavailableError.
+    without it no semester can be added to the same students. `accounts` are the row accounts of the tables
+    that are there: under another key than theirs a student would get a second pseudonym, unseen by anyone.
+    Raises UnavailableError; InputError where the key is not that of the tables.
     """
+    named = os.environ.get(VARIABLE)
+    if accounts and not named and not path.exists():
+        raise InputError(f"{path}: missing, {_way_out(path, accounts)}")
+    key = _load_or_make(path)
+    others = [account for account in accounts if _fingerprint_in(account) not in (None, fingerprint(key))]
+    if others:
+        raise InputError(f"{VARIABLE if named else path}: another key, {_way_out(path, others)}")
+    return key
+
+
+def fingerprint(key: bytes) -> str:
+    """Tells keys apart without revealing them; written into the account of what they were used for."""
+    return pseudonym(_FINGERPRINTED, key)
+
+
+def _fingerprint_in(account: Path) -> str | None:
+    """None in an account of an older version."""
+    written: str | None = json.loads(account.read_text(encoding="utf-8")).get("key")
+    return written
+
+
+def _way_out(path: Path, accounts: Sequence[Path]) -> str:
+    folders = ", ".join(str(account.parent) for account in accounts)
+    return (
+        f"but tables lie in {folders}, whose pseudonyms need the key that they were made with; copy {path} "
+        f"(or the value of {VARIABLE}) from the machine that wrote them, or remove {folders} to start anew"
+    )
+
+
+def _load_or_make(path: Path) -> bytes:
     if written := os.environ.get(VARIABLE):
         if len(written) < SHORTEST_KEY:
             raise UnavailableError(
@@ -65,17 +100,22 @@ def published(assignments: Path) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
 
 
-def read_forgotten(path: Path) -> set[str]:
-    """Pseudonyms of the students who are left out of every course."""
-    if not path.exists():
-        return set()
-    return set(path.read_text(encoding="utf-8").split())
+def read_forgotten(*lists: Path) -> set[str]:
+    """Pseudonyms of the students who are left out of every course: all on those lists that are there."""
+    return {name for path in lists if path.exists() for name in path.read_text(encoding="utf-8").split()}
 
 
 def write_forgotten(forgotten: set[str], path: Path) -> None:
     """Writes pseudonyms for `read_forgotten`; the same set always gives the same bytes."""
     with atomic_file(path) as part:
         part.write_text("".join(f"{name}\n" for name in sorted(forgotten)), encoding="utf-8")
+
+
+def has_student(name: str, tables: Iterable[Path]) -> bool:
+    """Whether any of the tables has a row of a student (a pseudonym)."""
+    rows = (pl.scan_parquet(table) for table in tables)
+    found = (one.filter(pl.col("student") == name) for one in rows if "student" in one.collect_schema())
+    return any(not one.select("student").head(1).collect().is_empty() for one in found)
 
 
 def remove_student(name: str, tables: Sequence[Path]) -> dict[Path, int]:

@@ -1,0 +1,120 @@
+"""What `tutee status` says of a course: its semesters, stages, versions, runs, drift, and the disk it takes."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+
+from flows import history
+from flows.environment import WRITTEN_FOLDERS
+from flows.parameters import Setup
+from flows.pipeline import Pipeline
+from flows.places import Places
+from flows.registry import CHALLENGER, CHAMPION, Registry
+from flows.server import kept
+from tutee_serializer.errors import LogError
+from tutee_serializer.ingest.account import RowAccount
+from tutee_serializer.ingest.source import OF_SIMULATOR, read_inputs
+
+
+def status_lines(setup: Setup) -> Iterator[str]:
+    """The lines, each with its heading."""
+    places = setup.places
+    yield from _semesters(places)
+    yield from _log(setup)
+    yield from _stages(places)
+    yield from _versions(places)
+    yield from _next_runs(places)
+    yield _disk(places.root)
+
+
+def _semesters(places: Places) -> Iterator[str]:
+    if not places.account.exists():
+        yield f"semesters   not read yet; `tutee retrain {places.course}` does"
+        return
+    account = RowAccount.load(places.account)
+    for line in account.semesters:
+        yield f"semesters   {line.removeprefix('semesters: ')}"
+    for warning in account.warnings:
+        yield f"drift       {warning.removeprefix('drift: ')}"
+
+
+def _log(setup: Setup) -> Iterator[str]:
+    """Which input files differ from those that the last retrain read."""
+    try:
+        now = read_inputs(setup.course)
+    except LogError as error:
+        yield f"log         {error}"
+        return
+    inputs = setup.places.inputs
+    before = json.loads(inputs.read_text(encoding="utf-8")) if inputs.exists() else {}
+    for name in sorted({*now, *before} - OF_SIMULATOR):
+        if now.get(name) != before.get(name):
+            what = "new" if name not in before else "removed" if name not in now else "changed"
+            yield f"log         {name}: {what} since the last retrain"
+
+
+def _stages(places: Places) -> Iterator[str]:
+    pipeline = Pipeline.of(places)
+    outdated = pipeline.out_of_date()
+    yield f"stages      {len(pipeline.stages) - len(outdated)} of {len(pipeline.stages)} are up to date"
+    for stage, reasons in outdated.items():
+        yield f"stage       {stage}: {reasons}"
+
+
+def _versions(places: Places) -> Iterator[str]:
+    registry = Registry(places)
+    registry.fail_dead_runs()
+    for alias in (CHAMPION, CHALLENGER):
+        version = registry.get_by_alias(alias)
+        yield f"{alias:11} {registry.describe(version) if version else 'none yet'}"
+        if version:
+            for time, text in history.events(version.tags):
+                yield f"{'':11} {time}: {text.splitlines()[0]}"
+    if versions := registry.versions():
+        run = registry.client.get_run(versions[-1].run_id).info
+        yield f"last run    {_local(run.end_time / 1000)}, versions to {versions[-1].number}"
+
+
+def _next_runs(places: Places) -> Iterator[str]:
+    """Those that the schedule of this folder has planned."""
+    address = kept(places.prefect)
+    if address is None:
+        yield f"next run    no schedule is at work here; `tutee schedule {places.course}` starts one"
+        return
+    planned = httpx.post(
+        f"{address}/flow_runs/filter",
+        json={
+            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+            "deployments": {"name": {"any_": [places.course]}},
+            "flows": {"name": {"any_": ["retrain"]}},
+            "sort": "EXPECTED_START_TIME_ASC",
+            "limit": 1,
+        },
+        timeout=30,
+    ).json()
+    for run in planned:
+        yield f"next run    {_local(datetime.fromisoformat(run['expected_start_time']).timestamp())}"
+
+
+def _local(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M %Z}"
+
+
+def _disk(root: Path) -> str:
+    sizes = {name: _size(root / name) for name in WRITTEN_FOLDERS}
+    parts = [f"{name} {size / 1e6:,.0f} MB" for name, size in sizes.items()]
+    return f"disk        {', '.join(parts)}; {shutil.disk_usage(root).free / 1e9:,.1f} GB are free"
+
+
+def _size(folder: Path) -> int:
+    """The bytes of a folder's files; one that has several names counts once."""
+    files = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            status = path.stat()
+            files[status.st_ino] = status.st_blocks * 512
+    return sum(files.values())
