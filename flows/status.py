@@ -1,4 +1,4 @@
-"""What `tutee status` says of a course: its semesters, stages, versions, runs, drift, and the disk it takes."""
+"""What `tutee status` says of a course: semesters, stages, versions, runs, drift, and the disk it takes."""
 
 import json
 import shutil

@@ -23,8 +23,8 @@ class RowAccount:
     """Where every row of the log went, what was noticed on the way, and how much was masked, by kind.
 
     `key` is the fingerprint of the key of the pseudonyms; `semesters` says in sentences what each semester is
-    for, and which ones are left out. The rows in are the rows kept, quarantined and left out by named filters:
-    `check` asserts it.
+    for, and which ones are left out. The rows in are the rows kept, quarantined and left out by named
+    filters: `check` asserts it.
     """
 
     course: str
