@@ -7,10 +7,14 @@ from collections.abc import Container
 from itertools import chain, count
 from pathlib import Path
 
+import polars as pl
+
 from flows.parameters import FILE as PARAMETERS
 from flows.parameters import Setup
 from flows.places import preset_file
 from flows.repository import open_repository
+from tutee_serializer.schemas import TRAJECTORY
+from tutee_serializer.semesters import resolve
 
 LOCK = Path("dvc.lock")
 
@@ -30,7 +34,7 @@ def next_commands(setup: Setup, champion: int | None) -> list[str]:
         new = _git("ls-files", "--others", "--exclude-standard", "--", *filter(_is_here, inputs))
     except (FileNotFoundError, subprocess.CalledProcessError):
         return []
-    tag = _free("-".join([setup.course.name, *setup.course.semesters.test, *_number(champion)]), tags)
+    tag = _free("-".join([setup.course.name, *_newest_tested(setup), *_number(champion)]), tags)
     commands = [
         ["git", "add", *map(str, results), *new],
         ["git", "commit", "--all", "--message", tag],
@@ -39,6 +43,11 @@ def next_commands(setup: Setup, champion: int | None) -> list[str]:
     with open_repository(Path()) as repo:
         has_remote = "remote" in repo.config["core"]
     return [" && ".join(map(shlex.join, commands)), *(["dvc push"] if has_remote else [])]
+
+
+def _newest_tested(setup: Setup) -> list[str]:
+    submissions = pl.read_parquet(setup.places.submissions, columns=[*TRAJECTORY, "submitted_at"])
+    return resolve(setup.course.semesters, submissions).test[-1:]
 
 
 def _number(champion: int | None) -> list[str]:
