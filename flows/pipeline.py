@@ -78,8 +78,9 @@ class Pipeline:
 
     def out_of_date(self) -> dict[str, str]:
         """Why the next run would run a stage, by stage; one that always runs is among them."""
-        changed = self.repo.status()
-        return {stage: ", ".join(_reasons(changed[stage])) for stage in self.stages if stage in changed}
+        with self.repo.lock:
+            changed = {name: stage.status().get(name, []) for name, stage in self.stages.items()}
+        return {name: ", ".join(_reasons(changes)) for name, changes in changed.items() if changes}
 
     def hash_of(self, path: Path) -> str:
         """The content hash that DVC has recorded for an output."""

@@ -23,6 +23,7 @@ from flows.places import Places
 from flows.prefect_client import crash_dead_runs, recorded, settle
 from flows.promotion import Released
 from flows.registry import CHAMPION, Registry
+from flows.versions import next_commands
 from tutee_evaluator.report.tables import results_table
 from tutee_grader.files import read_table
 
@@ -159,8 +160,11 @@ def _ending(setup: Setup, registry: Registry) -> str:
     if course.synthetic:
         lines.append("students    synthetic: no student in this course is real")
     champion = registry.get_by_alias(CHAMPION)
+    number = champion.number if champion else None
+    kept = [f"to keep     {command}" for command in next_commands(setup, number)]
     if champion is None:
-        return "\n".join([*lines, "next        the report shows why the gate refused every student"])
+        refused = "next        the report shows why the gate refused every student"
+        return "\n".join([*lines, *kept, refused])
     served = "make serve" if course.name == "demo" else f"make serve COURSE={course.file}"
     lines.append(f"registered  {registry.describe(champion)}, alias {CHAMPION}")
-    return "\n".join([*lines, f"next        {served}"])
+    return "\n".join([*lines, *kept, f"next        {served}"])

@@ -1,4 +1,4 @@
-"""What `tutee status` says of a course: semesters, stages, versions, runs, drift, and the disk it takes."""
+"""What `tutee status` says of a course: its semesters, stages, versions, runs and disk."""
 
 import json
 import shutil
@@ -15,6 +15,7 @@ from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.registry import CHALLENGER, CHAMPION, Registry
 from flows.server import kept
+from tutee_grader.errors import InputError
 from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.account import RowAccount
 from tutee_serializer.ingest.source import OF_SIMULATOR, read_inputs
@@ -35,7 +36,11 @@ def _semesters(places: Places) -> Iterator[str]:
     if not places.account.exists():
         yield f"semesters   not read yet; `tutee retrain {places.course}` does"
         return
-    account = RowAccount.load(places.account)
+    try:
+        account = RowAccount.load(places.account)
+    except InputError as error:
+        yield f"semesters   {error}"
+        return
     for line in account.semesters:
         yield f"semesters   {line.removeprefix('semesters: ')}"
     for warning in account.warnings:

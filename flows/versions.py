@@ -7,14 +7,11 @@ from collections.abc import Container
 from itertools import chain, count
 from pathlib import Path
 
-import polars as pl
-
 from flows.parameters import FILE as PARAMETERS
 from flows.parameters import Setup
-from flows.places import preset_file
+from flows.places import Places, preset_file
 from flows.repository import open_repository
-from tutee_serializer.schemas import TRAJECTORY
-from tutee_serializer.semesters import resolve
+from tutee_grader.files import read_table
 
 LOCK = Path("dvc.lock")
 
@@ -23,7 +20,8 @@ def next_commands(setup: Setup, champion: int | None) -> list[str]:
     """The commands that make the present results a version which can be restored.
 
     There are none where git has these results already, or is not used here. The commit takes all tracked
-    files, because the results depend on them as they are now. `champion` is the champion's number, if any.
+    files, because the results depend on them as they are now. The tag names the test semester and
+    the champion's number.
     """
     results = [LOCK, setup.places.metrics_json, setup.places.solved]
     inputs = [PARAMETERS, preset_file(setup.preset.name), setup.course.file]
@@ -34,7 +32,7 @@ def next_commands(setup: Setup, champion: int | None) -> list[str]:
         new = _git("ls-files", "--others", "--exclude-standard", "--", *filter(_is_here, inputs))
     except (FileNotFoundError, subprocess.CalledProcessError):
         return []
-    tag = _free("-".join([setup.course.name, *_newest_tested(setup), *_number(champion)]), tags)
+    tag = _free("-".join([setup.course.name, *_tested(setup.places), *_number(champion)]), tags)
     commands = [
         ["git", "add", *map(str, results), *new],
         ["git", "commit", "--all", "--message", tag],
@@ -45,9 +43,10 @@ def next_commands(setup: Setup, champion: int | None) -> list[str]:
     return [" && ".join(map(shlex.join, commands)), *(["dvc push"] if has_remote else [])]
 
 
-def _newest_tested(setup: Setup) -> list[str]:
-    submissions = pl.read_parquet(setup.places.submissions, columns=[*TRAJECTORY, "submitted_at"])
-    return resolve(setup.course.semesters, submissions).test[-1:]
+def _tested(places: Places) -> list[str]:
+    """The test semesters of the present dialogs."""
+    dialogs = read_table(places.dialogs, "serialize").filter(split="test")
+    return dialogs["semester"].unique().sort().to_list()
 
 
 def _number(champion: int | None) -> list[str]:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from flows.parameters import load
@@ -16,7 +15,6 @@ from flows.places import Places
 from flows.repository import open_repository
 from flows.versions import next_commands
 from tutee_serializer.ingest.privacy import load_key
-from tutee_serializer.schemas import SUBMISSIONS, TRAJECTORY
 
 from .conftest import Project, commit
 
@@ -214,10 +212,6 @@ def workspace(origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path / "mine")
     with Path("dvc.lock").open("a") as lock:
         lock.write("# other results\n")
-    rows = [(semester, "ann", "double", None) for semester in ("one", "two")]
-    schema = {name: SUBMISSIONS[name] for name in (*TRAJECTORY, "submitted_at")}
-    PLACES.submissions.parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame(rows, schema, orient="row").write_parquet(PLACES.submissions)
     return Path.cwd()
 
 
@@ -237,13 +231,6 @@ def test_new_files_that_the_results_depend_on_are_committed_and_no_log(workspace
     keep, _ = next_commands(load("small"), champion=None)
     assert str(course) in keep
     assert "log.csv" not in keep
-
-
-def test_the_tag_names_the_semester_that_was_tested_on_and_not_how_it_is_asked_for(workspace) -> None:
-    course = Path("courses/small/course.yaml")
-    course.write_text(course.read_text().replace("{train: [one], test: [two]}", "{train: all, test: latest}"))
-    keep, _ = next_commands(load("small"), champion=None)
-    assert keep.endswith("git tag small-two")
 
 
 def test_a_tag_that_is_taken_is_not_suggested(workspace) -> None:

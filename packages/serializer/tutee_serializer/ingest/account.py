@@ -1,10 +1,11 @@
 """The account of a log's rows: where every one of them went."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tutee_grader.errors import InputError
 from tutee_grader.files import atomic_file
 from tutee_serializer.logs.staging import Source
 
@@ -22,8 +23,8 @@ class Step:
 class RowAccount:
     """Where every row of the log went, what was noticed on the way, and how much was masked, by kind.
 
-    `key` is the fingerprint of the key of the pseudonyms; `semesters` says in sentences what each semester is
-    for, and which ones are left out. The rows in are the rows kept, quarantined and left out by named
+    `key` is the fingerprint of the key of the pseudonyms; `semesters` says in sentences what each semester
+    is for, and which ones are left out. The rows in are the rows kept, quarantined and left out by named
     filters: `check` asserts it.
     """
 
@@ -51,7 +52,10 @@ class RowAccount:
 
     @classmethod
     def load(cls, path: Path) -> "RowAccount":
+        """Reads an account; raises InputError where another version of tutee wrote it, with other fields."""
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if values.keys() != {field.name for field in fields(cls)}:
+            raise InputError(f"{path}: written by another version of tutee; run `tutee ingest` again")
         values["sources"] = [Source(**source) for source in values["sources"]]
         values["flow"] = [Step(**step) for step in values["flow"]]
         return cls(**values)
