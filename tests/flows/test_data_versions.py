@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from flows.parameters import load
@@ -212,6 +213,8 @@ def workspace(origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path / "mine")
     with Path("dvc.lock").open("a") as lock:
         lock.write("# other results\n")
+    PLACES.dialogs.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame({"split": ["train", "test"], "semester": ["one", "two"]}).write_parquet(PLACES.dialogs)
     return Path.cwd()
 
 
