@@ -168,8 +168,8 @@ def _lock(descriptor: int, file: Path, wait_s: float) -> None:
                 time.sleep(0.1)
                 continue
             raise UnavailableError(
-                f"{file}: process {file.read_text()} retrains, promotes or rolls back here; "
-                "wait until it ends"
+                f"{file}: process {file.read_text()} is at work here (a retrain, a promotion, a rollback, a "
+                "schedule); wait until it ends"
             ) from None
         else:
             return

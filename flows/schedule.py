@@ -1,14 +1,18 @@
 """What `tutee schedule` serves: Prefect deployments that retrain, watch, promote and roll back a course."""
 
+import asyncio
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from prefect import flow, get_run_logger, serve
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.runner import Runner
 from prefect.states import Completed, Failed
 
 from flows import promotion, release
@@ -95,5 +99,15 @@ def deployments(plan: Plan) -> list[RunnerDeployment]:
 def serve_plans(plans: Sequence[Plan]) -> None:
     """Serves the courses' deployments until it is stopped; raises as `recorded` does."""
     with recorded():
-        served = [deployment for plan in plans for deployment in deployments(plan)]
-        serve(*served, print_starting_message=False)
+        runner = _Runner(pause_on_shutdown=True)
+        for plan in plans:
+            for deployment in deployments(plan):
+                runner.add_deployment(deployment)
+        with suppress(KeyboardInterrupt):
+            asyncio.run(runner.start())
+
+
+class _Runner(Runner):
+    def handle_sigterm(self, *_: Any, **__: Any) -> None:
+        """Ends as Ctrl-C does: Prefect's own handler never awaits the end, and hangs."""
+        signal.raise_signal(signal.SIGINT)

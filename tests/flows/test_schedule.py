@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -68,10 +68,13 @@ class Schedule:
         begun = self.ask(f"deployments/{self.deployment(name)}/create_flow_run", parameters=parameters)
         return self.ended(begun["id"])
 
-    def runs(self, flow: str) -> list[dict[str, Any]]:
-        """All runs of a flow, the first one first."""
-        body = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_ASC"}
-        return self.ask("flow_runs/filter", **body) or []
+    def started(self, flow: str, number: int) -> dict[str, Any] | None:
+        """The run of a flow that started as the first, second, ... one, if there is one."""
+        begun = {"state": {"type": {"not_any_": ["SCHEDULED", "PENDING"]}}}
+        found = self.ask(
+            "flow_runs/filter", flow_runs=begun, flows={"name": {"any_": [flow]}}, sort="START_TIME_ASC"
+        )
+        return found[number - 1] if len(found or []) >= number else None
 
     def ended(self, run_id: str) -> dict[str, Any]:
         def final() -> Any:
@@ -90,11 +93,8 @@ def scheduled(folder: Path, *options: str) -> Iterator[Schedule]:
     try:
         yield Schedule(folder, process, f"http://127.0.0.1:{port}/api")
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        process.terminate()
+        assert process.wait(60) is not None
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,8 @@ name: arriving
 synthetic: true
 logs: {path: logs}
 columns:
-  {student: student, assignment: assignment, code: code, semester: semester, timestamp: submitted_at, score: score}
+  {student: student, assignment: assignment, code: code, semester: semester, timestamp: submitted_at,
+   score: score}
 assignments: {path: assignments}
 semesters: {train: all, test: latest}
 """
@@ -257,8 +258,7 @@ def test_semesters_that_arrive_are_retrained_on_and_decided_with_nobody_touching
     with scheduled(arriving.folder, "arriving", "--every", "5") as schedule:
         for number, semester in enumerate(SEMESTERS, 1):
             simulate(semester, logs / f"{semester}.csv")
-            begun = until(lambda: schedule.runs("retrain")[number - 1 :])[0]
-            run = schedule.ended(begun["id"])
+            run = schedule.ended(until(partial(schedule.started, "retrain", number))["id"])
             if number == 1:
                 assert run["state_type"] == "FAILED"
                 assert "`semesters.train: all` leaves nothing to train on" in run["state"]["message"]
