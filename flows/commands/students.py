@@ -91,7 +91,7 @@ def schedule(
     courses: Annotated[list[str], typer.Argument(metavar="COURSE...", help="Course files, or names.")],
     preset: PresetOption = None,
     cron: Annotated[str, typer.Option(help="When to retrain, in UTC.")] = "0 3 * * *",
-    every: Annotated[int, typer.Option(min=1, help="Seconds between two looks for new logs.")] = 300,
+    every: Annotated[int, typer.Option(min=30, help="Seconds between two looks for new logs.")] = 300,
     port: Annotated[int, typer.Option(help="The port of Prefect's page, where no server is named.")] = 4200,
     notify: Annotated[
         str | None, typer.Option(help="A block of Prefect's that tells of failures, as in slack-webhook/us.")

@@ -53,9 +53,9 @@ class Schedule:
     address: str
 
     def ask(self, path: str, **body: Any) -> Any:
-        """What the API answers; None while it does not answer."""
-        with contextlib.suppress(httpx.ConnectError):
-            answer = httpx.post(f"{self.address}/{path}", json=body, timeout=120)
+        """What the API finds; None while it does not answer."""
+        with contextlib.suppress(httpx.TransportError):
+            answer = httpx.post(f"{self.address}/{path}", json=body, timeout=30)
             return answer.raise_for_status().json()
 
     def deployment(self, name: str) -> str:
@@ -65,8 +65,13 @@ class Schedule:
 
     def run(self, name: str, **parameters: Any) -> dict[str, Any]:
         """Starts a run of a deployment and returns it once it has ended."""
-        begun = self.ask(f"deployments/{self.deployment(name)}/create_flow_run", parameters=parameters)
-        return self.ended(begun["id"])
+        return self.ended(self.start(name, **parameters))
+
+    def start(self, name: str, **parameters: Any) -> str:
+        """Starts a run of a deployment, once, and returns its id."""
+        path = f"deployments/{self.deployment(name)}/create_flow_run"
+        begun = httpx.post(f"{self.address}/{path}", json={"parameters": parameters}, timeout=300)
+        return str(begun.raise_for_status().json()["id"])
 
     def started(self, flow: str, number: int) -> dict[str, Any] | None:
         """The run of a flow that started as the first, second, ... one, if there is one."""
@@ -78,8 +83,9 @@ class Schedule:
 
     def ended(self, run_id: str) -> dict[str, Any]:
         def final() -> Any:
-            found = httpx.get(f"{self.address}/flow_runs/{run_id}", timeout=30).json()
-            return found if found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
+            found = self.ask("flow_runs/filter", flow_runs={"id": {"any_": [run_id]}}) or [{}]
+            ended = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+            return found[0] if found[0].get("state_type") in ended else None
 
         return until(final)  # type: ignore[no-any-return]
 
@@ -194,8 +200,7 @@ def at_work(process: psutil.Process) -> list[psutil.Process] | None:
 
 def test_a_killed_schedule_leaves_no_process(schedule: Schedule) -> None:
     """Last, because it ends the schedule, and with it a run that has begun."""
-    parameters = {"course": "small", "preset": "tiny"}
-    schedule.ask(f"deployments/{schedule.deployment('retrain/small')}/create_flow_run", parameters=parameters)
+    schedule.start("retrain/small")
     process = psutil.Process(schedule.process.pid)
     children = until(lambda: at_work(process))
     schedule.process.kill()
@@ -234,7 +239,7 @@ def arriving(tmp_path: Path, make):
 
 
 def simulate(semester: str, log: Path) -> None:
-    """Writes a semester of the demo class; no student in it is real."""
+    """Writes a semester of the demo class, of new students, of whom none is real."""
     program = REPOSITORY / "courses/demo/simulator"
     seed = str(SEMESTERS.index(semester))
     part = log.with_name(f".{log.name}")  # an export is renamed when it is whole
@@ -255,7 +260,7 @@ def simulate(semester: str, log: Path) -> None:
 def test_semesters_that_arrive_are_retrained_on_and_decided_with_nobody_touching_anything(arriving) -> None:
     logs, served = arriving.folder / "courses/arriving/logs", arriving.folder / "bentos/students/arriving"
     tested = []
-    with scheduled(arriving.folder, "arriving", "--every", "5") as schedule:
+    with scheduled(arriving.folder, "arriving", "--every", "30") as schedule:
         for number, semester in enumerate(SEMESTERS, 1):
             simulate(semester, logs / f"{semester}.csv")
             run = schedule.ended(until(partial(schedule.started, "retrain", number))["id"])
