@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
+import polars as pl
 import psutil
 import pytest
 
@@ -240,20 +241,12 @@ def arriving(tmp_path: Path, make):
 
 def simulate(semester: str, log: Path) -> None:
     """Writes a semester of the demo class, of new students, of whom none is real."""
-    program = REPOSITORY / "courses/demo/simulator"
-    seed = str(SEMESTERS.index(semester))
+    simulator, seed = str(REPOSITORY / "courses/demo/simulator"), str(SEMESTERS.index(semester))
     part = log.with_name(f".{log.name}")  # an export is renamed when it is whole
-    command = [
-        sys.executable,
-        str(program),
-        "--out",
-        str(part),
-        "--seed",
-        seed,
-        "--semester",
-        f"{semester}=8",
-    ]
-    subprocess.run(command, check=True)
+    options = ["--out", str(part), "--seed", seed, "--semester", f"{semester}=8"]
+    subprocess.run([sys.executable, simulator, *options], check=True, stdout=subprocess.DEVNULL)
+    whole = pl.read_csv(part, infer_schema=False, encoding="utf8-lossy")
+    whole.with_columns(pl.format(f"{semester}-{{}}", "student").alias("student")).write_csv(part)
     part.rename(log)
 
 
