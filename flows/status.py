@@ -90,7 +90,7 @@ def _next_runs(places: Places) -> Iterator[str]:
     if address is None:
         yield f"next run    no schedule is at work here; `tutee schedule {places.course}` starts one"
         return
-    planned = httpx.post(
+    answer = httpx.post(
         f"{address}/flow_runs/filter",
         json={
             "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
@@ -100,8 +100,11 @@ def _next_runs(places: Places) -> Iterator[str]:
             "limit": 1,
         },
         timeout=30,
-    ).json()
-    for run in planned:
+    )
+    if not answer.is_success:
+        yield f"next run    unknown: Prefect's server at {address} answers {answer.status_code}; ask again"
+        return
+    for run in answer.json():
         yield f"next run    {_local(datetime.fromisoformat(run['expected_start_time']).timestamp())}"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -44,8 +45,16 @@ def retrain(project, **environment: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+def ask(address: str, path: str, **body: str) -> list[dict[str, Any]]:
+    """What the API finds, once its database is not locked."""
+    while (answer := httpx.post(f"{address}/{path}", json=body, timeout=30)).status_code == 503:
+        pass
+    found: list[dict[str, Any]] = answer.raise_for_status().json()
+    return found
+
+
 def runs(address: str) -> list[tuple[str, str]]:
-    found = httpx.post(f"{address}/flow_runs/filter", json={"sort": "START_TIME_ASC"}, timeout=30).json()
+    found = ask(address, "flow_runs/filter", sort="START_TIME_ASC")
     return [(run["name"], run["state_type"]) for run in found]
 
 
@@ -107,9 +116,9 @@ def test_prefect_yaml_deploys_to_a_work_pool_what_a_schedule_serves(reported, se
     shutil.copytree(REPOSITORY / "flows", reported.folder / "flows")
     prefect_command(reported, server, "work-pool", "create", "tutee", "--type", "process")
     prefect_command(reported, server, "deploy", "--all")
-    deployed = httpx.post(f"{server}/deployments/filter", json={}, timeout=30).json()
+    deployed = ask(server, "deployments/filter")
     plan = Plan("small", "tiny", "0 3 * * *", timedelta(minutes=5))
-    flows = httpx.post(f"{server}/flows/filter", json={}, timeout=30).json()
+    flows = ask(server, "flows/filter")
     names = {flow["id"]: flow["name"] for flow in flows}
 
     def given(parameters: dict) -> dict:

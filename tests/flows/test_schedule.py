@@ -56,12 +56,16 @@ class Schedule:
     def ask(self, path: str, **body: Any) -> Any:
         """What the API finds; None while it does not answer."""
         with contextlib.suppress(httpx.TransportError):
-            answer = httpx.post(f"{self.address}/{path}", json=body, timeout=30)
-            return answer.raise_for_status().json()
+            return self.post(path, body, timeout=30)
+
+    def post(self, path: str, body: dict[str, Any], timeout: float) -> Any:
+        """What the API answers; None where its database is locked: it has done nothing then."""
+        answer = httpx.post(f"{self.address}/{path}", json=body, timeout=timeout)
+        return None if answer.status_code == 503 else answer.raise_for_status().json()
 
     def deployment(self, name: str) -> str:
         found = until(lambda: self.ask("deployments/filter"))
-        flows = {flow["id"]: flow["name"] for flow in self.ask("flows/filter")}
+        flows = {flow["id"]: flow["name"] for flow in until(lambda: self.ask("flows/filter"))}
         return next(one["id"] for one in found if f"{flows[one['flow_id']]}/{one['name']}" == name)
 
     def run(self, name: str, **parameters: Any) -> dict[str, Any]:
@@ -71,8 +75,8 @@ class Schedule:
     def start(self, name: str, **parameters: Any) -> str:
         """Starts a run of a deployment, once, and returns its id."""
         path = f"deployments/{self.deployment(name)}/create_flow_run"
-        begun = httpx.post(f"{self.address}/{path}", json={"parameters": parameters}, timeout=300)
-        return str(begun.raise_for_status().json()["id"])
+        begun = until(lambda: self.post(path, {"parameters": parameters}, timeout=300))
+        return str(begun["id"])
 
     def started(self, flow: str, number: int) -> dict[str, Any] | None:
         """The run of a flow that started as the first, second, ... one, if there is one."""
