@@ -106,7 +106,7 @@ def choose(metrics: pl.DataFrame, candidates: Sequence[str]) -> str:
     return max(candidates, key=skill)
 
 
-def is_sane(metrics: pl.DataFrame, challenger: str, config: GateConfig) -> Step:
+def sane_step(metrics: pl.DataFrame, challenger: str, config: GateConfig) -> Step:
     """The step `sane`, from METRICS."""
     figures = Figures(metrics)
 
@@ -129,7 +129,7 @@ def is_sane(metrics: pl.DataFrame, challenger: str, config: GateConfig) -> Step:
     return Step("sane", found, tuple(reasons))
 
 
-def is_better(
+def better_step(
     metrics: pl.DataFrame, challenger: str, config: GateConfig, champion: tuple[str, str] | None
 ) -> tuple[Step, Ledger]:
     """The step `better`, and the challenger's gains.
@@ -173,9 +173,9 @@ def _gains(figures: Figures, challenger: str, opponent: str) -> dict[str, Figure
     return {metric: _gain(figure, metric in PROPER) for metric, figure in found.items() if figure}
 
 
-def _gain(difference: Figure, less_is_better: bool) -> Figure:
+def _gain(difference: Figure, less_better_step: bool) -> Figure:
     """From the opponent's difference to the challenger."""
-    if less_is_better:
+    if less_better_step:
         return difference
     # 0 - x: of no difference there is no -0.
     return Figure(0 - difference.value, 0 - difference.high, 0 - difference.low, difference.n)

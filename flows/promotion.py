@@ -7,7 +7,7 @@ import polars as pl
 
 from flows.checks import incomplete, unsafe
 from flows.comparison import evaluate_together
-from flows.gate import BASE, Decision, Ledger, Step, choose, is_better, is_sane
+from flows.gate import BASE, Decision, Ledger, Step, better_step, choose, sane_step
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.registry import CHAMPION, PROMOTED, ROLLED_BACK, Registry, Version
@@ -120,7 +120,7 @@ def _checks(challenger: Version, metrics: pl.DataFrame, setup: Setup, registry: 
         tuple(incomplete(folder, challenger.tags[MODEL])),
     )
     yield Step("safe", "no file runs code as it is loaded", tuple(unsafe(folder)))
-    yield is_sane(metrics, challenger.method, setup.parameters.gate)
+    yield sane_step(metrics, challenger.method, setup.parameters.gate)
 
 
 def _compare(
@@ -133,8 +133,8 @@ def _compare(
     named = [challenger, BASE, COPY]
     if champion is None or champion.forgotten:
         *_, metrics = evaluate_together(named, setup, reference=challenger)
-        return is_better(metrics, challenger, setup.parameters.gate, None)
+        return better_step(metrics, challenger, setup.parameters.gate, None)
     source = f"models:/{registry.model}/{champion.number}"
     rows, _, metrics = evaluate_together([*named, source], setup, reference=challenger)
     to_beat = (rows[source].name, registry.describe(champion))
-    return is_better(metrics, challenger, setup.parameters.gate, to_beat)
+    return better_step(metrics, challenger, setup.parameters.gate, to_beat)

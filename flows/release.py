@@ -8,8 +8,9 @@ import polars as pl
 
 from flows import registration
 from flows.model_card import model_card
-from flows.parameters import Setup
+from flows.parameters import Setup, load
 from flows.pipeline import Pipeline
+from flows.promotion import Released, promote
 from flows.provenance import package_versions
 from flows.registration import Results
 from flows.registry import CHAMPION, TEST_STUDENTS, TRAIN_STUDENTS, Registry, Version
@@ -46,22 +47,43 @@ def register(
         files=[places.metrics, places.report, places.metrics_json, places.tables, places.figures],
         cards={name: model_card(setup, places, name, metrics) for name in parameters.adapters},
         students={
-            TRAIN_STUDENTS: _of(dialogs, "student", test=False),
-            TEST_STUDENTS: _of(dialogs, "student", test=True),
+            TRAIN_STUDENTS: names_in(dialogs, "student", test=False),
+            TEST_STUDENTS: names_in(dialogs, "student", test=True),
         },
         about={
             "synthetic": str(setup.course.synthetic).lower(),
-            "semesters.train": ", ".join(_of(dialogs, "semester", test=False)),
-            "semesters.test": ", ".join(_of(dialogs, "semester", test=True)),
+            "semesters.train": ", ".join(names_in(dialogs, "semester", test=False)),
+            "semesters.test": ", ".join(names_in(dialogs, "semester", test=True)),
             **package_versions(),
         },
     )
     return registration.register(registry, results), True
 
 
-def _of(dialogs: pl.DataFrame, column: str, test: bool) -> list[str]:
+def names_in(dialogs: pl.DataFrame, column: str, test: bool) -> list[str]:
+    """The students or semesters of the test split, or of the others, sorted."""
     is_test = pl.col("split") == "test"
     return dialogs.filter(is_test if test else ~is_test)[column].unique().sort().to_list()
+
+
+def promote_again(course: str, preset: str | None, because: str | None) -> tuple[Released, str | None]:
+    """Puts the present results to the gate again, as `promote` does, and packs a new champion.
+
+    Returns what the gate said, and what was packed: None where it refused. Called with the lock held.
+    """
+    setup = load(course, preset, logs=False)
+    registry, pipeline = Registry(setup.places), Pipeline.of(setup.places)
+    metrics = read_table(setup.places.metrics, "report")
+    released = promote(setup, pipeline, registry, metrics, again=True, because=because)
+    return released, pack(setup, registry) if released.passed or because else None
+
+
+def roll_back(course: str, because: str) -> tuple[str, str]:
+    """Makes the champion before champion again and packs it; returns both in words. The lock must be held."""
+    setup = load(course, logs=False)
+    registry = Registry(setup.places)
+    old, new = registry.roll_back(because)
+    return f"{registry.describe(new)} again, no longer version {old.number}", pack(setup, registry)
 
 
 def pack(setup: Setup, registry: Registry) -> str:

@@ -15,16 +15,13 @@ from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.runner import Runner
 from prefect.states import Completed, Failed
 
-from flows import promotion, release
 from flows.environment import exclusive_lock
 from flows.parameters import load
-from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.prefect_client import recorded
-from flows.registry import Registry
+from flows.release import promote_again, roll_back
 from flows.retrain import DAY_S, REFUSED, retrain
 from flows.watch import look
-from tutee_grader.files import read_table
 
 
 @flow(flow_run_name="{course} {preset}")
@@ -44,26 +41,17 @@ def watch(course: str, preset: str) -> State:
 def promote(course: str, preset: str, because: str | None = None) -> State:
     """Puts the best of the present results to the gate again; `because` promotes it even if it is refused."""
     with exclusive_lock(Places(course).retrain_lock, wait_s=DAY_S):
-        setup = load(course, preset, logs=False)
-        registry = Registry(setup.places)
-        metrics = read_table(setup.places.metrics, "report")
-        pipeline = Pipeline.of(setup.places)
-        released = promotion.promote(setup, pipeline, registry, metrics, again=True, because=because)
-        if released.passed or because:
-            release.pack(setup, registry)
-            return Completed(message=released.decision.splitlines()[0])
-    return Failed(name=REFUSED, message=released.decision.splitlines()[0])
+        released, packed = promote_again(course, preset, because)
+    message = released.decision.splitlines()[0]
+    return Completed(message=message) if packed else Failed(name=REFUSED, message=message)
 
 
 @flow(flow_run_name="{course}")
 def rollback(course: str, because: str) -> State:
     """Makes the champion before the present one champion again."""
     with exclusive_lock(Places(course).retrain_lock, wait_s=DAY_S):
-        setup = load(course, logs=False)
-        registry = Registry(setup.places)
-        old, new = registry.roll_back(because)
-        release.pack(setup, registry)
-    return Completed(message=f"{registry.describe(new)} again, no longer version {old.number}")
+        champion, _ = roll_back(course, because)
+    return Completed(message=champion)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ import httpx
 from tutee_grader.errors import UnavailableError
 
 ADDRESS, HOME = "PREFECT_API_URL", "PREFECT_HOME"
-# In Prefect's home: the address of the server that a schedule keeps there.
-KEPT = "address"
+# In Prefect's home: the address of the server that a schedule runs there.
+ADDRESS_FILE = "address"
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def prefect(home: Path, port: int = 0) -> Iterator[str]:
     home.mkdir(parents=True, exist_ok=True)
     os.environ[HOME] = str(home.resolve())
     try:
-        if running := kept(home):
+        if running := scheduled_server(home):
             os.environ[ADDRESS] = running
             yield running
         else:
@@ -61,9 +61,9 @@ def _in_profile() -> str | None:
     return str(address) if address else None
 
 
-def kept(home: Path) -> str | None:
-    """The address of the server that a schedule keeps in `home`, where it answers."""
-    file = home / KEPT
+def scheduled_server(home: Path) -> str | None:
+    """The address of the server that a schedule runs with `home`, where it answers."""
+    file = home / ADDRESS_FILE
     if not file.exists():
         return None
     address = file.read_text(encoding="utf-8")
@@ -91,11 +91,11 @@ def _started(home: Path, port: int) -> Iterator[str]:
         )
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
         if port:
-            (home / KEPT).write_text(address, encoding="utf-8")
+            (home / ADDRESS_FILE).write_text(address, encoding="utf-8")
         try:
             yield address
         finally:
-            (home / KEPT).unlink(missing_ok=True)
+            (home / ADDRESS_FILE).unlink(missing_ok=True)
             server.terminate()
             try:
                 server.wait(10)

@@ -1,6 +1,5 @@
 """What `tutee status` says of a course: its semesters, stages, versions, runs and disk."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from datetime import datetime
@@ -14,11 +13,12 @@ from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.registry import CHALLENGER, CHAMPION, Registry
-from flows.server import kept
+from flows.server import scheduled_server
+from flows.watch import changes
 from tutee_grader.errors import InputError
 from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.account import RowAccount
-from tutee_serializer.ingest.source import OF_SIMULATOR, read_inputs
+from tutee_serializer.ingest.source import read_inputs
 
 
 def status_lines(setup: Setup) -> Iterator[str]:
@@ -54,12 +54,8 @@ def _log(setup: Setup) -> Iterator[str]:
     except LogError as error:
         yield f"log         {error}"
         return
-    inputs = setup.places.inputs
-    before = json.loads(inputs.read_text(encoding="utf-8")) if inputs.exists() else {}
-    for name in sorted({*now, *before} - OF_SIMULATOR):
-        if now.get(name) != before.get(name):
-            what = "new" if name not in before else "removed" if name not in now else "changed"
-            yield f"log         {name}: {what} since the last retrain"
+    for name, how in changes(now, setup.places.inputs).items():
+        yield f"log         {name}: {how} since the last retrain"
 
 
 def _stages(places: Places) -> Iterator[str]:
@@ -86,7 +82,7 @@ def _versions(places: Places) -> Iterator[str]:
 
 def _next_runs(places: Places) -> Iterator[str]:
     """Those that the schedule of this folder has planned."""
-    address = kept(places.prefect)
+    address = scheduled_server(places.prefect)
     if address is None:
         yield f"next run    no schedule is at work here; `tutee schedule {places.course}` starts one"
         return

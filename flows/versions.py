@@ -9,7 +9,8 @@ from pathlib import Path
 
 from flows.parameters import FILE as PARAMETERS
 from flows.parameters import Setup
-from flows.places import Places, preset_file
+from flows.places import preset_file
+from flows.release import names_in
 from flows.repository import open_repository
 from tutee_grader.files import read_table
 
@@ -32,7 +33,8 @@ def next_commands(setup: Setup, champion: int | None) -> list[str]:
         new = _git("ls-files", "--others", "--exclude-standard", "--", *filter(_is_here, inputs))
     except (FileNotFoundError, subprocess.CalledProcessError):
         return []
-    tag = _free("-".join([setup.course.name, *_tested(setup.places), *_number(champion)]), tags)
+    tested = names_in(read_table(setup.places.dialogs, "serialize"), "semester", test=True)
+    tag = _free("-".join([setup.course.name, *tested, *_number(champion)]), tags)
     commands = [
         ["git", "add", *map(str, results), *new],
         ["git", "commit", "--all", "--message", tag],
@@ -41,12 +43,6 @@ def next_commands(setup: Setup, champion: int | None) -> list[str]:
     with open_repository(Path()) as repo:
         has_remote = "remote" in repo.config["core"]
     return [" && ".join(map(shlex.join, commands)), *(["dvc push"] if has_remote else [])]
-
-
-def _tested(places: Places) -> list[str]:
-    """The test semesters of the present dialogs."""
-    dialogs = read_table(places.dialogs, "serialize").filter(split="test")
-    return dialogs["semester"].unique().sort().to_list()
 
 
 def _number(champion: int | None) -> list[str]:

@@ -32,14 +32,26 @@ def look(course: Course, inputs: Path, seen: Path, settled_s: float = SETTLED_S)
         now = read_inputs(course)
     except LogError:
         return []
-    before = json.loads(inputs.read_text(encoding="utf-8")) if inputs.exists() else {}
-    changed = sorted(name for name in {*now, *before} - OF_SIMULATOR if now.get(name) != before.get(name))
+    changed = list(changes(now, inputs))
     state = hashlib.sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()
     if not changed or (seen.exists() and seen.read_text(encoding="utf-8") == state):
         return []
     with atomic_file(seen) as part:
         part.write_text(state, encoding="utf-8")
     return changed
+
+
+def changes(now: Mapping[str, str], inputs: Path) -> dict[str, str]:
+    """The files that differ from those of `inputs`, in order, and how: new, removed or changed.
+
+    `now` are the hashes of `read_inputs`.
+    """
+    before = json.loads(inputs.read_text(encoding="utf-8")) if inputs.exists() else {}
+    return {
+        name: "new" if name not in before else "removed" if name not in now else "changed"
+        for name in sorted({*now, *before} - OF_SIMULATOR)
+        if now.get(name) != before.get(name)
+    }
 
 
 def _settled(course: Course, settled_s: float) -> bool:

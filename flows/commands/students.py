@@ -45,28 +45,20 @@ def promote(
     """Puts the best of the present results to the gate again; ends with 1 where the gate refuses it."""
     from flows.environment import exclusive_lock
     from flows.errors import RefusedError
-    from flows.parameters import load
-    from flows.pipeline import Pipeline
-    from flows.promotion import promote
-    from flows.registry import Registry
-    from flows.release import pack
+    from flows.places import Places
+    from flows.release import promote_again
     from tutee_grader.errors import InputError
-    from tutee_grader.files import read_table
 
     if force != bool(because):
         raise InputError('--force needs --because "the reason", which is recorded, and the other way round')
-    setup = load(course, preset, logs=False)
-    places = setup.places
-    with exclusive_lock(places.retrain_lock):
-        registry = Registry(places)
-        metrics = read_table(places.metrics, "report")
-        released = promote(setup, Pipeline.of(places), registry, metrics, again=True, because=because)
-        if not (released.passed or force):
-            raise RefusedError(released.decision)
-        print(f"promote: {released.decision}")
-        if not released.passed:
-            print(f"promote: promoted all the same: {because}")
-        print(f"pack: {pack(setup, registry)}")
+    with exclusive_lock(Places(course).retrain_lock):
+        released, packed = promote_again(course, preset, because)
+    if packed is None:
+        raise RefusedError(released.decision)
+    print(f"promote: {released.decision}")
+    if not released.passed:
+        print(f"promote: promoted all the same: {because}")
+    print(f"pack: {packed}")
 
 
 def rollback(
@@ -75,16 +67,13 @@ def rollback(
 ) -> None:
     """Makes the champion before the present one champion again; the old one cannot pass the gate again."""
     from flows.environment import exclusive_lock
-    from flows.parameters import load
-    from flows.registry import Registry
-    from flows.release import pack
+    from flows.places import Places
+    from flows.release import roll_back
 
-    setup = load(course, logs=False)
-    with exclusive_lock(setup.places.retrain_lock):
-        registry = Registry(setup.places)
-        old, new = registry.roll_back(because)
-        print(f"rollback: champion is {registry.describe(new)} again, no longer version {old.number}")
-        print(f"pack: {pack(setup, registry)}")
+    with exclusive_lock(Places(course).retrain_lock):
+        champion, packed = roll_back(course, because)
+    print(f"rollback: champion is {champion}")
+    print(f"pack: {packed}")
 
 
 def schedule(

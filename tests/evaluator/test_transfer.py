@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tutee_evaluator.engines.baselines.nearest import TRANSFERRED, TRIED, Successor, Successors
 from tutee_evaluator.engines.baselines.revisions import Change, Revision
 from tutee_evaluator.engines.baselines.transfer import transfer
-from tutee_evaluator.programs import parse
+from tutee_serializer.programs import parse
 
 BEFORE = """\
 def total(numbers):

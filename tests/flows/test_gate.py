@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.gate import OTHERS, PROPER, Decision, GateConfig, Step, choose, is_better, is_sane
+from flows.gate import OTHERS, PROPER, Decision, GateConfig, Step, better_step, choose, sane_step
 
 CHAMPION = ("tutee-demo-2", "the champion")
 OPPONENTS = ("base", "copy", CHAMPION[0])
@@ -44,7 +44,7 @@ def against_champion(energy: Interval = NO_GAIN, codebleu: Interval = NO_GAIN) -
 
 
 def reasons(table: pl.DataFrame, champion: tuple[str, str] | None = CHAMPION) -> tuple[str, ...]:
-    return is_better(table, "sft", GateConfig(), champion)[0].reasons
+    return better_step(table, "sft", GateConfig(), champion)[0].reasons
 
 
 # --- the challenger ------------------------------------------------------------------------------------
@@ -79,8 +79,8 @@ def turns(coverage: float, unreadable: float, broken: float) -> pl.DataFrame:
     return table([("sft", metric, (value, value, value)) for metric, value in shares.items()])
 
 
-def test_who_writes_readable_programs_that_compile_is_sane() -> None:
-    step = is_sane(turns(0.9, 0.1, 0.3), "sft", GateConfig())
+def test_who_writes_readable_programs_that_compile_sane_step() -> None:
+    step = sane_step(turns(0.9, 0.1, 0.3), "sft", GateConfig())
     assert step.reasons == ()
     assert step.found == "coverage 0.900, turns that compile 0.600, without a program 0.100"
 
@@ -94,11 +94,11 @@ def test_who_writes_readable_programs_that_compile_is_sane() -> None:
     ],
 )
 def test_a_figure_beyond_its_floor_is_refused(of: tuple[float, float, float], reason: str) -> None:
-    assert is_sane(turns(*of), "sft", GateConfig()).reasons == (reason,)
+    assert sane_step(turns(*of), "sft", GateConfig()).reasons == (reason,)
 
 
 def test_of_whom_nothing_is_known_is_refused() -> None:
-    assert len(is_sane(table([]).clear(), "sft", GateConfig()).reasons) == 3
+    assert len(sane_step(table([]).clear(), "sft", GateConfig()).reasons) == 3
 
 
 # --- the first champion --------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def test_who_passes_meets_every_condition_and_who_does_not_misses_one(
 
 def test_the_ledger_has_a_row_per_metric_and_a_column_per_opponent() -> None:
     gains = {(CHAMPION[0], "energy"): (0.2, 0.1, 0.3), ("copy", "codebleu"): (-0.2, -0.3, -0.1)}
-    step, ledger = is_better(metrics(gains), "sft", GateConfig(), CHAMPION)
+    step, ledger = better_step(metrics(gains), "sft", GateConfig(), CHAMPION)
     first, better, heading, _, *rows = str(Decision("sft", (step,), ledger)).splitlines()
     assert first == "SFT passes"
     assert better == "better    yes  than the champion: 1 win, 4 ties"
@@ -180,7 +180,7 @@ def test_the_ledger_has_a_row_per_metric_and_a_column_per_opponent() -> None:
 
 def test_a_figure_that_is_not_defined_decides_nothing_and_is_a_dash() -> None:
     undefined = metrics({}).filter(~pl.col("metric").str.starts_with("energy"))
-    step, ledger = is_better(undefined, "sft", GateConfig(), None)
+    step, ledger = better_step(undefined, "sft", GateConfig(), None)
     assert step.reasons == ()
     assert str(Decision("sft", (step,), ledger)).splitlines()[4].split() == ["energy", "score", "-", "-"]
 

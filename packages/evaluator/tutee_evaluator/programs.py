@@ -1,12 +1,12 @@
 """Reads programs, of students and of models; what changes from one to the next: lines, tokens, subtrees."""
 
 import ast
-import warnings
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tutee_evaluator.distance import edit_distance, indel_distance, tokens
+from tutee_serializer.programs import parse
 
 # What each kind of node of a syntax tree is made of; its context (load, store) follows from where it stands.
 _FIELDS = {
@@ -14,16 +14,6 @@ _FIELDS = {
     for kind in vars(ast).values()
     if isinstance(kind, type) and issubclass(kind, ast.AST)
 }
-
-
-def parse(program: str) -> ast.Module | None:
-    """The syntax tree; None where the program is not Python, or too deep to be read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "\d" in a student's text is no matter here
-            return ast.parse(program)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
 
 
 class Edit(NamedTuple):

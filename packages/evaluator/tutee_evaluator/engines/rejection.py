@@ -5,7 +5,7 @@ from dataclasses import replace
 from random import Random
 
 from tutee_evaluator.engines import Completion, Engine, Request
-from tutee_evaluator.programs import parse
+from tutee_serializer.programs import parse
 
 # Of so many draws the last one stays, whatever it is.
 DRAWS = 5

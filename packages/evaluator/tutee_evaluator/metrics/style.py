@@ -21,7 +21,7 @@ from tutee_evaluator.distance import tokens
 from tutee_evaluator.metrics import outcomes
 from tutee_evaluator.metrics.bootstrap import Estimate, Sums
 from tutee_evaluator.metrics.strata import COVERED
-from tutee_evaluator.programs import parse
+from tutee_serializer.programs import parse
 
 
 def _grid(*parts: tuple[float, float, int]) -> list[float]:

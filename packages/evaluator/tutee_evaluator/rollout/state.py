@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from tutee_evaluator.engines import Completion, Request
-from tutee_evaluator.programs import parse
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_evaluator.schemas import GREEDY, Outcome, StopReason
 from tutee_grader.feedback import feedback
 from tutee_grader.verdict import Verdict
 from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.programs import parse
 
 if TYPE_CHECKING:
     from tutee_grader.assignment import Assignment

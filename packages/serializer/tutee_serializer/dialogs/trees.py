@@ -3,11 +3,11 @@
 import ast
 import keyword
 import re
-import warnings
 from functools import lru_cache
 from typing import Any
 
 from tutee_serializer.dialogs.changes import common_ends
+from tutee_serializer.programs import parse
 
 # Fields that bind a name, besides Name and arg. Attributes, keywords and modules are not ours to rename.
 _BINDS = {
@@ -40,12 +40,11 @@ def normalise(code: str) -> str | None:
     of first appearance, so programs that differ only in layout, comments or such names are equal. What
     tests can call keeps its name: the functions and classes of the module, the members of classes.
     """
+    tree = parse(code)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _write(ast.parse(code))
-    # A NUL byte or a number too long to write is a ValueError; the last two are nesting too deep.
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None if tree is None else _write(tree)
+    # A number too long to write is a ValueError; the others are nesting too deep.
+    except (ValueError, RecursionError, MemoryError):
         return None
 
 
@@ -166,13 +165,7 @@ def same_tree(a: str, b: str) -> bool:
 def _parses(code: str) -> bool:
     if _HUGE.search(code):
         return normalise(code) is not None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+    return parse(code) is not None
 
 
 def _code_lines(code: str) -> list[str]:

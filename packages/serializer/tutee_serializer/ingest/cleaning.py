@@ -3,11 +3,11 @@
 None is on by itself: only who knows the export can say that its students did not write it so.
 """
 
-import ast
-import warnings
 from collections.abc import Collection, Iterator
 
 import polars as pl
+
+from tutee_serializer.programs import parse
 
 # So many of the longest programs are parsed to see whether the export cut them.
 LOOKED_AT = 100
@@ -60,19 +60,9 @@ def find_truncated(rows: pl.LazyFrame) -> pl.DataFrame:
     for length in (characters, code.str.len_bytes(), characters + breaks, characters + breaks + tabs):
         longest = rows.filter(length == length.max().over("source")).select("source", "code").unique()
         for same in longest.sort("code").collect().partition_by("source"):
-            if sum(map(_is_no_python, same["code"].head(LOOKED_AT))) >= FEWEST:
+            if sum(parse(one) is None for one in same["code"].head(LOOKED_AT)) >= FEWEST:
                 found.append(same)
     return pl.concat(found).unique()
-
-
-def _is_no_python(code: str) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return True
-    return False
 
 
 def suggest(rows: pl.DataFrame, applied: Collection[str]) -> Iterator[str]:

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
-from tutee_evaluator.programs import parse
 from tutee_serializer.dialogs.changes import find_changes
+from tutee_serializer.programs import parse
 
 # A newline, blanks, a word, any other character: together, every text.
 _TOKEN = re.compile(r"\n|[^\S\n]+|\w+|[^\w\s]")
