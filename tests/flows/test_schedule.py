@@ -181,6 +181,7 @@ def test_a_failure_names_the_stage_its_cause_and_the_way_on_and_is_told(schedule
     log.write_text(whole.replace("student,", "pupil,", 1))
     try:
         run = schedule.run("retrain/small", course="small", preset="tiny", notify="custom-webhook/teachers")
+        until(lambda: Inbox.received)  # Prefect tells once it has recorded the state
     finally:
         log.write_text(whole)
         inbox.shutdown()
