@@ -64,9 +64,16 @@ class Schedule:
         return None if answer.status_code == 503 else answer.raise_for_status().json()
 
     def deployment(self, name: str) -> str:
-        found = until(lambda: self.ask("deployments/filter"))
-        flows = {flow["id"]: flow["name"] for flow in until(lambda: self.ask("flows/filter"))}
-        return next(one["id"] for one in found if f"{flows[one['flow_id']]}/{one['name']}" == name)
+        """The id of a deployment, once it is served."""
+
+        def found() -> str | None:
+            flows = {flow["id"]: flow["name"] for flow in self.ask("flows/filter") or []}
+            there = self.ask("deployments/filter") or []
+            return next(
+                (one["id"] for one in there if f"{flows.get(one['flow_id'])}/{one['name']}" == name), None
+            )
+
+        return str(until(found))
 
     def run(self, name: str, **parameters: Any) -> dict[str, Any]:
         """Starts a run of a deployment and returns it once it has ended."""
