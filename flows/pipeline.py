@@ -16,7 +16,9 @@ from flows.repository import open_repository
 from tutee_grader.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
+    from dvc.output import Output
     from dvc.repo import Repo
+    from dvc.repo.index import Index
     from dvc.stage import Stage
 
 
@@ -34,7 +36,7 @@ class Pipeline:
 
         Raises InputError where the pipeline is broken or makes no report for the course.
         """
-        from dvc.exceptions import DvcException, OutputNotFoundError
+        from dvc.exceptions import DvcException
         from dvc.repo.reproduce import plan_repro
         from networkx import lexicographical_topological_sort
 
@@ -42,16 +44,17 @@ class Pipeline:
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         try:
             repo = open_repository(places.root)
-            final = [out.stage for out in repo.find_outs_by_path(str(places.report))]
-            needed = repo.index.graph.subgraph(plan_repro(repo.index.graph, final))
-        except OutputNotFoundError:
-            raise InputError(
-                f"dvc.yaml: no stage writes {places.report}; is {places.course} listed in params.yaml?"
-            ) from None
+            index = _index(repo, places)
+            final = [out.stage for out in index.outs if _is_at(out, places.report)]
+            needed = index.graph.subgraph(plan_repro(index.graph, final))
         except DvcException as error:
             raise InputError(f"dvc.yaml, params.yaml or the preset: {error}") from error
+        if not final:
+            raise InputError(
+                f"dvc.yaml: no stage writes {places.report}; is {places.course} listed in params.yaml?"
+            )
         # Of the orders that work, that of dvc.yaml; DVC's own differs from process to process.
-        written = {stage: place for place, stage in enumerate(repo.index.stages)}
+        written = {stage: place for place, stage in enumerate(index.stages)}
         order = lexicographical_topological_sort(needed.reverse(), key=written.__getitem__)
         return cls(repo, places, {stage.addressing: stage for stage in order})
 
@@ -60,32 +63,39 @@ class Pipeline:
 
         Raises StageError where its command fails, with that command's exit code.
         """
-        from dvc.exceptions import ReproductionError
         from dvc.lock import LockError
+        from dvc.stage.exceptions import StageCmdFailedError
 
         try:
-            # `reproduce` reads dvc.yaml and dvc.lock anew: longer than it takes to see that nothing changed.
+            # As `Repo.reproduce`, which would read the stages of all courses and presets first, for seconds.
             with self.repo.lock:
-                changed = self.stages[stage].changed()
-            return changed and bool(self.repo.reproduce(stage, single_item=True))
+                ran = self.stages[stage].reproduce() is not None
+                if ran:
+                    self.stages[stage].dump(update_pipeline=False)
+            return ran
         except LockError as error:
             raise UnavailableError(f"{stage}: another dvc command is at work here: {error}") from error
-        except ReproductionError as error:
-            code = _exit_code(error)
+        except StageCmdFailedError as error:
+            # DVC gives it only in words.
+            code = re.search(r"exited with (-?\d+)$", str(error))
             if code is None:
                 raise
-            raise StageError(stage, code) from error
+            raise StageError(stage, int(code[1])) from error
 
     def out_of_date(self) -> dict[str, str]:
-        """Why the next run would run a stage, by stage; one that always runs is among them."""
+        """Why the results of a stage are out of date, by stage.
+
+        `source`, which always runs, is among them only where its files are not those that it wrote.
+        """
         with self.repo.lock:
             changed = {name: stage.status().get(name, []) for name, stage in self.stages.items()}
-        return {name: ", ".join(_reasons(changes)) for name, changes in changed.items() if changes}
+        reasons = {name: list(_reasons(changes)) for name, changes in changed.items()}
+        return {name: ", ".join(words) for name, words in reasons.items() if set(words) - {"always changed"}}
 
     def hash_of(self, path: Path) -> str:
         """The content hash that DVC has recorded for an output."""
-        (out,) = self.repo.find_outs_by_path(str(path))
-        return str(out.hash_info.value)
+        (found,) = (out for stage in self.stages.values() for out in stage.outs if _is_at(out, path))
+        return str(found.hash_info.value)
 
     def hashes(self, methods: Sequence[str]) -> dict[str, str]:
         """The content hashes of the models of `methods` and of the course's metrics."""
@@ -97,6 +107,24 @@ class Pipeline:
         return hashlib.sha256(json.dumps(self.hashes(methods), sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _index(repo: "Repo", places: Places) -> "Index":
+    """The stages of this course and preset alone: reading those of all takes seconds longer."""
+    from dvc.dvcfile import load_file
+    from dvc.repo.index import Index
+
+    stages = load_file(repo, str(places.root / "dvc.yaml")).stages
+    course, preset = places.course, f"{places.course}-{places.preset}-"
+    of = {name: name.partition("@")[2] for name in stages}
+    return Index(
+        repo,
+        [stages[name] for name, item in of.items() if item == course or f"{item}-".startswith(preset)],
+    )
+
+
+def _is_at(out: "Output", path: Path) -> bool:
+    return Path(out.fs_path) == path.absolute()
+
+
 def _reasons(changes: list[str | dict[str, dict[str, str]]]) -> Iterator[str]:
     """The words of `dvc status`: a plain one, or which dependency or output changed and how."""
     for change in changes:
@@ -105,13 +133,3 @@ def _reasons(changes: list[str | dict[str, dict[str, str]]]) -> Iterator[str]:
         else:
             for files in change.values():
                 yield from (f"{file} {what}" for file, what in files.items())
-
-
-def _exit_code(error: BaseException) -> int | None:
-    """The exit code of the stage's command, which DVC gives only in the words of its error."""
-    chained: BaseException | None = error
-    while chained is not None:
-        if found := re.search(r"exited with (-?\d+)$", str(chained)):
-            return int(found[1])
-        chained = chained.__cause__
-    return None

@@ -1,12 +1,13 @@
 """The Prefect flow `retrain`: from a course's logs to a promoted, packed artificial student."""
 
+import base64
 from collections import deque
 from functools import cache, partial
 from typing import Any
 
 import polars as pl
 from prefect import Flow, flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.blocks.core import Block
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
@@ -36,6 +37,7 @@ REFUSED = "Refused"
 
 def run(course: str, preset: str) -> None:
     """Runs the flow in this process; raises RefusedError where the gate refuses the challenger."""
+    print(f"retrain: {course}, preset {preset}", flush=True)
     # Before the flow begins: Prefect's server needs as long to start as these need to be read.
     prepare(course, preset)
     with recorded():
@@ -129,6 +131,10 @@ def _run(pipeline: Pipeline, stage: str) -> None:
 @_step(name="register", task_run_name="register")
 def _register(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.DataFrame) -> None:
     versions, new = release.register(setup, pipeline, registry, metrics)
+    if new:
+        for figure in sorted(setup.places.figures.glob("*.png")):
+            url = f"data:image/png;base64,{base64.b64encode(figure.read_bytes()).decode()}"
+            create_image_artifact(url, f"{figure.stem}-{setup.course.name}", f"{figure}: see the report")
     numbers = ", ".join(f"{method} v{version.number}" for method, version in versions.items())
     _say(f"register: {registry.model}: {numbers}" + ("" if new else ", registered before"))
 

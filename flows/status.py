@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import httpx
+import polars as pl
 
 from flows import history
 from flows.environment import WRITTEN_FOLDERS
@@ -18,13 +19,14 @@ from flows.watch import changes
 from tutee_grader.errors import InputError
 from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.account import RowAccount
+from tutee_serializer.ingest.drift import validate_errors
 from tutee_serializer.ingest.source import read_inputs
 
 
 def status_lines(setup: Setup) -> Iterator[str]:
     """The lines, each with its heading."""
     places = setup.places
-    yield from _semesters(places)
+    yield from _semesters(setup)
     yield from _log(setup)
     yield from _stages(places)
     yield from _versions(places)
@@ -32,7 +34,8 @@ def status_lines(setup: Setup) -> Iterator[str]:
     yield _disk(places.root)
 
 
-def _semesters(places: Places) -> Iterator[str]:
+def _semesters(setup: Setup) -> Iterator[str]:
+    places = setup.places
     if not places.account.exists():
         yield f"semesters   not read yet; `tutee retrain {places.course}` does"
         return
@@ -43,8 +46,16 @@ def _semesters(places: Places) -> Iterator[str]:
         return
     for line in account.semesters:
         yield f"semesters   {line.removeprefix('semesters: ')}"
-    for warning in account.warnings:
+    for warning in [*account.warnings, *_drift_of_errors(setup, account)]:
         yield f"drift       {warning.removeprefix('drift: ')}"
+
+
+def _drift_of_errors(setup: Setup, account: RowAccount) -> list[str]:
+    places, config = setup.places, setup.parameters.ingest
+    if not (places.submissions.exists() and places.verdicts.exists()):
+        return []
+    submissions, verdicts = pl.read_parquet(places.submissions), pl.read_parquet(places.verdicts)
+    return validate_errors(account, submissions, verdicts, config.warn_drift, {})
 
 
 def _log(setup: Setup) -> Iterator[str]:

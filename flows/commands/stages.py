@@ -73,6 +73,8 @@ def grade(course: CourseArgument) -> None:
     from flows.parameters import load
     from tutee_grader.files import read_table, write_table
     from tutee_grader.table import grade_table
+    from tutee_serializer.ingest.account import RowAccount
+    from tutee_serializer.ingest.drift import validate_errors
 
     setup = load(course, logs=False)
     places = setup.places
@@ -92,6 +94,9 @@ def grade(course: CourseArgument) -> None:
             f"{count(submissions.height, 'submissions')} -> {count(verdicts.height, 'verdicts')}, "
             f"{full:.0%} at 100"
         )
+    config, account = setup.parameters.ingest, RowAccount.load(places.account)
+    for warning in validate_errors(account, submissions, verdicts, config.warn_drift, config.max_drift):
+        print(f"grade: {warning}")
 
 
 def serialize(course: CourseArgument, preset: PresetOption = None) -> None:
@@ -252,6 +257,7 @@ def report(course: CourseArgument, preset: PresetOption = None) -> None:
     from tutee_grader.errors import InputError
     from tutee_grader.files import read_table, write_table
     from tutee_serializer.card import StudentCard
+    from tutee_serializer.ingest.drift import DRIFT, with_errors
 
     setup = load(course, preset, logs=False)
     places = setup.places
@@ -260,22 +266,27 @@ def report(course: CourseArgument, preset: PresetOption = None) -> None:
         methods = {name: text for name, text in compared if places.rollout(name).exists()}
         if not methods:
             raise InputError(f"{places.rollouts}: no rollouts; run `tutee rollout` first")
+        submissions = read_table(places.submissions, "ingest")
+        verdicts = read_table(places.verdicts, "grade")
         steps, _, metrics = evaluate(
             pl.scan_parquet([places.rollout(name) for name in methods]),
             read_table(places.dialogs, "serialize"),
-            read_table(places.submissions, "ingest"),
-            read_table(places.verdicts, "grade"),
+            submissions,
+            verdicts,
             setup.parameters.report,
             cluster=setup.parameters.grade.cluster,
             progress=True,
         )
+        account = json.loads(places.account.read_text(encoding="utf-8"))
+        drift = pl.DataFrame(account["drift"], DRIFT)
+        account["drift"] = with_errors(drift, submissions, verdicts).to_dicts()
         cards = [places.rollout_card(name) for name in methods]
         write_report(
             setup.course,
             steps,
             metrics,
             setup.parameters.report,
-            json.loads(places.account.read_text(encoding="utf-8")),
+            account,
             [StudentCard.read(card) for card in cards if card.exists()],
             {
                 **setup.parameters.model_dump(mode="json", include={"serialize", "pairs"}),

@@ -154,7 +154,7 @@ READY = "document.querySelector('#controls')?.hidden === false"
 def file(course: Course, steps: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [(method, "coverage", "overall", 1.0, 1.0, 1.0, 4) for method in METHODS]
     metrics = pl.DataFrame(rows, schema=METRICS, orient="row")
-    account: dict[str, Any] = {"flow": [], "broken_assignments": {}, "notes": {}}
+    account: dict[str, Any] = {"flow": [], "broken_assignments": {}, "notes": {}, "drift": []}
     path = tmp_path_factory.mktemp("page") / "report.html"
     methods = dict.fromkeys(METHODS, "A method.")
     write_report(course, steps, metrics, ReportConfig(), account, [], {}, methods, path)

@@ -24,7 +24,7 @@ from tutee_serializer.course import Course
 
 HOSTILE = "def greet(name):\n    return '</pre><script>alert(1)</script><img src=x onerror=alert(2)>'\n"
 CONFIG = ReportConfig(resamples=50)
-ACCOUNT: dict[str, Any] = {"flow": [], "broken_assignments": {}, "notes": {}}
+ACCOUNT: dict[str, Any] = {"flow": [], "broken_assignments": {}, "notes": {}, "drift": []}
 
 
 Write = Callable[[Path], None]
@@ -64,7 +64,19 @@ def write(course: Course, evaluated: tuple[pl.DataFrame, pl.DataFrame]) -> Write
         {"step": "blank <b>code</b>", "kind": "quarantine", "rows": 7},
         {"step": "submissions kept", "kind": "kept", "rows": 1227},
     ]
-    account = {"flow": flow, "broken_assignments": {"odd": "no tests"}, "notes": {"clocks behind": 3}}
+    drift = {
+        "semester": "2026",
+        "before": "2025",
+        "mean_score": -0.25,
+        "new_assignments": None,
+        "added": ["<x>"],
+    }
+    account = {
+        "flow": flow,
+        "broken_assignments": {"odd": "no tests"},
+        "notes": {"clocks behind": 3},
+        "drift": [drift],
+    }
     card = StudentCard("sft", "small", ".", "edits", "summary", 100, 10, "some-preset")
     parameters = {"rollout": {"steps": 5, "seed": 77123}}
 
@@ -156,6 +168,14 @@ def test_the_page_gives_the_account_the_parameters_and_the_cards(tags: _Tags) ->
     for part in ("1,234", "blank <b>code</b>", "no tests", "clocks behind", "77123", "tutee-evaluator"):
         assert part in text
     assert "some-preset" in text
+
+
+def test_the_page_says_how_semesters_differ(tags: _Tags) -> None:
+    text = "".join(tags.text)
+
+    assert "2026 against 2025" in text
+    assert "mean score-0.25" in text and "new assignments–" in text
+    assert "New in 2026: <x>." in text
 
 
 def test_the_page_shows_the_figures_of_the_table(

@@ -1,5 +1,6 @@
 """The flow on a course whose stages are all up to date: what it registers, promotes, packs and says."""
 
+import base64
 import contextlib
 import json
 import sqlite3
@@ -53,7 +54,7 @@ def test_each_stage_says_one_line_in_order(retrained) -> None:
         stages = Pipeline.of(Places("small", "tiny")).stages
     names = [line.split(":")[0] for line in said.splitlines()]
     plain = [stage.replace("@small-tiny-", " ").removesuffix("@small-tiny") for stage in stages]
-    assert names[: len(stages)] == [stage.removesuffix("@small") for stage in plain]
+    assert names[: len(stages) + 1] == ["retrain", *(stage.removesuffix("@small") for stage in plain)]
 
 
 def test_nothing_is_registered_promoted_or_built_twice(retrained, monkeypatch) -> None:
@@ -104,6 +105,8 @@ def test_prefect_remembers_each_step(retrained) -> None:
     }
     assert "TRANSITION" in artifacts["results-small"]
     assert "gain over" in artifacts["gate-small"]
+    picture = (project.folder / "reports/small/tiny/figures/skill.png").read_bytes()
+    assert base64.b64encode(picture).decode() in artifacts["skill-small"]
 
 
 def test_nothing_is_written_outside_the_project(retrained, monkeypatch: pytest.MonkeyPatch) -> None:

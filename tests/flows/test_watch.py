@@ -46,6 +46,17 @@ def test_everything_is_new_before_the_first_one(course: Course, tmp_path: Path) 
     assert found == ["assignments/double/task.md", "course.yaml", "logs/one.csv"]
 
 
+def test_a_new_file_in_a_folder_behind_a_url_is_found(tmp_path: Path, course: Course) -> None:
+    file = tmp_path / "course.yaml"
+    file.write_text(COURSE.replace("path: logs}", f"path: 'file://{tmp_path}/logs/'}}"))
+    remote = Course.load(file)
+    collect(remote, tmp_path / "inputs.json", tmp_path / "simulated.csv")
+    assert look(remote, tmp_path / "inputs.json", tmp_path / "seen", AT_ONCE) == []
+    (tmp_path / "logs/two.csv").write_text("next semester")
+    found = look(remote, tmp_path / "inputs.json", tmp_path / "seen", AT_ONCE)
+    assert found == [f"file://{tmp_path}/logs/two.csv"]
+
+
 def test_new_changed_and_removed_files_are_found_once(course: Course, inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "logs/two.csv").write_text("next semester")
     (tmp_path / "logs/one.csv").write_text("corrected")

@@ -271,6 +271,27 @@ def test_a_url_is_read_through_fsspec(read: Read, tmp_path: Path) -> None:
     assert read("", logs={"path": f"file://{tmp_path}/remote.csv"}).submissions.height == 1
 
 
+@pytest.mark.parametrize("pattern", ["", "*.csv"])
+def test_a_folder_behind_a_url_names_semesters_by_its_files(read: Read, tmp_path: Path, pattern: str) -> None:
+    remote = tmp_path / "remote"
+    remote.mkdir()
+    columns = {"student": "s", "assignment": "a", "attempt": "n", "code": "c"}
+    for semester in ("one", "two"):
+        (remote / f"{semester}.csv").write_text("s,a,n,c\nmara-0001,double,1,print(1)\n")
+    result = read("", logs={"path": f"file://{remote}/{pattern}", "semester": "file_name"}, columns=columns)
+    assert sorted(result.submissions["semester"]) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [("file:///nowhere/at/all/", "no file there"), ("nosuch://bucket/logs/", "Protocol not known")],
+)
+def test_a_folder_behind_a_url_that_cannot_be_listed_is_named(read: Read, url: str, problem: str) -> None:
+    with pytest.raises(LogError, match=problem) as caught:
+        read("", logs={"path": url})
+    assert url in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("code", "encoding"),
     [

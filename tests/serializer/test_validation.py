@@ -9,10 +9,9 @@ import pytest
 from tutee_serializer.course import Course
 from tutee_serializer.errors import ValidationError
 from tutee_serializer.ingest.account import RowAccount
-from tutee_serializer.ingest.drift import WARNINGS, Measure, drift_checks, drift_table
+from tutee_serializer.ingest.drift import drift_checks, drift_table
 from tutee_serializer.ingest.ingest import IngestConfig, parse_log
 from tutee_serializer.ingest.validation import check, new_context
-from tutee_serializer.schemas import MESSAGE
 
 KEY = b"a key only for tests"
 
@@ -90,74 +89,6 @@ def test_clocks_that_run_backwards_are_a_warning(checked: Callable[..., list[str
     (warning,) = checked(lambda t: t.with_columns(submitted_at=pl.lit(start) - pl.duration(days="order")))
     assert "clock runs backwards" in warning
     assert "(warning)" in warning
-
-
-def test_drift_is_measured_against_the_semester_before() -> None:
-    rows = {
-        "semester": ["one"] * 4 + ["two"] * 2,
-        "student": ["a", "a", "b", "b", "c", "d"],
-        "assignment": ["double"] * 5 + ["half"],
-        "logged_score": [0.0, 50.0, 100.0, 50.0, 100.0, 100.0],
-        "logged_correct": [None] * 6,
-        "code": ["12"] * 4 + ["123"] * 2,
-        "messages": [[]] * 3 + [[{"text": "Look at line 2."}]] + [[]] * 2,
-    }
-    schema = {"logged_correct": pl.Boolean}
-    drift = drift_table(pl.DataFrame(rows, schema_overrides=schema), ["one", "two"]).row(0, named=True)
-    assert drift["submissions_per_student"] == pytest.approx(-0.5)
-    assert drift["mean_score"] == pytest.approx(1.0)
-    # Three of four scores of the first semester are below 100, none of the second.
-    assert drift["distance_of_scores"] == pytest.approx(0.75)
-    assert drift["median_code_length"] == pytest.approx(0.5)
-    assert drift["share_with_messages"] == pytest.approx(-0.25)
-    assert (drift["new_assignments"], drift["added"]) == (pytest.approx(0.5), ["half"])
-
-
-def test_an_assignment_that_comes_back_after_a_semester_is_not_new() -> None:
-    rows = [("one", "double"), ("one", "half"), ("two", "double"), ("three", "half"), ("three", "third")]
-    table = pl.DataFrame(rows, schema=["semester", "assignment"], orient="row").with_columns(
-        student=pl.lit("a"),
-        code=pl.lit("1"),
-        messages=pl.lit([], pl.List(MESSAGE)),
-        logged_score=pl.lit(None, pl.Float64),
-        logged_correct=pl.lit(None, pl.Boolean),
-    )
-    assert drift_table(table, ["one", "two", "three"])["added"].to_list() == [[], ["third"]]
-
-
-def test_drift_of_the_newest_semester_can_stop_the_run_and_that_of_older_ones_cannot() -> None:
-    drift = pl.DataFrame(
-        {
-            "semester": ["two", "three"],
-            "before": ["one", "two"],
-            **{name: [0.0, 0.0] for name in WARNINGS},
-            "mean_score": [-0.9, 0.6],
-            "new_assignments": [0.0, 0.25],
-            "added": [[], ["half", "third"]],
-        }
-    )
-
-    def failed(stop: dict[Measure, float]) -> list[str]:
-        checks = drift_checks(drift, {"mean_score": 0.5}, stop)
-        return [str(check) for check in checks if not check.passed]
-
-    older, newest, new = failed({"mean_score": 0.55})
-    assert older == "drift: mean_score of two against one (warning): -0.90, beyond 0.5"
-    assert newest.startswith("drift: mean_score of three against two (error): +0.60, beyond 0.55; ")
-    assert "raise `max_drift: {mean_score: 0.55}` in section `ingest` of params.yaml" in newest
-    assert new.endswith("(warning): +0.25, beyond 0, for half, third")
-    assert [one for one in failed({"mean_score": 0.7}) if "(error)" in one] == []
-
-
-def test_a_drift_beyond_its_threshold_stops_ingest(
-    small_course: Callable[..., Course], write_ingested: Callable[..., RowAccount], tmp_path: Path
-) -> None:
-    more = LOG + "".join(f"student-{n},double,two,3,,100,print(3)\n" for n in range(4))
-    account = write_ingested(small_course(more), tmp_path, warn_drift={"submissions_per_student": 0.4})
-    assert ["submissions_per_student of two" in one for one in account.warnings] == [True]
-    with pytest.raises(ValidationError, match="submissions_per_student of two against one") as caught:
-        write_ingested(small_course(more), tmp_path, max_drift={"submissions_per_student": 0.4})
-    assert caught.value.exit_code == 2
 
 
 def test_too_much_quarantine_stops_the_run(

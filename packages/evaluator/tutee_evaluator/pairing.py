@@ -4,10 +4,10 @@ from typing import Any, NamedTuple, Self
 
 import polars as pl
 
-from tutee_evaluator.failures import RAN, error, failed, signature
 from tutee_evaluator.schemas import GREEDY, Outcome
 from tutee_evaluator.similarity import compare
 from tutee_grader.errors import InputError
+from tutee_grader.failures import RAN, error, failed, signature
 from tutee_grader.verdict import Outcome as TestOutcome
 
 # The kinds of outcome of a submission. One that compiles and passes no test, for another reason than a wrong

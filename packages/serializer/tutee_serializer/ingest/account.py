@@ -24,8 +24,8 @@ class RowAccount:
     """Where every row of the log went, what was noticed on the way, and how much was masked, by kind.
 
     `key` is the fingerprint of the key of the pseudonyms; `semesters` says in sentences what each semester
-    is for, and which ones are left out. The rows in are the rows kept, quarantined and left out by named
-    filters: `check` asserts it.
+    is for, and which ones are left out; `drift` has the rows of the table DRIFT. The rows in are the rows
+    kept, quarantined and left out by named filters: `check` asserts it.
     """
 
     course: str
@@ -37,6 +37,7 @@ class RowAccount:
     broken_assignments: dict[str, str]
     notes: dict[str, int]
     masked: dict[str, int]
+    drift: list[dict[str, Any]]
     warnings: list[str]
 
     def rows(self, *kinds: str) -> int:

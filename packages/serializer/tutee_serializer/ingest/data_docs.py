@@ -2,36 +2,20 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from html import escape
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from tutee_grader.files import atomic_dir
 from tutee_serializer.ingest.account import RowAccount
+from tutee_serializer.ingest.expectations import Check
 
 if TYPE_CHECKING:
     import great_expectations as gx
-
-
-@dataclass(frozen=True)
-class Check:
-    """One expectation and how it went; `samples` are a few of the rows that failed it."""
-
-    suite: str
-    expectation: str
-    severity: str
-    passed: bool
-    observed: str
-    samples: list[dict[str, Any]]
-
-    def __str__(self) -> str:
-        rows = "".join(f"\n    {row}" for row in self.samples)
-        return f"{self.suite}: {self.expectation} ({self.severity}): {self.observed}{rows}"
 
 
 def add_site(context: "gx.AbstractDataContext", folder: Path) -> None:

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 import polars as pl
 
-from tutee_serializer.ingest.data_docs import Check
+from tutee_grader.failures import error
+from tutee_serializer.ingest.account import RowAccount
+from tutee_serializer.ingest.expectations import Check, raise_errors
 
 Measure = Literal[
     "submissions_per_student",
@@ -14,30 +16,47 @@ Measure = Literal[
     "distance_of_scores",
     "median_code_length",
     "share_with_messages",
+    "new_words_in_messages",
     "new_assignments",
+    "distance_of_errors",
 ]
 
 # How far a semester may be from the one before until it is worth a warning. The first two and the code length
 # are ratios less one. `distance_of_scores` is the largest distance between the two cumulative distributions
-# (Kolmogorov and Smirnov's statistic), `share_with_messages` a difference of shares, and `new_assignments`
-# the share of submissions that are for assignments of no semester before.
+# (Kolmogorov and Smirnov's statistic), `share_with_messages` a difference of shares, `new_words_in_messages`
+# the share of words, in what others than the grader wrote, that no semester before has, and
+# `new_assignments` the share of submissions that are for assignments of no semester before.
+# `distance_of_errors` is the total variation distance between the kinds of error of programs below grade
+# 100, by the grader's verdicts. (Its feedback cannot drift: all semesters are graded by the present tests.)
 WARNINGS: dict[Measure, float] = {
     "submissions_per_student": 0.5,
     "mean_score": 0.3,
     "distance_of_scores": 0.3,
     "median_code_length": 0.5,
     "share_with_messages": 0.3,
+    "new_words_in_messages": 0.3,
     "new_assignments": 0.0,
+    "distance_of_errors": 0.3,
 }
+# What is known only once the submissions are graded.
+DISTANCE_OF_ERRORS = "distance_of_errors"
+# One row per semester that has one before it; `added` names the assignments that no semester before has.
+DRIFT = pl.Schema(
+    {
+        "semester": pl.String(),
+        "before": pl.String(),
+        **{str(name): pl.Float64() for name in WARNINGS if name != DISTANCE_OF_ERRORS},
+        "added": pl.List(pl.String()),
+    }
+)
 _RATIOS = ("submissions_per_student", "mean_score", "median_code_length")
 
 
 def drift_table(submissions: pl.DataFrame, semesters: list[str]) -> pl.DataFrame:
-    """How each semester differs from the one before it: one row a semester, one column a measure.
+    """How each semester differs from the one before it, as far as the log says (DRIFT).
 
     `semesters` are in the order of time. Scores are the log's: 0 to 100, or 0 and 100 where the log only says
-    right or wrong. A measure is null where one of the two semesters has no value for it. `added` names the
-    assignments that no semester before has.
+    right or wrong. A measure is null where one of the two semesters has no value for it.
     """
     score = pl.coalesce("logged_score", pl.col("logged_correct").cast(pl.Float64) * 100)
     measured = submissions.lazy().select(
@@ -63,6 +82,8 @@ def drift_table(submissions: pl.DataFrame, semesters: list[str]) -> pl.DataFrame
     rows: list[dict[str, Any]] = []
     assignments = submissions.select("semester", "assignment")
     known: set[str] = set()
+    words = _words(submissions)
+    known_words: set[str] = set()
     for before, now in pairwise(semester for semester in semesters if semester in values):
         work = assignments.filter(semester=now)["assignment"]
         known |= set(assignments.filter(semester=before)["assignment"])
@@ -74,23 +95,39 @@ def drift_table(submissions: pl.DataFrame, semesters: list[str]) -> pl.DataFrame
             *(scores.filter(semester=one)["score"] for one in (before, now))
         )
         row["share_with_messages"] = new["share_with_messages"] - old["share_with_messages"]
+        known_words |= set(words.get(before, ()))
+        row["new_words_in_messages"] = _new(words.get(now), known_words)
         row["new_assignments"] = work.is_in(added).mean()
         rows.append(row)
-    measures = {str(name): pl.Float64() for name in WARNINGS}
-    schema = {"semester": pl.String(), "before": pl.String(), **measures, "added": pl.List(pl.String())}
-    return pl.DataFrame(rows, schema=schema)
+    return pl.DataFrame(rows, schema=DRIFT)
+
+
+def with_errors(drift: pl.DataFrame, submissions: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
+    """DRIFT with the column `distance_of_errors`, from the VERDICTS of the submissions."""
+    kinds = (
+        submissions.select("submission_id", "semester")
+        .join(verdicts, on="submission_id")
+        .select("semester", kind=error())
+        .drop_nulls()
+    )
+    distances = [
+        _total_variation(*(kinds.filter(semester=one)["kind"] for one in pair))
+        for pair in drift.select("before", "semester").iter_rows()
+    ]
+    return drift.with_columns(pl.Series(DISTANCE_OF_ERRORS, distances, pl.Float64))
 
 
 def drift_checks(
     drift: pl.DataFrame, warn: Mapping[Measure, float], stop: Mapping[Measure, float]
 ) -> Iterator[Check]:
-    """A check of each measure of each semester: a warning beyond `warn`, or WARNINGS where it has no entry.
+    """A check of each measure that `drift` has, for each semester.
 
-    The newest semester's is an error beyond `stop`; what earlier ones were like was decided on before.
+    It is a warning beyond `warn`, or beyond WARNINGS where `warn` has no entry. The newest semester's is an
+    error beyond `stop`; what earlier ones were like was decided on before.
     """
     for number, row in enumerate(drift.iter_rows(named=True), 1):
         for name, usual in WARNINGS.items():
-            value = row[name]
+            value = row.get(name)
             if value is None:
                 continue
             stops = number == drift.height and name in stop and abs(value) > stop[name]
@@ -113,6 +150,24 @@ def drift_checks(
             )
 
 
+def validate_errors(
+    account: RowAccount,
+    submissions: pl.DataFrame,
+    verdicts: pl.DataFrame,
+    warn_drift: Mapping[Measure, float],
+    max_drift: Mapping[Measure, float],
+) -> list[str]:
+    """What is worth a warning in the drift of the kinds of error, once the submissions are graded.
+
+    The thresholds are those of `drift_checks`. Raises ValidationError where the newest semester's is beyond
+    `max_drift`.
+    """
+    drift = with_errors(pl.DataFrame(account.drift, DRIFT), submissions, verdicts)
+    checks = list(drift_checks(drift.select("semester", "before", DISTANCE_OF_ERRORS), warn_drift, max_drift))
+    raise_errors(checks, f"course {account.course}")
+    return [str(check) for check in checks if not check.passed]
+
+
 def _ratio(before: float | None, now: float | None) -> float | None:
     return now / before - 1 if before and now is not None else None
 
@@ -126,3 +181,26 @@ def _distance(before: pl.Series, now: pl.Series) -> float | None:
     largest = (shares[0] - shares[1]).abs().max()
     assert isinstance(largest, float)
     return largest
+
+
+def _words(submissions: pl.DataFrame) -> dict[str, list[str]]:
+    """The words of the messages to the students of each semester that has any, in small letters."""
+    texts = submissions.select("semester", pl.col("messages").list.eval(pl.element().struct.field("text")))
+    words = pl.col("messages").str.to_lowercase().str.extract_all(r"\w+")
+    listed = texts.explode("messages").drop_nulls().select("semester", words).explode("messages").drop_nulls()
+    return dict(listed.group_by("semester").agg("messages").iter_rows())
+
+
+def _new(words: list[str] | None, known: set[str]) -> float | None:
+    if not words or not known:
+        return None
+    return sum(word not in known for word in words) / len(words)
+
+
+def _total_variation(before: pl.Series, now: pl.Series) -> float | None:
+    """Half the sum of the differences between two distributions over kinds, 0..1."""
+    if before.is_empty() or now.is_empty():
+        return None
+    shares = [dict(values.value_counts(normalize=True, name="share").iter_rows()) for values in (before, now)]
+    old, new = shares
+    return sum(abs(old.get(kind, 0) - new.get(kind, 0)) for kind in {*old, *new}) / 2

@@ -17,7 +17,7 @@ from tutee_serializer.ingest.account import RowAccount, Step
 from tutee_serializer.ingest.assignments import NO_FOLDER, assignment_lines, assignment_table
 from tutee_serializer.ingest.checks import check_rows, parse_rows
 from tutee_serializer.ingest.cleaning import clean, suggest
-from tutee_serializer.ingest.drift import Measure
+from tutee_serializer.ingest.drift import Measure, drift_table
 from tutee_serializer.ingest.left_out import left_out, without_role
 from tutee_serializer.ingest.masks import Masker
 from tutee_serializer.ingest.privacy import fingerprint, pseudonym, published
@@ -84,11 +84,13 @@ def ingest(
     if problems := result.roles.problems():
         lines = [*problems, *result.account.semesters[1:]]
         raise LogError("\n".join(f"{course.file}: {line}" for line in lines))
+    drift = drift_table(result.submissions, result.roles.used)
     checks = validate(
         result.submissions,
         course,
         result.roles,
         result.account,
+        drift,
         data_docs,
         config.max_quarantined,
         config.warn_drift,
@@ -99,7 +101,7 @@ def ingest(
     write_table(result.quarantine, quarantine)
     if result.demographics is not None:
         write_table(result.demographics, demographics)
-    final = replace(result.account, warnings=warnings)
+    final = replace(result.account, drift=drift.to_dicts(), warnings=warnings)
     final.save(account)
     return final
 
@@ -168,6 +170,7 @@ def parse_log(
         broken_assignments=broken,
         notes=_notes(staged, rows, ordered, course.logs),
         masked={},
+        drift=[],
         warnings=[],
     )
     account.check()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from tutee_serializer.course import Course
-from tutee_serializer.errors import ValidationError
 from tutee_serializer.ingest.account import RowAccount
-from tutee_serializer.ingest.data_docs import Check, add_site, publish
-from tutee_serializer.ingest.drift import Measure, drift_checks, drift_table
+from tutee_serializer.ingest.data_docs import add_site, publish
+from tutee_serializer.ingest.drift import Measure, drift_checks
+from tutee_serializer.ingest.expectations import Check, raise_errors
 from tutee_serializer.schemas import SUBMISSIONS
 from tutee_serializer.semesters import Roles
 
@@ -31,29 +31,25 @@ def validate(
     course: Course,
     roles: Roles,
     account: RowAccount,
+    drift: pl.DataFrame,
     docs: Path,
     max_quarantined: float,
     warn_drift: Mapping[Measure, float],
     max_drift: Mapping[Measure, float],
 ) -> list[Check]:
-    """Checks a SUBMISSIONS table and its row account, and writes Data Docs to the folder `docs`.
+    """Checks a SUBMISSIONS table, its row account and its drift, and writes Data Docs to the folder `docs`.
 
     `max_quarantined` is the largest share of the log's rows that may be in quarantine; `warn_drift` and
     `max_drift` are the thresholds of `drift_checks`. Raises ValidationError, with sample rows, where an
     expectation of level error fails; warnings are returned.
     """
-    drift = drift_table(submissions, roles.used)
     with tempfile.TemporaryDirectory() as folder:
         context = new_context(Path(folder))
         checks = check(context, submissions, course, roles, account, max_quarantined)
         checks += drift_checks(drift, warn_drift, max_drift)
         context.build_data_docs()
         publish(Path(folder) / "docs", docs, account, checks, drift)
-    failed = [check for check in checks if not check.passed and check.severity == "error"]
-    if failed:
-        listed = "\n".join(str(check) for check in failed)
-        counted = f"{len(failed)} of {len(checks)} expectations failed"
-        raise ValidationError(f"{course.file}: {counted}; see {docs / 'index.html'}\n{listed}")
+    raise_errors(checks, str(course.file), f"; see {docs / 'index.html'}")
     return checks
 
 

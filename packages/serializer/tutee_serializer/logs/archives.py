@@ -20,9 +20,12 @@ TABLES = (".csv", ".tsv", ".txt", *JSON_LINES, *PARQUET)
 
 
 def find(pattern: str, folder: Path) -> list[str]:
-    """The files behind a path, a folder, a glob or a URL, sorted; raises LogError where there is none."""
+    """The files behind a path, a folder, a glob or a URL, sorted; raises LogError where there is none.
+
+    A URL that ends in / is a folder, one with a * a glob.
+    """
     if "://" in pattern:
-        return [pattern]
+        return _find_remote(pattern) if pattern.endswith("/") or "*" in pattern else [pattern]
     path = folder / pattern
     if path.is_dir():
         found = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
@@ -34,6 +37,18 @@ def find(pattern: str, folder: Path) -> list[str]:
     if not found:
         raise LogError(f"{path}: no file of that name, so there is no log to read")
     return sorted(str(p) for p in found)
+
+
+def _find_remote(pattern: str) -> list[str]:
+    try:
+        system, path = fsspec.core.url_to_fs(pattern)
+        found = system.glob(path) if "*" in path else system.find(path)
+    except (ImportError, OSError, ValueError) as error:
+        raise LogError(f"{pattern}: cannot be listed ({error})") from error
+    names = [name for name in found if not Path(name).name.startswith(".") and system.isfile(name)]
+    if not names:
+        raise LogError(f"{pattern}: no file there, so there is no log to read")
+    return sorted(system.unstrip_protocol(name) for name in names)
 
 
 def semester_of(name: str, naming: object) -> str | None:
@@ -74,7 +89,7 @@ def unpack(name: str, folder: Path, flat: bool = True) -> list[Path]:
                     shutil.copyfileobj(raw, plain, CHUNK)
     except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, pyarrow.ArrowException) as error:
         raise LogError(f"{name}: damaged or cut short ({error}); fetch or export it again") from error
-    except OSError as error:
+    except (ImportError, OSError) as error:
         raise LogError(f"{name}: cannot be read ({error})") from error
     return [target]
 

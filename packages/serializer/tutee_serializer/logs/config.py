@@ -30,12 +30,13 @@ DEMOGRAPHIC = re.compile(
 class LogsConfig(CourseSection):
     """Where the log lies and how to read it.
 
-    `path` is a file, a folder, a glob or a URL, relative to the course file; or one of these per semester.
-    A course with a simulator reads the log that the simulator writes. `format` is a row of `logs.FORMATS`.
-    Times without a zone are read in `timezone`; `time_formats` (strptime) are needed only for times that are
-    neither ISO 8601 nor seconds since 1970. Scores run from 0 to `score_scale`. `kinds` says which values of
-    the column `kind` (ProgSnap2: EventType) mark a submission, and which a message to the student. `clean`
-    names rules of `ingest.cleaning`. `filters` are FalconCode's, all of them unless some are named.
+    `path` is a file, a folder or a glob, relative to the course file, or a URL (one that ends in / is a
+    folder, one with a * a glob); or one of these per semester. A course with a simulator reads the log that
+    the simulator writes. `format` is a row of `logs.FORMATS`. Times without a zone are read in `timezone`;
+    `time_formats` (strptime) are needed only for times that are neither ISO 8601 nor seconds since 1970.
+    Scores run from 0 to `score_scale`. `kinds` says which values of the column `kind` (ProgSnap2: EventType)
+    mark a submission, and which a message to the student. `clean` names rules of `ingest.cleaning`.
+    `filters` are FalconCode's, all of them unless some are named.
 
     `semester` names the semester of a row where no column does: `file_name`, `folder` (that the file lies
     in), or the date on which each semester starts, in `timezone`; rows before the first are left out.

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 import yaml
 
-from tutee_evaluator.failures import error, failed
 from tutee_grader import Assignment, Grader
+from tutee_grader.failures import error, failed
 from tutee_grader.verdict import VERDICT_COLUMNS
 
 FORMS: dict[str, dict[str, Any]] = {
