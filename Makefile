@@ -53,4 +53,4 @@ bench: $(VENV)/installed
 	$(TUTEE) bench grader $(COURSE)
 
 clean:
-	rm -rf $(VENV) data models reports build bentos mlruns mlflow.db dvc.lock .dvc/cache .dvc/tmp
+	rm -rf $(VENV) data models reports build bentos mlruns mlflow.db .dvc/cache .dvc/tmp

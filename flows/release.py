@@ -13,7 +13,15 @@ from flows.pipeline import Pipeline
 from flows.promotion import Released, promote
 from flows.provenance import package_versions
 from flows.registration import Results
-from flows.registry import CHAMPION, TEST_STUDENTS, TRAIN_STUDENTS, Registry, Version
+from flows.registry import (
+    CHAMPION,
+    TEST_STUDENTS,
+    TESTED_ON,
+    TRAIN_STUDENTS,
+    TRAINED_ON,
+    Registry,
+    Version,
+)
 from flows.tracking import flat
 from tutee_grader.files import atomic_file, read_table
 
@@ -52,8 +60,8 @@ def register(
         },
         about={
             "synthetic": str(setup.course.synthetic).lower(),
-            "semesters.train": ", ".join(names_in(dialogs, "semester", test=False)),
-            "semesters.test": ", ".join(names_in(dialogs, "semester", test=True)),
+            TRAINED_ON: ", ".join(names_in(dialogs, "semester", test=False)),
+            TESTED_ON: ", ".join(names_in(dialogs, "semester", test=True)),
             **package_versions(),
         },
     )
