@@ -1,10 +1,12 @@
 """What DVC's cache holds that nothing needs any more: neither the folder nor a kept version."""
 
 import subprocess
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import yaml
 
 from flows.repository import open_repository
 from flows.retention import LOCK
@@ -56,14 +58,16 @@ def find_unused(is_needed: Callable[[str], bool]) -> Unused | None:
         if not Path(repo.cache.local_cache_dir).is_relative_to(repo.dvc_dir):
             return None
         in_git = not isinstance(repo.scm, NoSCM)
-        commits = [commit for commit, lock in _locks() if is_needed(lock)] if in_git else []
+        locks = dict(_locks()) if in_git else {}
+        commits = [commit for commit, lock in locks.items() if is_needed(lock)]
         # Forced: a folder that was never pulled has no list of its files here, and so none of them.
         found = repo.used_objs(revs=commits, all_branches=in_git, all_experiments=in_git, force=True)
         used = set().union(*found.values())
         names = {info.value for info in used}
         databases = [database for _, database in repo.cache.by_scheme() if database]
         unused = {database: [name for name in database.all() if name not in names] for database in databases}
-        return Unused(unused, used, _comes_back(repo, [name for some in unused.values() for name in some]))
+        lost = {name for some in unused.values() for name in some} - _kept_by_git(repo, locks.values())
+        return Unused(unused, used, _comes_back(repo, lost))
 
 
 def _locks() -> Iterator[tuple[str, str]]:
@@ -79,6 +83,14 @@ def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
 
 
+def _kept_by_git(repo: "Repo", locks: Iterable[str]) -> set[str]:
+    """The objects that git has too: DVC's cache of runs has copies of outputs that it leaves to git."""
+    paths = {str(out) for out in repo.index.outs if not out.use_cache}
+    parsed = (yaml.load(lock, yaml.CSafeLoader) for lock in locks)
+    stages = (stage for lock in parsed for stage in lock["stages"].values())
+    return {out["md5"] for stage in stages for out in stage.get("outs", []) if out["path"] in paths}
+
+
 def _comes_back(repo: "Repo", names: Collection[str]) -> str:
     """Which of the objects the default remote has."""
     if not repo.config["core"].get("remote"):
@@ -89,4 +101,4 @@ def _comes_back(repo: "Repo", names: Collection[str]) -> str:
         return f"the remote cannot be asked whether it has them ({error})"
     if len(there) == len(names):
         return "the remote has them all: `dvc pull` brings them back"
-    return f"the remote has {len(there):,} of them; `dvc push` first, or the others are gone for good"
+    return f"{len(names) - len(there):,} are not in the remote: `dvc push` first, or they are gone for good"

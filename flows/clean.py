@@ -29,6 +29,9 @@ class Garbage:
     size: int
     delete: Callable[[], None]
 
+    def __str__(self) -> str:
+        return f"{self.what}: {self.size / 1e6:,.1f} MB"
+
 
 @dataclass(frozen=True)
 class Found:

@@ -12,7 +12,7 @@ import httpx
 import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from flows import mlflow_client
 from flows.environment import check_disk
@@ -65,12 +65,12 @@ def _python() -> Check:
 def _packages() -> Iterator[Check]:
     """What is installed in another version than was tried together, or not at all."""
     # Of two folders on the path the first one counts, as for an import.
-    installed: dict[str, str] = {}
+    installed: dict[NormalizedName, str] = {}
     for found in distributions():
         installed.setdefault(canonicalize_name(found.name), found.version)
     needed = [Requirement(line) for package in PACKAGES for line in requires(package) or []]
     pins = CONSTRAINTS.read_text(encoding="utf-8").splitlines() if CONSTRAINTS.exists() else []
-    wrong: dict[str, str] = {}
+    wrong: dict[NormalizedName, str] = {}
     for requirement in [*map(Requirement, pins), *needed]:
         name = canonicalize_name(requirement.name)
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
@@ -134,7 +134,7 @@ def _mlflow() -> Check:
     if not mlflow_client.is_used(places):
         return Check("mlflow", True, f"{places.mlflow_database}, which the first retrain makes")
     try:
-        mlflow_client.connect(places).search_experiments(max_results=1)
+        mlflow_client.connect(places)
     except UnavailableError as error:
         return Check("mlflow", False, str(error))
     where = without_credentials(address) if address else str(places.mlflow_database)

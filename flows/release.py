@@ -6,7 +6,8 @@ import os
 
 import polars as pl
 
-from flows import registration
+from flows import event_log, registration
+from flows.event_log import logged
 from flows.model_card import model_card
 from flows.parameters import Setup, load
 from flows.pipeline import Pipeline
@@ -82,7 +83,10 @@ def promote_again(course: str, preset: str | None, because: str | None) -> tuple
     setup = load(course, preset, logs=False)
     registry, pipeline = Registry(setup.places), Pipeline.of(setup.places)
     metrics = read_table(setup.places.metrics, "report")
-    released = promote(setup, pipeline, registry, metrics, again=True, because=because)
+    with logged(setup.places, "promote", forced=bool(because)) as line:
+        released = promote(setup, pipeline, registry, metrics, again=True, because=because)
+        if not released.passed:
+            line["outcome"] = event_log.REFUSED
     return released, pack(setup, registry) if released.passed or because else None
 
 
@@ -90,7 +94,9 @@ def roll_back(course: str, because: str) -> tuple[str, str]:
     """Makes the champion before champion again and packs it; returns both in words. The lock must be held."""
     setup = load(course, logs=False)
     registry = Registry(setup.places)
-    old, new = registry.roll_back(because)
+    with logged(setup.places, "rollback") as line:
+        old, new = registry.roll_back(because)
+        line |= {"from": old.number, "to": new.number}
     return f"{registry.describe(new)} again, no longer version {old.number}", pack(setup, registry)
 
 

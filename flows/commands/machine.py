@@ -53,26 +53,31 @@ def clean(
     """Shows, or deletes, what takes space of semesters that are past: versions, runs, caches."""
     from flows.clean import find_garbage, shrink_databases
     from flows.environment import exclusive_lock
+    from flows.event_log import logged
     from flows.places import Places
 
-    with exclusive_lock(Places("").retrain_lock):
+    of_all = Places("")
+    with exclusive_lock(of_all.retrain_lock):
         found = find_garbage(keep)
-        for line in found.stays:
-            print(f"stays       {line}")
-        for line in found.left:
-            print(f"left alone  {line}")
-        for garbage in found.garbage:
-            if yes:
-                garbage.delete()
-            print(
-                f"{'deleted' if yes else 'to delete':<11} {garbage.what}: {garbage.size / 1e6:,.1f} MB",
-                flush=True,
-            )
+        for stays in found.stays:
+            print(f"stays       {stays}")
+        for left in found.left:
+            print(f"left alone  {left}")
         freed = sum(garbage.size for garbage in found.garbage)
-        for file, size in shrink_databases() if yes else ():
-            print(f"shrunk      {file}: {size / 1e6:,.1f} MB")
-            freed += size
-    print(f"clean: {freed / 1e6:,.1f} MB {'are free again' if yes else 'can be freed; `--yes` deletes it'}")
+        if not yes:
+            for garbage in found.garbage:
+                print(f"to delete   {garbage}")
+            print(f"clean: {freed / 1e6:,.1f} MB can be freed; `--yes` deletes it")
+            return
+        with logged(of_all, "clean", keep=keep) as line:
+            for garbage in found.garbage:
+                garbage.delete()
+                print(f"deleted     {garbage}", flush=True)
+            for file, size in shrink_databases():
+                print(f"shrunk      {file}: {size / 1e6:,.1f} MB")
+                freed += size
+            line["bytes"] = freed
+    print(f"clean: {freed / 1e6:,.1f} MB are free again")
 
 
 def bench(

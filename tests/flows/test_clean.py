@@ -25,7 +25,7 @@ from flows.retention import why_needed
 from flows.tracking import KIND, MODEL, TRAINING
 from tutee_serializer.card import FILE as CARD
 
-from .conftest import METHODS, Project
+from .conftest import Project, commit
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +33,7 @@ REPOSITORY = Path(__file__).parents[2]
 PLACES = Places("small", "tiny")
 REPORT = "report@small-tiny"
 # With one semester to keep, all but the first: the champion before, the champion, the present results.
+TRAINED = ("base", "sft")
 GONE, BEFORE, CHAMPION, PRESENT = SEMESTERS = ("one", "two", "three", "four")
 
 
@@ -46,16 +47,16 @@ def push(all_tags: bool = False) -> None:
 
 
 def make_results(project: Project, semester: str) -> dict[str, Version]:
-    """Trains every model anew, as runs of MLflow, and registers the results as those of a test semester."""
+    """Trains the base and SFT anew, as runs of MLflow; registers the results as those of a semester."""
     registry = Registry(PLACES)
     experiment = mlflow_client.experiment_id(registry.client, PLACES)
-    for method in METHODS:
+    for method in TRAINED:
         project.write_weights(PLACES.model(method), f"{method} of {semester}")
         tags = {KIND: TRAINING, MODEL: folder_hash(PLACES.model(method))}
         run = registry.client.create_run(experiment, tags=tags)
         registry.client.log_artifacts(run.info.run_id, str(PLACES.model(method)), method)
         registry.client.set_terminated(run.info.run_id)
-    project.commit("small")
+    commit(Path(), [f"{method}@small-tiny" for method in TRAINED])
     versions, _ = release.register(
         load("small"), Pipeline.of(PLACES), registry, pl.read_parquet(PLACES.metrics)
     )
@@ -80,14 +81,14 @@ class Semesters:
     versions: dict[str, dict[str, Version]]
 
     def runs(self, semester: str) -> set[str]:
-        """The run of the results, and those of the adapters' trainings."""
-        versions = self.versions[semester].values()
-        return {run for version in versions for run in (version.run_id, version.tags[TRAINED_IN])}
+        """The run of the results, and that of SFT's training."""
+        version = self.versions[semester]["sft"]
+        return {version.run_id, version.tags[TRAINED_IN]}
 
 
 @pytest.fixture(scope="module")
 def semesters(reported: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Semesters]:
-    """A project with four semesters of results, each with its tag in git, and a remote that has none of them."""
+    """A project with four semesters of results, each with its tag in git, and a remote without them."""
     (reported.folder / ".gitignore").write_text((REPOSITORY / ".gitignore").read_text())
     with (reported.folder / ".dvc/config").open("a") as config:
         config.write(
@@ -138,7 +139,7 @@ def numbers(versions: dict[str, Version]) -> str:
 
 def test_it_shows_what_it_would_delete_and_deletes_nothing(semesters: Semesters, shown: str) -> None:
     assert f"to delete   MLflow: tutee-small: versions {numbers(semesters.versions[GONE])} (one)" in shown
-    assert re.search(r"the remote has \d+ of them; `dvc push` first", shown)
+    assert re.search(r"\d+ are not in the remote: `dvc push` first", shown)
     assert re.search(r"^clean: \d+\.\d MB can be freed; `--yes` deletes it$", shown, re.MULTILINE)
     assert len(Registry(PLACES).versions()) == sum(map(len, semesters.versions.values()))
     assert compared(semesters.versions[GONE]["sft"]).exists()
@@ -194,8 +195,7 @@ def test_mlflow_keeps_what_is_needed_and_nothing_else(semesters: Semesters, clea
     runs = registry.client.search_runs([experiment], run_view_type=ViewType.ALL)
     there = {run.info.run_id for run in runs}
     assert set().union(*(semesters.runs(of) for of in SEMESTERS[1:])) < there
-    # With those of the base models: a run of results and five of trainings for each semester.
-    assert len(there) == 3 * (1 + len(METHODS))
+    assert len(there) == 3 * (1 + len(TRAINED))  # with the trainings of the base models
     files = (path for path in PLACES.mlflow_artifacts.rglob("*") if path.is_file())
     assert {file.relative_to(PLACES.mlflow_artifacts).parts[0] for file in files} == there
 
@@ -205,7 +205,7 @@ def test_git_tags_of_what_is_needed_come_back_from_the_cache(semesters: Semester
         git("checkout", "--force", semester)
         with open_repository(Path()) as repo:
             repo.checkout(targets=[REPORT], with_deps=True, force=True)
-        assert semesters.project.weights(PLACES.model("dpo")) == f"dpo of {semester}"
+        assert semesters.project.weights(PLACES.model("sft")) == f"sft of {semester}"
 
 
 def test_others_come_back_from_the_remote_alone(semesters: Semesters, cleaned: str) -> None:
@@ -217,7 +217,7 @@ def test_others_come_back_from_the_remote_alone(semesters: Semesters, cleaned: s
         with pytest.raises(CheckoutError):
             repo.checkout(targets=[REPORT], with_deps=True, force=True)
         repo.pull(targets=[REPORT], with_deps=True, force=True)
-    assert semesters.project.weights(PLACES.model("dpo")) == f"dpo of {GONE}"
+    assert semesters.project.weights(PLACES.model("sft")) == f"sft of {GONE}"
     git("checkout", "--force", PRESENT)
     with open_repository(Path()) as repo:
         repo.checkout(targets=[REPORT], with_deps=True, force=True)
@@ -228,6 +228,23 @@ def test_files_that_save_no_work_any_more_are_gone(semesters: Semesters, cleaned
     assert there == list(SEMESTERS[1:])
     assert not PLACES.checkpoints("sft").exists()
     assert PLACES.checkpoints("dpo").exists()
+
+
+def test_make_clean_leaves_what_cannot_be_made_again(tmp_path: Path) -> None:
+    kept = [
+        "dvc.lock",
+        "data/pseudonym.key",
+        "reports/small/tiny/metrics.json",
+        "reports/small/tiny/solved.csv",
+    ]
+    for name in [*kept, "data/small/account.json", "reports/small/tiny/report.html", "models/small/weights"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    command = ["make", "--silent", "--file", str(REPOSITORY / "Makefile"), "clean"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert sorted(kept) == sorted(
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
+    )
 
 
 def test_rollback_still_works(semesters: Semesters, cleaned: str) -> None:
