@@ -8,64 +8,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
 import pytest
 from mlflow.entities import ViewType
 
-from flows import mlflow_client, release
+from flows import mlflow_client
 from flows.environment import LOCK_VARIABLE, exclusive_lock
 from flows.named import NamedStudent
-from flows.parameters import Parameters, load
-from flows.pipeline import Pipeline
-from flows.places import Places
-from flows.provenance import folder_hash
-from flows.registry import ROLLED_BACK, TESTED_ON, TRAINED_IN, Registry, Version
+from flows.parameters import Parameters
+from flows.registry import ROLLED_BACK, TRAINED_IN, Registry, Version
 from flows.repository import open_repository
 from flows.retention import why_needed
-from flows.tracking import KIND, MODEL, TRAINING
 from tutee_serializer.card import FILE as CARD
 
-from .conftest import Project, commit
+from .conftest import Project
+from .results import PLACES, TRAINED, git, make_results, start_git
 
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
-PLACES = Places("small", "tiny")
 REPORT = "report@small-tiny"
 # With one semester to keep, all but the first: the champion before, the champion, the present results.
-TRAINED = ("base", "sft")
 GONE, BEFORE, CHAMPION, PRESENT = SEMESTERS = ("one", "two", "three", "four")
-
-
-def git(*arguments: str) -> None:
-    subprocess.run(["git", *arguments], check=True, capture_output=True)
 
 
 def push(all_tags: bool = False) -> None:
     with open_repository(Path()) as repo:
         repo.push(targets=[REPORT], with_deps=True, all_tags=all_tags)
-
-
-def make_results(project: Project, semester: str) -> dict[str, Version]:
-    """Trains the base and SFT anew, as runs of MLflow; registers the results as those of a semester."""
-    registry = Registry(PLACES)
-    experiment = mlflow_client.experiment_id(registry.client, PLACES)
-    for method in TRAINED:
-        project.write_weights(PLACES.model(method), f"{method} of {semester}")
-        tags = {KIND: TRAINING, MODEL: folder_hash(PLACES.model(method))}
-        run = registry.client.create_run(experiment, tags=tags)
-        registry.client.log_artifacts(run.info.run_id, str(PLACES.model(method)), method)
-        registry.client.set_terminated(run.info.run_id)
-    commit(Path(), [f"{method}@small-tiny" for method in TRAINED])
-    versions, _ = release.register(
-        load("small"), Pipeline.of(PLACES), registry, pl.read_parquet(PLACES.metrics)
-    )
-    for version in versions.values():
-        registry.tag(version, TESTED_ON, semester)
-    git("add", ".")
-    git("commit", "--message", semester)
-    git("tag", semester)
-    return versions
 
 
 def compared(version: Version) -> Path:
@@ -89,15 +57,8 @@ class Semesters:
 @pytest.fixture(scope="module")
 def semesters(reported: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Semesters]:
     """A project with four semesters of results, each with its tag in git, and a remote without them."""
-    (reported.folder / ".gitignore").write_text((REPOSITORY / ".gitignore").read_text())
-    with (reported.folder / ".dvc/config").open("a") as config:
-        config.write(
-            f"    remote = store\n['remote \"store\"']\n    url = {tmp_path_factory.mktemp('remote')}\n"
-        )
     with contextlib.chdir(reported.folder):
-        git("init")
-        git("config", "user.name", "Teacher")
-        git("config", "user.email", "teacher@kurssi.example")
+        start_git(tmp_path_factory.mktemp("remote"))
         push()  # what is there before the first tag
         made = {semester: make_results(reported, semester) for semester in SEMESTERS}
         registry = Registry(PLACES)

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,6 +100,25 @@ def test_a_server_named_by_prefects_own_configuration_is_used(
     with prefect(tmp_path / "unused") as address:
         assert address == "http://prefect.example/api"
     assert not (tmp_path / "unused").exists()
+
+
+def test_a_server_of_our_own_forgets_a_run_after_a_month(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    with prefect(tmp_path) as address:
+        flow = httpx.post(f"{address}/flows/", json={"name": "watch"}, timeout=60).raise_for_status().json()
+        for days in ("40", "20"):
+            body = {"flow_id": flow["id"], "name": days, "state": {"type": "COMPLETED"}}
+            httpx.post(f"{address}/flow_runs/", json=body, timeout=60).raise_for_status()
+    with closing(sqlite3.connect(tmp_path / "prefect.db")) as database:
+        database.execute("UPDATE flow_run SET end_time = datetime('now', '-' || name || ' days')")
+        database.commit()
+    with prefect(tmp_path) as address:
+        while len(names := [name for name, _ in runs(address)]) == 2:
+            pass
+    assert names == ["20"]
 
 
 def prefect_command(project, server: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
