@@ -49,8 +49,8 @@ def connect(places: Places) -> "MlflowClient":
             raise
         raise UnavailableError(
             f"{places.mlflow_database}: another version of MLflow wrote it; copy it, then "
-            f"`.venv/bin/mlflow db upgrade sqlite:///{places.mlflow_database}` brings it to this one (a newer "
-            "one's cannot be taken back: restore the copy from before)"
+            f"`.venv/bin/mlflow db upgrade sqlite:///{places.mlflow_database}` brings it to this one (that "
+            "of a newer one cannot be taken back: restore the copy from before)"
         ) from error
     return client
 

@@ -1,12 +1,17 @@
 """`tutee doctor`: a line for each check, also without a terminal, and the way out of what is unfit."""
 
+import contextlib
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from flows.places import Places
+from flows.registry import Registry
 
 from .conftest import Project
 
@@ -91,3 +96,17 @@ def test_the_remote_of_data_is_looked_for(project: Project, tmp_path: Path) -> N
     run = doctor(project)
     assert run.returncode == 0
     assert verdicts(run)["dvc remote"] == [(True, f"{remote} can be read")]
+
+
+def test_a_database_of_another_version_of_mlflow_is_said_with_the_way_out(project: Project) -> None:
+    Registry(Places("small", root=project.folder))
+    with contextlib.closing(sqlite3.connect(project.folder / "mlflow.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'another'")
+        database.commit()
+    run = doctor(project)
+    assert run.returncode == 3
+    ((fine, words),) = verdicts(run)["mlflow"]
+    assert not fine
+    assert words.startswith(
+        "mlflow.db: another version of MLflow wrote it; copy it, then `.venv/bin/mlflow db "
+    )

@@ -46,12 +46,11 @@ def retrain(project, **environment: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def ask(address: str, path: str, **body: str) -> list[dict[str, Any]]:
-    """What the API finds, once its database is not locked."""
+def ask(address: str, path: str, **body: Any) -> Any:
+    """What the API answers, once its database is not locked."""
     while (answer := httpx.post(f"{address}/{path}", json=body, timeout=30)).status_code == 503:
         pass
-    found: list[dict[str, Any]] = answer.raise_for_status().json()
-    return found
+    return answer.raise_for_status().json()
 
 
 def runs(address: str) -> list[tuple[str, str]]:
@@ -108,10 +107,9 @@ def test_a_server_of_our_own_forgets_a_run_after_a_month(
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     with prefect(tmp_path) as address:
-        flow = httpx.post(f"{address}/flows/", json={"name": "watch"}, timeout=60).raise_for_status().json()
+        flow = ask(address, "flows/", name="watch")
         for days in ("40", "20"):
-            body = {"flow_id": flow["id"], "name": days, "state": {"type": "COMPLETED"}}
-            httpx.post(f"{address}/flow_runs/", json=body, timeout=60).raise_for_status()
+            ask(address, "flow_runs/", flow_id=flow["id"], name=days, state={"type": "COMPLETED"})
     with closing(sqlite3.connect(tmp_path / "prefect.db")) as database:
         database.execute("UPDATE flow_run SET end_time = datetime('now', '-' || name || ' days')")
         database.commit()

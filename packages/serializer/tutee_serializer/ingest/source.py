@@ -59,7 +59,8 @@ def read_inputs(course: Course) -> dict[str, str]:
     """The hash of each file that the course reads, by its name.
 
     The name is relative to the course file, or absolute where the course file has an absolute path: a clone
-    elsewhere has the same ones. Those of OF_SIMULATOR are not among them. Raises LogError where there is no log.
+    elsewhere has the same ones. Those of OF_SIMULATOR are not among them. Raises LogError where there is no
+    log.
     """
     return _hashes(_files(course), course.folder)
 
