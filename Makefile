@@ -52,5 +52,9 @@ serve: $(VENV)/installed
 bench: $(VENV)/installed
 	$(TUTEE) bench grader $(COURSE)
 
+# All that can be made again: not what git keeps, nor the key of the pseudonyms and the list of the forgotten.
 clean:
-	rm -rf $(VENV) data models reports build bentos mlruns mlflow.db dvc.lock .dvc/cache .dvc/tmp
+	rm -rf $(VENV) models build bentos mlruns mlflow.db .dvc/cache .dvc/tmp
+	mkdir -p data reports
+	find data reports -type f ! -name pseudonym.key ! -name forgotten.txt \
+		! -name metrics.json ! -name solved.csv -delete

@@ -67,7 +67,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         stages.rollout,
         stages.report,
     ),
-    "Machine": (machine.doctor, machine.bench),
+    "Machine": (machine.doctor, machine.clean, machine.bench),
 }
 for panel, commands in PANELS.items():
     for command in commands:

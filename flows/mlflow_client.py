@@ -27,9 +27,10 @@ TAG_LENGTH = 5000
 def connect(places: Places) -> "MlflowClient":
     """MLflow's client for the server that MLFLOW_TRACKING_URI names, or for mlflow.db below `places.root`.
 
-    Raises UnavailableError where the server cannot be reached.
+    Raises UnavailableError where the server cannot be reached, or another version of MLflow wrote mlflow.db.
     """
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     # By default a server that is away holds every call up for minutes.
@@ -39,10 +40,18 @@ def connect(places: Places) -> "MlflowClient":
     address = os.environ.get(ADDRESS) or f"sqlite:///{places.mlflow_database.resolve()}"
     if not os.environ.get(ADDRESS):
         _follow_a_move(places)
-    with reachable():
-        client = MlflowClient(tracking_uri=address)
-        if os.environ.get(ADDRESS):
+    try:
+        with reachable():
+            client = MlflowClient(tracking_uri=address)
             client.search_experiments(max_results=1)
+    except MlflowException as error:
+        if "out-of-date database schema" not in str(error):
+            raise
+        raise UnavailableError(
+            f"{places.mlflow_database}: another version of MLflow wrote it; copy it, then "
+            f"`.venv/bin/mlflow db upgrade sqlite:///{places.mlflow_database}` brings it to this one (that "
+            "of a newer one cannot be taken back: restore the copy from before)"
+        ) from error
     return client
 
 

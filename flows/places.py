@@ -139,6 +139,11 @@ class Places:
         return self.root / "data" / ".schedule.lock"
 
     @property
+    def log(self) -> Path:
+        """What happened in this folder, a line of JSON each."""
+        return self.root / "data" / "log.jsonl"
+
+    @property
     def prefect(self) -> Path:
         """What Prefect remembers."""
         return self.root / "data" / ".prefect"

@@ -22,6 +22,7 @@ STUDENTS = "students.json"
 TRAIN_STUDENTS = "train_students"
 TEST_STUDENTS = "test_students"
 FORGOTTEN = "trained_on_forgotten_students"
+TRAINED_ON, TESTED_ON = "semesters.train", "semesters.test"
 # Tags of a version, beside the hash of its model: the run of its training, whether it has been champion, the
 # champion before it, and, where it was taken back, why.
 TRAINED_IN = "training_run"

@@ -6,14 +6,23 @@ import os
 
 import polars as pl
 
-from flows import registration
+from flows import event_log, registration
+from flows.event_log import logged
 from flows.model_card import model_card
 from flows.parameters import Setup, load
 from flows.pipeline import Pipeline
 from flows.promotion import Released, promote
 from flows.provenance import package_versions
 from flows.registration import Results
-from flows.registry import CHAMPION, TEST_STUDENTS, TRAIN_STUDENTS, Registry, Version
+from flows.registry import (
+    CHAMPION,
+    TEST_STUDENTS,
+    TESTED_ON,
+    TRAIN_STUDENTS,
+    TRAINED_ON,
+    Registry,
+    Version,
+)
 from flows.tracking import flat
 from tutee_grader.files import atomic_file, read_table
 
@@ -52,8 +61,8 @@ def register(
         },
         about={
             "synthetic": str(setup.course.synthetic).lower(),
-            "semesters.train": ", ".join(names_in(dialogs, "semester", test=False)),
-            "semesters.test": ", ".join(names_in(dialogs, "semester", test=True)),
+            TRAINED_ON: ", ".join(names_in(dialogs, "semester", test=False)),
+            TESTED_ON: ", ".join(names_in(dialogs, "semester", test=True)),
             **package_versions(),
         },
     )
@@ -74,7 +83,10 @@ def promote_again(course: str, preset: str | None, because: str | None) -> tuple
     setup = load(course, preset, logs=False)
     registry, pipeline = Registry(setup.places), Pipeline.of(setup.places)
     metrics = read_table(setup.places.metrics, "report")
-    released = promote(setup, pipeline, registry, metrics, again=True, because=because)
+    with logged(setup.places, "promote", forced=bool(because)) as line:
+        released = promote(setup, pipeline, registry, metrics, again=True, because=because)
+        if not released.passed:
+            line["outcome"] = event_log.REFUSED
     return released, pack(setup, registry) if released.passed or because else None
 
 
@@ -82,7 +94,9 @@ def roll_back(course: str, because: str) -> tuple[str, str]:
     """Makes the champion before champion again and packs it; returns both in words. The lock must be held."""
     setup = load(course, logs=False)
     registry = Registry(setup.places)
-    old, new = registry.roll_back(because)
+    with logged(setup.places, "rollback") as line:
+        old, new = registry.roll_back(because)
+        line |= {"from": old.number, "to": new.number}
     return f"{registry.describe(new)} again, no longer version {old.number}", pack(setup, registry)
 
 

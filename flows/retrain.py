@@ -14,9 +14,10 @@ from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.runtime import deployment
 from prefect.states import Failed
 
-from flows import promotion, release
+from flows import event_log, promotion, release
 from flows.environment import check_disk, exclusive_lock, exit_with_parent
 from flows.errors import RefusedError, StageError
+from flows.event_log import logged
 from flows.output import copied
 from flows.parameters import Setup, load
 from flows.pipeline import Pipeline
@@ -87,7 +88,9 @@ def retrain(course: str, preset: str, notify: str | None = None) -> State | None
     if deployment.id:
         exit_with_parent()
     check_disk()
-    with exclusive_lock(Places(course).retrain_lock, wait_s=DAY_S):
+    places = Places(course, preset)
+    with exclusive_lock(places.retrain_lock, wait_s=DAY_S), logged(places, "retrain") as line:
+        event_log.write(places, "retrain", outcome=event_log.STARTED)
         # Read only now: who was waited for may have changed everything.
         setup, pipeline, registry = prepare(course, preset)
         crash_dead_runs()
@@ -100,6 +103,8 @@ def retrain(course: str, preset: str, notify: str | None = None) -> State | None
         released = _promote(setup, pipeline, registry, metrics)
         _pack(setup, registry)
         settle(len(pipeline.stages) + 3)
+        if not released.passed:
+            line["outcome"] = event_log.REFUSED
     print(f"\n{table}\n")
     print(_ending(setup, registry), flush=True)
     if released.passed:
@@ -117,8 +122,9 @@ def _run(pipeline: Pipeline, stage: str) -> None:
         logger.info(line)
 
     try:
-        with copied(note):
+        with copied(note), logged(places, "stage", stage=stage) as line:
             if not pipeline.run(stage):
+                line["outcome"] = event_log.UP_TO_DATE
                 name, _, of = stage.partition("@")
                 method = of.removeprefix(places.course).removeprefix(f"-{places.preset}")
                 print(f"{name}{method.replace('-', ' ', 1)}: up to date", flush=True)
@@ -130,7 +136,9 @@ def _run(pipeline: Pipeline, stage: str) -> None:
 
 @_step(name="register", task_run_name="register")
 def _register(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.DataFrame) -> None:
-    versions, new = release.register(setup, pipeline, registry, metrics)
+    with logged(setup.places, "register") as line:
+        versions, new = release.register(setup, pipeline, registry, metrics)
+        line |= {"versions": sorted(version.number for version in versions.values()), "new": new}
     if new:
         for figure in sorted(setup.places.figures.glob("*.png")):
             url = f"data:image/png;base64,{base64.b64encode(figure.read_bytes()).decode()}"
@@ -141,7 +149,11 @@ def _register(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.
 
 @_step(name="promote", task_run_name="promote")
 def _promote(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.DataFrame) -> Released:
-    released = promotion.promote(setup, pipeline, registry, metrics)
+    with logged(setup.places, "promote") as line:
+        released = promotion.promote(setup, pipeline, registry, metrics)
+        line["new"] = released.new
+        if not released.passed:
+            line["outcome"] = event_log.REFUSED
     if released.new:
         create_markdown_artifact(f"```\n{released.decision}\n```", key=f"gate-{setup.course.name}")
         _say(f"promote: {released.decision}")
@@ -152,7 +164,8 @@ def _promote(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.D
 
 @_step(name="pack", task_run_name="pack")
 def _pack(setup: Setup, registry: Registry) -> None:
-    _say(f"pack: {release.pack(setup, registry)}")
+    with logged(setup.places, "pack"):
+        _say(f"pack: {release.pack(setup, registry)}")
 
 
 def _say(text: str) -> None:

@@ -20,6 +20,11 @@ from tutee_grader.errors import UnavailableError
 ADDRESS, HOME = "PREFECT_API_URL", "PREFECT_HOME"
 # In Prefect's home: the address of the server that a schedule runs there.
 ADDRESS_FILE = "address"
+# A server of our own forgets a run after this time: a schedule looks for new logs 288 times a day.
+KEPT_RUNS = {
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 24 * 60 * 60),
+}
 
 
 @contextmanager
@@ -32,7 +37,7 @@ def prefect(home: Path, port: int = 0) -> Iterator[str]:
     """
     # Logs of tasks are kept in Prefect; on the terminal, the commands print their own lines.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    if named := os.environ.get(ADDRESS) or _in_profile():
+    if named := named_server():
         yield named
         return
     home.mkdir(parents=True, exist_ok=True)
@@ -47,6 +52,11 @@ def prefect(home: Path, port: int = 0) -> Iterator[str]:
                 yield address
     finally:
         os.environ.pop(ADDRESS, None)
+
+
+def named_server() -> str | None:
+    """The address of the server that the user names, in PREFECT_API_URL or in Prefect's own profile."""
+    return os.environ.get(ADDRESS) or _in_profile()
 
 
 def _in_profile() -> str | None:
@@ -87,7 +97,7 @@ def _started(home: Path, port: int) -> Iterator[str]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "PREFECT_SERVER_UI_ENABLED": str(bool(port)).lower()},
+            env={**KEPT_RUNS, **os.environ, "PREFECT_SERVER_UI_ENABLED": str(bool(port)).lower()},
         )
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
         if port:

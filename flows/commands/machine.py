@@ -21,31 +21,63 @@ class Bench(StrEnum):
 def doctor(
     sandbox: Annotated[bool, typer.Option("--sandbox", help="Run the attacks on the sandbox, too.")] = False,
 ) -> None:
-    """Reports what this machine offers; ends with 1 where the sandbox lacks something or fails."""
-    import os
-    import platform
-    import shutil
-
+    """Checks machine, packages, sandbox and services; ends with 3 where one is unfit, 1 if an attack wins."""
+    from flows.doctor import checks
     from flows.errors import CheckError
-    from tutee_grader.doctor import check_sandbox, protections, show
-    from tutee_grader.grader import REQUIRED
+    from tutee_grader.doctor import HEADING, check_sandbox
+    from tutee_grader.errors import UnavailableError
 
-    free = shutil.disk_usage(".").free / 1e9
-    print(f"python      {platform.python_version()} on {platform.platform()}")
-    print(f"cores       {len(os.sched_getaffinity(0))} that can be used; {free:.0f} GB of disk are free here")
-    print(f"accelerator {_accelerator()}")
-    missing = []
-    for name, active, words in protections():
-        print(f"{'yes' if active else 'NO ':<4}{name}: {words}")
-        if not active and name in REQUIRED:
-            missing.append(name)
-    if missing:
-        raise CheckError(f"the sandbox lacks {', '.join(missing)}; the grader refuses to run here")
-    if sandbox:
-        results = check_sandbox()
-        print(show(results))
-        if any(result.problems for result in results):
-            raise CheckError("an attack succeeded; do not grade programs of strangers here")
+    unfit = []
+    for check in checks():
+        print(check, flush=True)
+        if not check.fine:
+            unfit.append(check.name)
+    if unfit:
+        raise UnavailableError(f"unfit: {', '.join(dict.fromkeys(unfit))}; the lines above say what to do")
+    if not sandbox:
+        return
+    print(HEADING)
+    held = []
+    for result in check_sandbox():
+        print(result, flush=True)
+        held.append(not result.problems)
+    print(f"{sum(held)} of {len(held)} attacks held off")
+    if not all(held):
+        raise CheckError("an attack succeeded; do not grade programs of strangers here")
+
+
+def clean(
+    keep: Annotated[int, typer.Option(min=1, help="The latest test semesters of each course that stay.")] = 3,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, this is only shown.")] = False,
+) -> None:
+    """Shows, or deletes, what takes space of semesters that are past: versions, runs, caches."""
+    from flows.clean import find_garbage, shrink_databases
+    from flows.environment import exclusive_lock
+    from flows.event_log import logged
+    from flows.places import Places
+
+    of_all = Places("")
+    with exclusive_lock(of_all.retrain_lock):
+        found = find_garbage(keep)
+        for stays in found.stays:
+            print(f"stays       {stays}")
+        for left in found.left:
+            print(f"left alone  {left}")
+        freed = sum(garbage.size for garbage in found.garbage)
+        if not yes:
+            for garbage in found.garbage:
+                print(f"to delete   {garbage}")
+            print(f"clean: {freed / 1e6:,.1f} MB can be freed; `--yes` deletes it")
+            return
+        with logged(of_all, "clean", keep=keep) as line:
+            for garbage in found.garbage:
+                garbage.delete()
+                print(f"deleted     {garbage}", flush=True)
+            for file, size in shrink_databases():
+                print(f"shrunk      {file}: {size / 1e6:,.1f} MB")
+                freed += size
+            line["bytes"] = freed
+    print(f"clean: {freed / 1e6:,.1f} MB are free again")
 
 
 def bench(
@@ -91,12 +123,3 @@ def bench(
 
     assignments, _ = setup.course.load_assignments()
     bench_grader([(assignments[name], code) for name, code in programs])
-
-
-def _accelerator() -> str:
-    import torch
-
-    if not torch.cuda.is_available():
-        return "none; the preset tiny needs none"
-    memory = torch.cuda.get_device_properties(0).total_memory / 1e9
-    return f"{torch.cuda.get_device_name(0)}, {memory:.0f} GB"

@@ -125,12 +125,13 @@ def forget(
     """Removes a student from every table and report, and marks the models that were trained on them."""
     from flows.commands.summary import count
     from flows.environment import exclusive_lock
+    from flows.event_log import logged
     from flows.forget import forget
     from flows.parameters import Parameters
     from flows.places import Places
 
     Parameters.load()
-    with exclusive_lock(Places("").retrain_lock):
+    with exclusive_lock(Places("").retrain_lock), logged(Places(""), "forget"):
         done = forget(student)
     for table, rows in done.rows.items():
         print(f"forget: {table}: {count(rows, 'rows')} removed")

@@ -83,7 +83,7 @@ def refusals(reported, before) -> list[tuple["subprocess.CompletedProcess[str]",
 
 def contents(folder: Path) -> dict[Path, bytes]:
     files = (path for kept in KEPT for path in (folder / kept).rglob("*") if path.is_file())
-    return {path: path.read_bytes() for path in files if path.name != ".retrain.lock"}
+    return {path: path.read_bytes() for path in files if path.name not in (".retrain.lock", "log.jsonl")}
 
 
 @pytest.fixture(scope="module")

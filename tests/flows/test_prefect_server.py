@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,12 +46,11 @@ def retrain(project, **environment: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def ask(address: str, path: str, **body: str) -> list[dict[str, Any]]:
-    """What the API finds, once its database is not locked."""
+def ask(address: str, path: str, **body: Any) -> Any:
+    """What the API answers, once its database is not locked."""
     while (answer := httpx.post(f"{address}/{path}", json=body, timeout=30)).status_code == 503:
         pass
-    found: list[dict[str, Any]] = answer.raise_for_status().json()
-    return found
+    return answer.raise_for_status().json()
 
 
 def runs(address: str) -> list[tuple[str, str]]:
@@ -99,6 +99,24 @@ def test_a_server_named_by_prefects_own_configuration_is_used(
     with prefect(tmp_path / "unused") as address:
         assert address == "http://prefect.example/api"
     assert not (tmp_path / "unused").exists()
+
+
+def test_a_server_of_our_own_forgets_a_run_after_a_month(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    with prefect(tmp_path) as address:
+        flow = ask(address, "flows/", name="watch")
+        for days in ("40", "20"):
+            ask(address, "flow_runs/", flow_id=flow["id"], name=days, state={"type": "COMPLETED"})
+    with closing(sqlite3.connect(tmp_path / "prefect.db")) as database:
+        database.execute("UPDATE flow_run SET end_time = datetime('now', '-' || name || ' days')")
+        database.commit()
+    with prefect(tmp_path) as address:
+        while len(names := [name for name, _ in runs(address)]) == 2:
+            pass
+    assert names == ["20"]
 
 
 def prefect_command(project, server: str, *arguments: str) -> "subprocess.CompletedProcess[str]":

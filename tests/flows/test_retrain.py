@@ -118,6 +118,26 @@ def test_nothing_is_written_outside_the_project(retrained, monkeypatch: pytest.M
     }
 
 
+def test_the_log_has_each_event_and_no_student(retrained) -> None:
+    project, _ = retrained
+    places = Places("small", "tiny", project.folder)
+    text = places.log.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    with contextlib.chdir(project.folder):
+        stages = list(Pipeline.of(Places("small", "tiny")).stages)
+    assert [line["stage"] for line in lines if line["event"] == "stage"] == stages
+    others = [(line["event"], line["outcome"]) for line in lines if line["event"] != "stage"]
+    assert others == [
+        ("retrain", "started"),
+        *((event, "done") for event in ("register", "promote", "pack", "retrain")),
+    ]
+    assert next(line for line in lines if line["event"] == "register")["versions"] == [1, 2, 3, 4]
+    submissions = pl.read_parquet(places.submissions)
+    log = pl.read_csv(project.folder / "courses/small/log.csv")
+    secrets = [*submissions["student"].unique(), *log["student"].unique(), "def double", "by hand"]
+    assert [secret for secret in secrets if secret in text] == []
+
+
 def test_a_champion_trained_on_forgotten_students_need_not_be_beaten(retrained, monkeypatch) -> None:
     project, _ = retrained
     monkeypatch.chdir(project.folder)

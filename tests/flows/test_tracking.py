@@ -18,11 +18,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from flows import mlflow_client, registration, tracking
+from flows.doctor import checks
 from flows.parameters import Setup, load
 from flows.places import Places
 from flows.provenance import folder_hash, provenance
 from flows.registration import Results
-from flows.registry import NO_TRAINING, TEST_STUDENTS, TRAIN_STUDENTS, TRAINED_IN, Registry
+from flows.registry import NO_TRAINING, TEST_STUDENTS, TRAIN_STUDENTS, TRAINED_IN, Registry, Version
+from flows.unneeded_runs import find_unneeded
 from tutee_grader.errors import InputError, UnavailableError
 from tutee_serializer.card import StudentCard
 from tutee_trainer.method import Method, load_methods
@@ -378,6 +380,27 @@ def test_a_server_keeps_runs_and_models_and_gives_them_back(served: Places) -> N
     assert kept == {"base", "sft", "students.json"}  # the report may show a forgotten student's programs
     students = client.download_artifacts(version.run_id, "students.json", str(served.root))
     assert json.loads(Path(students).read_text()) == {TRAIN_STUDENTS: ["ben"], TEST_STUDENTS: []}
+
+
+@pytest.mark.slow
+def test_what_is_needed_no_more_leaves_a_servers_store(served: Places, server: Server) -> None:
+    registry = Registry(served)
+    gone, kept = (register(registry, name)["sft"] for name in ("not needed", "needed"))
+    why = {version.run_id: ["in use"] for version in registry.versions() if version != gone}
+    unneeded = find_unneeded(registry, {**why, gone.run_id: []}, "", ())
+    assert [version.number for version in unneeded.versions] == [gone.number]
+    assert unneeded.size > 0
+    unneeded.delete()
+
+    def stored(version: Version) -> list[Path]:
+        return [path for path in server.folder.rglob("*") if version.run_id in path.parts and path.is_file()]
+
+    assert gone.number not in [version.number for version in registry.versions()]
+    assert stored(gone) == []
+    assert {path.name for path in stored(kept)} >= {"weights", "students.json"}
+    assert find_unneeded(registry, why, "", ()).runs == []
+    (check,) = (check for check in checks() if check.name == "mlflow")
+    assert (check.fine, check.words) == (True, f"{server.address} answers")
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from tutee_grader.attacks.attack import Attack
 from tutee_grader.attacks.reading import READING
 from tutee_grader.attacks.signals import SIGNALS
 from tutee_grader.attacks.touching import TOUCHING
-from tutee_grader.doctor import Decoys, lay_decoys, run_attack, show
+from tutee_grader.doctor import Decoys, lay_decoys, run_attack
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_the_check_would_notice_a_leak(any_grader: Grader, decoys: Decoys):
     insider = Attack("insider", "def answer(*_): return '@SECRET@'")
     result = run_attack(any_grader, insider, decoys)
     assert result.problems == ("it got 100 of 100",)
-    assert show([result]).splitlines()[-1] == "0 of 1 attacks held off"
+    assert str(result).endswith("NO: it got 100 of 100")
 
 
 def test_the_check_would_notice_a_changed_file(any_grader: Grader, decoys: Decoys, monkeypatch):

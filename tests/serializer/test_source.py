@@ -8,7 +8,7 @@ from tutee_grader.errors import TuteeError
 from tutee_serializer.course import Course
 from tutee_serializer.ingest.ingest import IngestConfig, parse_log
 from tutee_serializer.ingest.preview import preview
-from tutee_serializer.ingest.source import collect
+from tutee_serializer.ingest.source import collect, read_inputs
 
 SIMULATOR = """
 import argparse
@@ -84,6 +84,24 @@ def test_inputs_change_with_any_file_the_course_reads(
     after = collect(course, *files).files
     assert {name for name in after if after[name] != before[name]} == {"log.csv"}
     assert json.loads(files[0].read_text()) == after
+
+
+@pytest.mark.parametrize("run_in", ["shallow", "a/deep/folder"])
+def test_a_log_outside_has_the_same_name_wherever_the_course_lies(
+    course_file: Callable[..., Path], tmp_path: Path, run_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "logs" / "log.csv"
+    log.parent.mkdir()
+    log.write_text("student\n")
+    file = course_file(logs={"path": str(log.parent / "*.csv"), "format": "table"})
+    folder = tmp_path / run_in / "course"
+    folder.parent.mkdir(parents=True)
+    file.parent.rename(folder)
+    monkeypatch.chdir(folder.parent)
+    for named in (folder / file.name, Path("course") / file.name):
+        found = read_inputs(Course.load(named))
+        assert str(log) in found
+        assert {"course.yaml", "assignments/double/tests.yaml"} <= set(found)
 
 
 def test_a_preview_says_which_assignments_have_no_folder_and_what_to_write(

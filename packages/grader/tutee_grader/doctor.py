@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from tutee_grader.assignment import Assignment, Limits
 from tutee_grader.attacks import ATTACKS
 from tutee_grader.attacks.attack import Attack
@@ -33,6 +31,7 @@ _LEAKS = (" at 0x", "tutee-scratch", "/dev/shm", str(Path(__file__).parent), sys
 ATTACK_SECONDS = 0.2  # for one test
 ATTACK_MEMORY_MB = 64
 SLACK_S = 5.0  # that a busy machine may add to a deadline
+HEADING = f"{'attack':<48} {'grade':>5}  {'outcome':<14} {'time':>6}  held"
 DESCRIPTIONS = {
     "bubblewrap": "own namespaces: no network, no other process, no file but Python's (bubblewrap)",
     "landlock": "no file outside the scratch folder can be read or written (Landlock)",
@@ -73,6 +72,11 @@ class AttackResult:
     wall_s: float
     problems: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """A row below HEADING."""
+        held = "yes" if not self.problems else "NO: " + "; ".join(self.problems)
+        return f"{self.name:<48} {self.grade:>5.0f}  {self.outcome:<14} {self.wall_s:>5.2f}s  {held}"
+
 
 def protections(bubblewrap: bool | None = None) -> list[tuple[str, bool, str]]:
     """Each protection, whether it is in force on this machine, and what it does or why it is missing."""
@@ -87,27 +91,15 @@ def protections(bubblewrap: bool | None = None) -> list[tuple[str, bool, str]]:
 
 
 def check_sandbox(
-    bubblewrap: bool | None = None, attacks: Sequence[Attack] = ATTACKS, progress: bool = True
-) -> list[AttackResult]:
-    """Run the attacks on this machine, and check after each what it left behind.
+    bubblewrap: bool | None = None, attacks: Sequence[Attack] = ATTACKS
+) -> Iterator[AttackResult]:
+    """Runs the attacks on this machine one by one, and checks after each what it left behind.
 
     Raises WeakSandboxError where a protection is missing to begin with.
     """
     with lay_decoys() as decoys, Grader(1, bubblewrap=bubblewrap) as grader:
-        bar = tqdm(attacks, desc="attacks", disable=None if progress else True)
-        return [run_attack(grader, attack, decoys) for attack in bar]
-
-
-def show(results: Sequence[AttackResult]) -> str:
-    """The results as a table, and a last line that counts."""
-    lines = [f"{'attack':<48} {'grade':>5}  {'outcome':<14} {'time':>6}  held"]
-    for result in results:
-        held = "yes" if not result.problems else "NO: " + "; ".join(result.problems)
-        lines.append(
-            f"{result.name:<48} {result.grade:>5.0f}  {result.outcome:<14} {result.wall_s:>5.2f}s  {held}"
-        )
-    held_off = sum(not result.problems for result in results)
-    return "\n".join([*lines, f"{held_off} of {len(results)} attacks held off"])
+        for attack in attacks:
+            yield run_attack(grader, attack, decoys)
 
 
 @dataclass(frozen=True, slots=True)

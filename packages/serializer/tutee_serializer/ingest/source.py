@@ -56,24 +56,34 @@ def collect(course: Course, inputs: Path, simulated: Path) -> CollectedInputs:
 
 
 def read_inputs(course: Course) -> dict[str, str]:
-    """The hash of each file that the course reads, by its name relative to the course file.
+    """The hash of each file that the course reads, by its name.
 
-    Those of OF_SIMULATOR are not among them. Raises LogError where there is no log.
+    The name is relative to the course file, or absolute where the course file has an absolute path: a clone
+    elsewhere has the same ones. Those of OF_SIMULATOR are not among them. Raises LogError where there is no
+    log.
     """
-    return _hashes(input_files(course), course.folder)
+    return _hashes(_files(course), course.folder)
 
 
 def input_files(course: Course) -> Iterator[str]:
     """The files that the course reads; raises LogError where there is no log."""
-    yield str(course.file)
-    yield from _below(course.assignments_folder)
+    return (name for _, name in _files(course))
+
+
+def _files(course: Course) -> Iterator[tuple[str, str]]:
+    """Each file that the course reads, behind the path in the course file by which it is found."""
+    yield course.file.name, str(course.file)
+    for name in _below(course.assignments_folder):
+        yield course.assignments.path, name
     if course.simulator:
         program = course.folder / course.simulator.program
-        yield from _below(program) if program.is_dir() else [str(program)]
+        for name in _below(program) if program.is_dir() else [str(program)]:
+            yield course.simulator.program, name
         return
     path = course.logs.path
     for pattern in path.values() if isinstance(path, dict) else [str(path)]:
-        yield from find(pattern, course.folder)
+        for name in find(pattern, course.folder):
+            yield pattern, name
 
 
 def _below(folder: Path) -> Iterator[str]:
@@ -83,9 +93,9 @@ def _below(folder: Path) -> Iterator[str]:
             yield str(path)
 
 
-def _hashes(names: Iterable[str], folder: Path) -> dict[str, str]:
+def _hashes(found: Iterable[tuple[str, str]], folder: Path) -> dict[str, str]:
     files = {}
-    for name in names:
+    for written, name in found:
         if name.startswith(HUB):
             files[name] = name
         elif "://" in name:
@@ -93,7 +103,8 @@ def _hashes(names: Iterable[str], folder: Path) -> dict[str, str]:
             system, path = fsspec.core.url_to_fs(name)
             files[name] = str(system.ukey(path))
         else:
-            files[Path(os.path.relpath(name, folder)).as_posix()] = hash_file(Path(name))
+            shown = name if Path(written).is_absolute() else os.path.relpath(name, folder)
+            files[Path(shown).as_posix()] = hash_file(Path(name))
     return files
 
 
