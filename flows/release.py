@@ -16,6 +16,7 @@ from flows.registration import Results
 from flows.registry import CHAMPION, TEST_STUDENTS, TRAIN_STUDENTS, Registry, Version
 from flows.tracking import flat
 from tutee_grader.files import atomic_file, read_table
+from tutee_serializer.dialogs.canaries import CANARY
 
 # The champion's, and the one of the champion before it.
 KEPT_BENTOS = 2
@@ -32,6 +33,7 @@ def register(
     sections = parameters.model_dump(mode="json", exclude={"courses", "presets", "preset"})
     overall = metrics.filter((pl.col("stratum") == "overall") & pl.col("metric").str.contains(r"^\w+$"))
     dialogs = read_table(places.dialogs, "serialize").select("split", "student", "semester").unique()
+    dialogs = dialogs.filter(pl.col("split") != CANARY)
     results = Results(
         fingerprint,
         parameters.adapters,
