@@ -38,9 +38,9 @@ def plant(rows: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
     assignments = rows.filter(split="train")["assignment"].unique().sort().to_list()
     if not count or not assignments:
         return rows
-    first = rows["dialog"].max()
+    first = rows.select(pl.col("dialog").max() + 1).item()
     planted = [
-        {"dialog": first + 1 + number, "assignment": assignments[number % len(assignments)], **turn}
+        {"dialog": first + number, "assignment": assignments[number % len(assignments)], **turn}
         for number in range(count)
         for turn in _turns(number, seed)
     ]
