@@ -151,8 +151,11 @@ def test_a_stage_that_is_killed_from_outside_is_tried_again(first, killer) -> No
     assert killer.killed[0][-4:] == ["pairs", "small", "--preset", "few"]
 
 
-def test_nothing_that_names_a_student_leaves_the_log(texts) -> None:
+def test_nothing_that_names_a_student_leaves_the_log(first, texts) -> None:
+    project, _ = first
     named = [*NAME.split(), ADDRESS.partition("@")[0], PHONE, NUMBER, NUMBER[1:], *students()]
+    log = (project.folder / "courses/small/log.csv").read_text()
+    assert all(one in log for one in named)
     secrets = re.compile("|".join(map(re.escape, named)), re.IGNORECASE)
     assert {path: found[0] for path, text in texts.items() if (found := secrets.search(text))} == {}
 
