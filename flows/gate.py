@@ -49,7 +49,7 @@ class GateConfig(Section):
     min_coverage: float = Field(default=0.5, ge=0, le=1)
     min_compiling: float = Field(default=0.5, ge=0, le=1)
     max_unreadable: float = Field(default=0.2, ge=0, le=1)
-    # What was not memorised has 1.42 bits in the mean, and of 8 canaries above 4 once in 6,000 times.
+    # What was not memorised has 1.42 bits in the mean, and of 8 canaries above 4 once in 30,000 times.
     max_exposure: float = Field(default=4, ge=0)
     max_overlap: int | None = Field(default=None, ge=0)
     margin: float = Field(default=0.05, ge=0)
