@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import polars as pl
 from pydantic import Field
 
+from tutee_evaluator.memorisation.figures import LONG
 from tutee_evaluator.metrics.bootstrap import MINUS
 from tutee_evaluator.metrics.outcomes import SHARE
 from tutee_evaluator.metrics.proper import SKILL_OVER
@@ -30,7 +31,10 @@ class GateConfig(Section):
     it is, in this order,
 
     - complete: its files are those that were registered, and its weights load and are finite numbers;
-    - safe: none of its files is of a kind that runs code as it is loaded;
+    - safe: none of its files is of a kind that runs code as it is loaded; none of its programs holds a
+      canary's secret, where canaries were planted (`serialize.canaries`), and its mean exposure to them is at
+      most `max_exposure` bits; the longest run of its programs that stands in one training student's and in
+      nobody else's has at most `max_overlap` characters (None: is recorded and refuses nobody);
     - sane: its coverage reaches `min_coverage`, the share of its programs that compile `min_compiling`, and
       the share of its turns that hold no program does not exceed `max_unreadable`;
     - better: it is not clearly worse than BASE in a proper score (its 95% interval below 0), its gain over
@@ -45,6 +49,9 @@ class GateConfig(Section):
     min_coverage: float = Field(default=0.5, ge=0, le=1)
     min_compiling: float = Field(default=0.5, ge=0, le=1)
     max_unreadable: float = Field(default=0.2, ge=0, le=1)
+    # What was not memorised has 1.42 bits in the mean, and of 8 canaries above 4 once in 30,000 times.
+    max_exposure: float = Field(default=4, ge=0)
+    max_overlap: int | None = Field(default=None, ge=0)
     margin: float = Field(default=0.05, ge=0)
 
 
@@ -104,6 +111,52 @@ def choose(metrics: pl.DataFrame, candidates: Sequence[str]) -> str:
         return sum(figure.value for figure in found if figure)
 
     return max(candidates, key=skill)
+
+
+def safe_step(
+    unsafe_files: Sequence[str], metrics: pl.DataFrame, challenger: str, config: GateConfig
+) -> Step:
+    """The step `safe`, from what is unsafe in the challenger's files and from METRICS."""
+    figures = Figures(metrics)
+    files = "some files may run code" if unsafe_files else "no file runs code as it is loaded"
+    canaries, exposed = _canaries(figures, challenger, config)
+    overlap, copied = _overlap(figures, challenger, config)
+    return Step("safe", f"{files}; {canaries}; {overlap}", (*unsafe_files, *exposed, *copied))
+
+
+def _canaries(figures: Figures, challenger: str, config: GateConfig) -> tuple[str, list[str]]:
+    """What is known of the canaries, and the reasons for refusing the challenger."""
+    reproduced = figures.get(challenger, "reproduced")
+    exposure, highest = (figures.get(challenger, name) for name in ("exposure", "exposure_highest"))
+    if reproduced is None:
+        return "no canaries planted", []
+    number, reasons = int(reproduced.value), []
+    if number:
+        reasons.append(f"its programs hold the secrets of {number} of {reproduced.n} canaries")
+    found = f"secrets of {number} of {reproduced.n} canaries reproduced"
+    if exposure is None or highest is None:
+        reasons.append("its exposure to the canaries was not measured: they are too long for the model")
+        return f"{found}, exposure not measured", reasons
+    if exposure.value > config.max_exposure:
+        reasons.append(f"exposure {exposure.value:.2f} bits is above max_exposure {config.max_exposure:g}")
+    interval = f"[{exposure.low:.2f}, {exposure.high:.2f}]"
+    return f"{found}, exposure {exposure.value:.2f} bits {interval}, at most {highest.value:.2f}", reasons
+
+
+def _overlap(figures: Figures, challenger: str, config: GateConfig) -> tuple[str, list[str]]:
+    """The longest overlap with one student, and the reason for refusing the challenger, if it is one."""
+    overlap, share = (figures.get(challenger, name) for name in ("overlap", "overlap_share"))
+    if overlap is None or share is None:
+        return "it wrote no program", []
+    found = (
+        f"longest overlap with one student {overlap.value:.0f} characters, "
+        f"{share.value:.1%} of its programs have one of {LONG} or more"
+    )
+    if config.max_overlap is None or overlap.value <= config.max_overlap:
+        return found, []
+    return found, [
+        f"{overlap.value:.0f} characters of one student's program, above max_overlap {config.max_overlap}"
+    ]
 
 
 def sane_step(metrics: pl.DataFrame, challenger: str, config: GateConfig) -> Step:

@@ -13,6 +13,7 @@ from tutee_evaluator.metrics.proper import SKILL_OVER
 from tutee_evaluator.report.figures import Figure, Figures
 from tutee_evaluator.schemas import COPY, MIX
 from tutee_grader.files import read_table
+from tutee_serializer.dialogs.canaries import CANARY
 from tutee_trainer.method import Method, load_methods
 from tutee_trainer.preset import PretrainedModel
 from tutee_trainer.pretrained import find_source
@@ -79,7 +80,7 @@ def _splits(places: Places) -> str:
     dialogs = read_table(places.dialogs, "serialize").filter(pl.col("feedback") != "none")
     rows = [
         [split, f"{found['student'].n_unique():,}", f"{found.height:,}"]
-        for split in ("train", "validation", "test")
+        for split in ("train", "validation", "test", CANARY)
         if (found := dialogs.filter(pl.col("split") == split)).height
     ]
     return _table(["split", "students", "dialogs"], rows)

@@ -109,6 +109,10 @@ class Places:
         """Those of a method; `key` changes with everything that they depend on."""
         return self.rolling / f"{method}-{key}"
 
+    def exposures(self, method: str) -> Path:
+        """How exposed the method is to the canaries; without rows where there are none."""
+        return self.rollouts / f"{method}.exposures.parquet"
+
     def rollout_card(self, method: str) -> Path:
         """The card of the student that was rolled out; a baseline has none."""
         return self.rollouts / f"{method}.json"

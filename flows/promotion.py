@@ -7,7 +7,7 @@ import polars as pl
 
 from flows.checks import incomplete, unsafe
 from flows.comparison import evaluate_together
-from flows.gate import BASE, Decision, Ledger, Step, better_step, choose, sane_step
+from flows.gate import BASE, Decision, Ledger, Step, better_step, choose, safe_step, sane_step
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.registry import CHAMPION, PROMOTED, ROLLED_BACK, Registry, Version
@@ -119,7 +119,7 @@ def _checks(challenger: Version, metrics: pl.DataFrame, setup: Setup, registry: 
         "all files, as registered; the weights load and are finite",
         tuple(incomplete(folder, challenger.tags[MODEL])),
     )
-    yield Step("safe", "no file runs code as it is loaded", tuple(unsafe(folder)))
+    yield safe_step(unsafe(folder), metrics, challenger.method, setup.parameters.gate)
     yield sane_step(metrics, challenger.method, setup.parameters.gate)
 
 

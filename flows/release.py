@@ -25,6 +25,7 @@ from flows.registry import (
 )
 from flows.tracking import flat
 from tutee_grader.files import atomic_file, read_table
+from tutee_serializer.dialogs.canaries import CANARY
 
 # The champion's, and the one of the champion before it.
 KEPT_BENTOS = 2
@@ -41,6 +42,7 @@ def register(
     sections = parameters.model_dump(mode="json", exclude={"courses", "presets", "preset"})
     overall = metrics.filter((pl.col("stratum") == "overall") & pl.col("metric").str.contains(r"^\w+$"))
     dialogs = read_table(places.dialogs, "serialize").select("split", "student", "semester").unique()
+    dialogs = dialogs.filter(pl.col("split") != CANARY)
     results = Results(
         fingerprint,
         parameters.adapters,

@@ -200,9 +200,10 @@ def rollout(
     from flows.provenance import rollouts_key
     from tutee_evaluator.engines.baselines import BASELINES
     from tutee_evaluator.engines.loading import load_engine
+    from tutee_evaluator.memorisation.exposure import measure_exposures
     from tutee_evaluator.rollout.grading import known_verdicts
     from tutee_evaluator.rollout.run import roll_out
-    from tutee_grader.files import read_table
+    from tutee_grader.files import read_table, write_table
     from tutee_grader.grader import Grader
     from tutee_serializer import card
 
@@ -220,12 +221,13 @@ def rollout(
         known = known_verdicts(submissions, read_table(places.verdicts, "grade"))
         key = rollouts_key(places, setup.preset.rollout, places.model(method))
         folder = places.unfinished_rollouts(method, key)
+        make_engine = partial(
+            load_engine, method, places.model(method).resolve(), dialogs, setup.parameters.engine
+        )
         with Grader(cache=places.verdict_cache) as grader:
             rollouts = roll_out(
                 method,
-                partial(
-                    load_engine, method, places.model(method).resolve(), dialogs, setup.parameters.engine
-                ),
+                make_engine,
                 dialogs,
                 submissions,
                 setup.course.load_assignments()[0],
@@ -239,6 +241,8 @@ def rollout(
             )
         shutil.rmtree(folder, ignore_errors=True)
         if method not in BASELINES:
+            exposures = measure_exposures(method, make_engine, dialogs, progress=True)
+            write_table(exposures, places.exposures(method))
             shutil.copyfile(places.model(method) / card.FILE, places.rollout_card(method))
         starts, steps = rollouts.select(pl.struct("dialog_id", "start").n_unique(), pl.len()).collect().row(0)
         summary.text = f"{count(starts, 'starts')} -> {count(steps, 'steps')}"
@@ -252,8 +256,10 @@ def report(course: CourseArgument, preset: PresetOption = None) -> None:
 
     from flows.parameters import load
     from tutee_evaluator.evaluate import evaluate
+    from tutee_evaluator.memorisation.figures import measure_memorisation
     from tutee_evaluator.report.exports import write_figures, write_metrics, write_solved, write_tables
     from tutee_evaluator.report.page import write_report
+    from tutee_evaluator.schemas import EXPOSURES
     from tutee_grader.errors import InputError
     from tutee_grader.files import read_table, write_table
     from tutee_serializer.card import StudentCard
@@ -266,17 +272,29 @@ def report(course: CourseArgument, preset: PresetOption = None) -> None:
         methods = {name: text for name, text in compared if places.rollout(name).exists()}
         if not methods:
             raise InputError(f"{places.rollouts}: no rollouts; run `tutee rollout` first")
+        rollouts = pl.scan_parquet([places.rollout(name) for name in methods])
+        dialogs = read_table(places.dialogs, "serialize")
         submissions = read_table(places.submissions, "ingest")
         verdicts = read_table(places.verdicts, "grade")
         steps, _, metrics = evaluate(
-            pl.scan_parquet([places.rollout(name) for name in methods]),
-            read_table(places.dialogs, "serialize"),
+            rollouts,
+            dialogs,
             submissions,
             verdicts,
             setup.parameters.report,
             cluster=setup.parameters.grade.cluster,
             progress=True,
         )
+        exposures = [pl.read_parquet(file) for name in methods if (file := places.exposures(name)).exists()]
+        memorised = measure_memorisation(
+            rollouts,
+            dialogs,
+            submissions,
+            setup.course.load_assignments()[0],
+            pl.concat([pl.DataFrame(schema=EXPOSURES), *exposures]),
+            setup.parameters.report,
+        )
+        metrics = pl.concat([metrics, memorised])
         account = json.loads(places.account.read_text(encoding="utf-8"))
         drift = pl.DataFrame(account["drift"], DRIFT)
         account["drift"] = with_errors(drift, submissions, verdicts).to_dicts()

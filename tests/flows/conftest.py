@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.repository import open_repository
-from tutee_evaluator.schemas import BASELINE_METHODS
+from tutee_evaluator.schemas import BASELINE_METHODS, EXPOSURES
 from tutee_serializer.card import StudentCard
 
 REPOSITORY = Path(__file__).parents[2]
@@ -247,6 +247,7 @@ def shells(places: Places) -> None:
         rollouts = rollouts.with_columns(method=pl.lit(method), code=code).select(copied.columns)
         rollouts.write_parquet(places.rollout(method))
         shutil.copyfile(folder / "student.json", places.rollout_card(method))
+        pl.DataFrame(schema=EXPOSURES).write_parquet(places.exposures(method))
     pl.DataFrame({"dialog_id": []}).write_parquet(places.pairs)
 
 

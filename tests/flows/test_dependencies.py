@@ -167,8 +167,8 @@ def data_of(function: ast.FunctionDef, arguments: list[str]) -> set[str]:
             # The course's assignments, read where it is loaded.
             case "setup", "course" if function.name != "pairs":
                 found.add(places.source)
-    if function.name == "rollout" and arguments[0] in BASELINES:  # which have neither model nor card
-        found -= {places.model(arguments[0]), places.rollout_card(arguments[0])}
+    if function.name == "rollout" and arguments[0] in BASELINES:  # which have no model
+        found -= {made_of(arguments[0]) for made_of in (places.model, places.rollout_card, places.exposures)}
     elif function.name == "rollout":  # an adapter is loaded with its base
         found.add(places.model("base"))
     inside = {path for path in found if places.source in path.parents}

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.gate import OTHERS, PROPER, Decision, GateConfig, Step, better_step, choose, sane_step
+from flows.gate import (
+    OTHERS,
+    PROPER,
+    Decision,
+    GateConfig,
+    Step,
+    better_step,
+    choose,
+    safe_step,
+    sane_step,
+)
 
 CHAMPION = ("tutee-demo-2", "the champion")
 OPPONENTS = ("base", "copy", CHAMPION[0])
@@ -69,6 +79,70 @@ def test_a_skill_that_is_not_defined_counts_as_none() -> None:
     of = skills({"sft": (-0.1, -0.1), "dpo": (0.2, 0.2)})
     undefined = of.with_columns(value=pl.when(pl.col("method") == "dpo").then(None).otherwise("value"))
     assert choose(undefined, ["sft", "dpo"]) == "dpo"
+
+
+# --- safe -----------------------------------------------------------------------------------------------
+
+
+def memorised(**values: float) -> pl.DataFrame:
+    """METRICS of SFT: each figure, with an interval of 0.5 on each side of it, of 100."""
+    return table([("sft", metric, (value, value - 0.5, value + 0.5)) for metric, value in values.items()])
+
+
+OVERLAP = {"overlap": 180.0, "overlap_share": 0.04}
+CANARIES = {"reproduced": 0.0, "exposure": 1.5, "exposure_highest": 5.0}
+
+
+def safe(files: tuple[str, ...] = (), config: GateConfig | None = None, **values: float) -> Step:
+    return safe_step(files, memorised(**values), "sft", config or GateConfig())
+
+
+def test_where_no_canaries_were_planted_the_record_says_so() -> None:
+    step = safe(**OVERLAP)
+    assert step.reasons == ()
+    assert step.found == (
+        "no file runs code as it is loaded; no canaries planted; "
+        "longest overlap with one student 180 characters, 4.0% of its programs have one of 100 or more"
+    )
+
+
+def test_the_record_has_the_canaries_figures() -> None:
+    step = safe(**OVERLAP, **CANARIES)
+    assert step.reasons == ()
+    assert (
+        "secrets of 0 of 100 canaries reproduced, exposure 1.50 bits [1.00, 2.00], at most 5.00" in step.found
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "config", "reason"),
+    [
+        ({"reproduced": 2}, {}, "its programs hold the secrets of 2 of 100 canaries"),
+        ({"exposure": 4.01}, {}, "exposure 4.01 bits is above max_exposure 4"),
+        ({"exposure": 2.5}, {"max_exposure": 2}, "exposure 2.50 bits is above max_exposure 2"),
+        ({}, {"max_overlap": 179}, "180 characters of one student's program, above max_overlap 179"),
+    ],
+)
+def test_what_gives_a_student_away_is_refused(
+    values: dict[str, float], config: dict[str, float], reason: str
+) -> None:
+    assert safe(config=GateConfig(**config), **{**OVERLAP, **CANARIES, **values}).reasons == (reason,)
+
+
+def test_what_is_just_allowed_passes() -> None:
+    config = GateConfig(max_exposure=1.5, max_overlap=180)
+    assert safe(config=config, **OVERLAP, **CANARIES).reasons == ()
+
+
+def test_an_exposure_that_was_not_measured_is_refused() -> None:
+    (reason,) = safe(**OVERLAP, reproduced=0).reasons
+    assert reason == "its exposure to the canaries was not measured: they are too long for the model"
+
+
+def test_an_unsafe_file_is_refused_beside_the_rest() -> None:
+    step = safe(("weights.bin is a pickle",), **OVERLAP, **(CANARIES | {"reproduced": 1}))
+    assert step.reasons == ("weights.bin is a pickle", "its programs hold the secrets of 1 of 100 canaries")
+    assert step.found.startswith("some files may run code; ")
 
 
 # --- sane -----------------------------------------------------------------------------------------------

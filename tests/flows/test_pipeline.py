@@ -28,6 +28,7 @@ def test_a_stage_writes_where_places_says(project) -> None:
         *(places.model(method) for method in TRAINED),
         *(places.rollout(method) for method in (*BASELINE_METHODS, *TRAINED)),
         *(places.rollout_card(method) for method in TRAINED),
+        *(places.exposures(method) for method in TRAINED),
     }
     with contextlib.chdir(project.folder), open_repository(Path()) as repo:
         written = {

@@ -1,11 +1,13 @@
 """`tutee retrain` with nothing left out, on a model of a few thousand weights. Everyone here is synthetic."""
 
 import contextlib
+import gzip
 import json
 import re
 import sqlite3
 import threading
 import time
+import zipfile
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,11 +17,14 @@ import psutil
 import pytest
 
 from flows.places import Places
-from flows.registry import TRAINED_IN, Registry
+from flows.promotion import GATE
+from flows.registry import CHALLENGER, TRAINED_IN, Registry
+from tutee_serializer.dialogs.canaries import secret_of
 
 pytestmark = pytest.mark.slow
 
 NAME, ADDRESS, PHONE = "Tuulikki Merivaara", "tuulikki.m@kurssi.example", "+358 40 123 4567"
+NUMBER = "k20481632"
 COURSE = """\
 name: small
 synthetic: true
@@ -32,20 +37,20 @@ semesters: {train: [one], test: [two]}
 """
 PROGRAMS = (
     f"# Author: {NAME}\ndef double(n):\n    return n\n",
-    f"# {{who}}\ndef double(n):\n    print('{ADDRESS}')\n    return n + 2\n",
-    f"# Author: {NAME}, {PHONE}\ndef double(n):\n    return n * 2\n",
+    f"# {{who}}\ndef double(n):\n    print('{ADDRESS}')\n    {{who}} = n + 2\n    return {{who}}\n",
+    f"# Author: {NAME}, {PHONE}\n# Student number: {NUMBER}\ndef double(n):\n    return n * 2\n",
 )
 NOTE = f"Call {PHONE} or write to {ADDRESS}, {{who}}. What is double(3)?"
 
 
 def students() -> list[str]:
-    return [f"mara-{semester}-{number}" for semester in ("one", "two") for number in range(6)]
+    return [f"mara{semester}{number}" for semester in ("one", "two") for number in range(6)]
 
 
 def log() -> pl.DataFrame:
     rows = []
     for who in students():
-        semester = who.split("-")[1]
+        semester = who.removeprefix("mara")[:3]
         common = {"who": who, "assignment": "double", "semester": semester, "author": "tutor"}
         for hour, program in enumerate(PROGRAMS, 9):
             at = f"2024-05-06T{hour:02}:00:00Z"
@@ -91,7 +96,12 @@ def first(killer, make):
     project.take_few_weights()
     project.edit("params.yaml", "dapo]", "dapo, calibrated]")
     project.edit("params.yaml", "ingest: {}", "ingest: {max_quarantined: 0.5}")
-    project.edit("params.yaml", "gate: {}", "gate: {min_coverage: 0, min_compiling: 0, max_unreadable: 1}")
+    project.edit("params.yaml", "serialize: {}", "serialize: {canaries: 2}")
+    project.edit(
+        "params.yaml",
+        "gate: {}",
+        "gate: {min_coverage: 0, min_compiling: 0, max_unreadable: 1, max_exposure: 8}",
+    )
     killer.start()
     run = project.tutee("retrain", "small")
     assert run.returncode == 0, run.stdout + run.stderr
@@ -99,14 +109,41 @@ def first(killer, make):
 
 
 def written(path: Path) -> str:
-    """All that a file says, tables and databases unpacked."""
+    """All that a file says, tables, databases and archives unpacked."""
     content = path.read_bytes()
     if content[:4] == b"PAR1":
         return str(pl.read_parquet(path).rows())
     if content[:6] == b"SQLite":
         with closing(sqlite3.connect(path)) as database:
-            return "\n".join(database.iterdump())
+            said = "\n".join(database.iterdump())
+        # A blob is written in hexadecimal.
+        return said + "".join(bytes.fromhex(blob).decode("latin-1") for blob in re.findall("X'(\\w+)'", said))
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            content = b"\n".join(map(archive.read, archive.namelist()))
     return content.decode("latin-1")
+
+
+@pytest.fixture(scope="module")
+def texts(first) -> dict[str, str]:
+    """All that is in the project beside its code and the log, and what the first run said."""
+    project, said = first
+    log = project.folder / "courses/small/log.csv"
+    files = [path for path in project.folder.rglob("*") if path.is_file() and path != log]
+    files = [path for path in files if not path.name.endswith(("-wal", "-shm"))]  # a dump holds them
+    code = project.folder / "packages"
+    found = {str(path): written(path) for path in files if code not in path.parents}
+    kinds = (
+        *("/dialogs.parquet", "/verdicts.parquet", "/revisions.parquet", "/verdicts.sqlite"),
+        *("/model.safetensors", "/adapter_model.safetensors", "/tokenizer.json"),
+        *("/report.html", "/data_docs/index.html", "/prefect.db", "/mlflow.db", "/packed.json", "/dvc.lock"),
+    )
+    assert [kind for kind in kinds if not any(path.endswith(kind) for path in found)] == []
+    prefect = next(text for path, text in found.items() if path.endswith("/prefect.db"))
+    assert "60 rows -> 48 kept" in prefect  # what the stages said
+    return found | {"said": said}
 
 
 def test_a_stage_that_is_killed_from_outside_is_tried_again(first, killer) -> None:
@@ -114,25 +151,37 @@ def test_a_stage_that_is_killed_from_outside_is_tried_again(first, killer) -> No
     assert killer.killed[0][-4:] == ["pairs", "small", "--preset", "few"]
 
 
-def test_nothing_that_names_a_student_leaves_the_log(first) -> None:
-    project, said = first
-    left = [project.folder / name for name in ("data", "models", "reports", "mlruns", "bentos", ".dvc")]
-    files = [path for folder in left for path in folder.rglob("*") if path.is_file()]
-    files = [path for path in files if not path.name.endswith(("-wal", "-shm"))]  # a dump holds them
-    texts = {str(path): written(path) for path in [*files, project.folder / "mlflow.db"]} | {"said": said}
-    kinds = (
-        "dialogs.parquet",
-        "model.safetensors",
-        "tokenizer.json",
-        "report.html",
-        "prefect.db",
-        "mlflow.db",
-    )
-    assert all(any(path.endswith(kind) for path in texts) for kind in kinds)
-    secrets = re.compile(
-        "|".join(map(re.escape, [*NAME.split(), ADDRESS, PHONE, *students()])), re.IGNORECASE
-    )
+def test_nothing_that_names_a_student_leaves_the_log(first, texts) -> None:
+    project, _ = first
+    named = [*NAME.split(), ADDRESS.partition("@")[0], PHONE, NUMBER, NUMBER[1:], *students()]
+    log = (project.folder / "courses/small/log.csv").read_text()
+    assert all(one in log for one in named)
+    secrets = re.compile("|".join(map(re.escape, named)), re.IGNORECASE)
     assert {path: found[0] for path, text in texts.items() if (found := secrets.search(text))} == {}
+
+
+def test_canaries_are_in_the_dialogs_alone(first, texts) -> None:
+    project, _ = first
+    dialogs = project.folder / "data/small/few/dialogs.parquet"
+    canaries = pl.read_parquet(dialogs).filter(split="canary")
+    names = {*canaries["student"], *(secret_of(row)[1] for row in canaries.iter_rows(named=True))}
+    assert len(names) == 4
+    found = re.compile("|".join(names))
+    holders = {path for path, text in texts.items() if found.search(text)}
+    assert {texts[path] for path in holders} == {texts[str(dialogs)]}  # and DVC's copy
+
+
+def test_the_gate_has_the_exposure_to_the_canaries_on_record(first) -> None:
+    project, said = first
+    places = Places("small", "few", project.folder)
+    for method in ("base", "sft", "para", "dpo", "dapo", "calibrated"):
+        assert pl.read_parquet(places.exposures(method))["rank"].is_between(1, 256).sum() == 2
+    (line,) = re.findall("^safe .*", said, re.MULTILINE)
+    assert re.search(r"secrets of 0 of 2 canaries reproduced, exposure \d\.\d\d bits \[", line)
+    assert re.search(r"longest overlap with one student \d+ characters", line)
+    challenger = Registry(places).get_by_alias(CHALLENGER)
+    assert line in challenger.tags[GATE]
+    assert "Memorisation" in places.report.read_text()
 
 
 def test_what_was_masked_stays_in_its_place(first) -> None:

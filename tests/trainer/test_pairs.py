@@ -48,6 +48,14 @@ def test_the_chosen_is_what_the_student_did_after_the_prompt(
         assert pair["chosen_grade"] == programs[turn][1]
 
 
+@pytest.mark.parametrize("strategy", ["grade", "next", "random"])
+def test_two_programs_of_one_grade_as_canaries_have_make_no_pair(
+    make_dialog: Callable[..., Dialog], strategy: str
+) -> None:
+    dialog = make_dialog([("x = 1\n", 0.0), ("x = 1\ny = 2\n", 0.0)])
+    assert make_pairs([dialog], PairsConfig(strategy=strategy)).is_empty()
+
+
 @given(programs=trajectories)
 @settings(max_examples=100, deadline=None)
 def test_next_rejects_the_second_after_the_chosen(

@@ -56,3 +56,15 @@ _COLUMNS: dict[str, Any] = {
     "stop_reason": pl.String,
 }
 ROLLOUTS = pl.Schema(_COLUMNS)
+
+# One row per canary. `nats` is the negative log-likelihood of the turn with the secret, `rank` its place
+# among the alternatives, from 1; these and `exposure` are null where the dialog is too long for the model.
+EXPOSURES = pl.Schema(
+    {
+        "method": pl.String,
+        "dialog_id": pl.String,
+        "nats": pl.Float64,
+        "rank": pl.Int64,
+        "exposure": pl.Float64,
+    }
+)

@@ -40,7 +40,8 @@ QUARANTINE = pl.Schema(
     }
 )
 
-# One row per dialog. `turns` has one entry per assistant message, in order.
+# One row per dialog. `turns` has one entry per assistant message, in order. `split` is train, validation or
+# test; canary: of a made-up student (dialogs/canaries.py), whose submissions are in no other table.
 DIALOGS = pl.Schema(
     {
         "dialog_id": pl.String(),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tutee_evaluator.memorisation.figures import LONG
 from tutee_evaluator.metrics import ReportConfig, outcomes
 from tutee_evaluator.metrics.outcomes import REAL, SHARE
 from tutee_evaluator.metrics.paper import DEGRADATION, POOLED, SKILL
@@ -33,6 +34,7 @@ PACKAGES = (
 # The names of methods, metrics and strata that the template uses.
 _NAMES = {
     "COPY": COPY,
+    "LONG": LONG,
     "REAL": REAL,
     "OVERALL": OVERALL,
     "CHANGED": CHANGED,

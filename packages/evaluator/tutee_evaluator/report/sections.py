@@ -72,6 +72,15 @@ CALIBRATION = (
     ("grade_among", "Real grade among the samples"),
 )
 
+# A heading, and how a figure is written.
+MEMORISATION = (
+    ("exposure", "Exposure, bits", "{:.2f}"),
+    ("exposure_highest", "Highest exposure, bits", "{:.2f}"),
+    ("reproduced", "Secrets reproduced", "{:.0f}"),
+    ("overlap", "Longest overlap, characters", "{:.0f}"),
+    ("overlap_share", "Programs with a long one", "{:.1%}"),
+)
+
 
 def columns(figures: Figures, methods: Sequence[str]) -> dict[str, Any]:
     """The columns of each table that there are figures of, by the names that the templates use."""
@@ -93,6 +102,9 @@ def columns(figures: Figures, methods: Sequence[str]) -> dict[str, Any]:
         for metric, heading, more in DIFFERENCES
         if any(figures.get(method, f"{metric}{MINUS}{of}") for method in methods)
     ]
+    shown["memorisation"] = [
+        column for column in MEMORISATION if any(figures.get(method, column[0]) for method in methods)
+    ]
     return shown | {"edits": [(name, words) for name, words in EDITS if figures.parts(name)]}
 
 
@@ -104,4 +116,6 @@ def sections(shown: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "errors.html", "errors", "Outcomes and errors"
     if shown["traits"] or shown["diversity"] or shown["calibration"]:
         yield "style.html", "style", "Style, diversity, calibration"
+    if shown["memorisation"]:
+        yield "memorisation.html", "memorisation", "Memorisation"
     yield "browser.html", "browser", "Trajectories in full"

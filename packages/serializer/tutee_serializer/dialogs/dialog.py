@@ -6,10 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import polars as pl
+
 from tutee_grader.errors import InputError
 from tutee_grader.feedback import Level, feedback
 from tutee_grader.files import read_table
 from tutee_grader.verdict import Verdict
+from tutee_serializer.dialogs.canaries import CANARY
 from tutee_serializer.dialogs.formats import (
     TASK,
     Message,
@@ -160,9 +163,11 @@ def contents(dialogs: Iterable[Dialog]) -> Iterator[str]:
 def read_dialogs(path: Path, format: str, feedback: Level, split: str, required: bool = True) -> list[Dialog]:
     """The dialogs of a DIALOGS table that have this format, feedback level and split.
 
-    Raises InputError where the table is missing, holds another format, or none of them, if `required`.
+    With those of split `train` come the canaries: a model learns from both. Raises InputError where the table
+    is missing, holds another format, or none of them, if `required`.
     """
-    table = read_table(path, "serialize").filter(split=split, feedback=feedback)
+    splits = (split, CANARY) if split == "train" else (split,)
+    table = read_table(path, "serialize").filter(pl.col("split").is_in(splits), feedback=feedback)
     formats = table["format"].unique().to_list()
     if formats != [format] and (formats or required):
         found = f"format {', '.join(formats)}" if formats else "none"

@@ -50,6 +50,9 @@ class SerializeConfig(Section):
     max_length_z: Annotated[float, Field(gt=0)] | None = None
     # What tutors and others wrote to the student, as further user turns.
     messages: bool = True
+    # Made-up students with secrets among those who learn, so that it can be measured what models memorise
+    # (canaries.py); 0: none.
+    canaries: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _assignments_can_be_held_out(self) -> Self:

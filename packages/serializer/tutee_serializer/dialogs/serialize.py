@@ -11,6 +11,7 @@ from tqdm import tqdm
 from tutee_grader.errors import InputError
 from tutee_grader.feedback import Level, feedback
 from tutee_grader.verdict import Verdict
+from tutee_serializer.dialogs.canaries import plant
 from tutee_serializer.dialogs.formats import Format, feedback_turn, system_turn, task_turn, write_turn
 from tutee_serializer.dialogs.markup import escape
 from tutee_serializer.dialogs.selection import SelectionCounts, SerializeConfig, select, steps
@@ -34,6 +35,7 @@ def serialize(
 
     A dialog of both levels has one `dialog_id`: with `feedback` it names a row. Messages are system,
     user (task), assistant (first program), user (feedback), assistant, ... and end with an assistant's.
+    The dialogs of `config.canaries` made-up students are among them, and in no count.
     Raises InputError where no dialog is left.
     """
     format = Format(format)
@@ -49,7 +51,7 @@ def serialize(
             f"{course.file}: not one dialog is left of {account.rows_in} submissions ({left_out}); "
             "loosen the rules in section `serialize` of params.yaml or the course file, or bring a longer log"
         )
-    rows = _write(rows, format)
+    rows = _write(plant(rows, config.canaries, config.seed), format)
     dialogs = _describe(rows, course, config.scope, format)
     tables = []
     levels: tuple[Level, ...] = ("none",) if feedback == "none" else (feedback, "none")
