@@ -62,6 +62,7 @@ class Pipeline:
         """
         from dvc.exceptions import ReproductionError
         from dvc.lock import LockError
+        from dvc.rwlock import RWLOCK_FILE, RWLockFileCorruptedError
 
         try:
             # `reproduce` reads dvc.yaml and dvc.lock anew: longer than it takes to see that nothing changed.
@@ -71,6 +72,10 @@ class Pipeline:
         except LockError as error:
             raise UnavailableError(f"{stage}: another dvc command is at work here: {error}") from error
         except ReproductionError as error:
+            if isinstance(error.__cause__, RWLockFileCorruptedError):
+                # Cut short by a kill or a full disk. DVC writes it at every stage, and whoever did has ended.
+                Path(str(self.repo.tmp_dir), RWLOCK_FILE).unlink()
+                return self.run(stage)
             code = _exit_code(error)
             if code is None:
                 raise
