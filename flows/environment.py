@@ -104,8 +104,7 @@ def check_disk(root: Path = Path()) -> None:
     from tutee_grader.errors import UnavailableError
 
     problems = []
-    for name in WRITTEN_FOLDERS:
-        folder = root / name
+    for folder in (root, *(root / name for name in WRITTEN_FOLDERS)):  # dvc.lock and mlflow.db lie in `root`
         try:
             folder.mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as probe:

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,20 +63,15 @@ class Pipeline:
         """
         from dvc.exceptions import ReproductionError
         from dvc.lock import LockError
-        from dvc.rwlock import RWLOCK_FILE, RWLockFileCorruptedError
 
         try:
             # `reproduce` reads dvc.yaml and dvc.lock anew: longer than it takes to see that nothing changed.
-            with self.repo.lock:
+            with self._locked():
                 changed = self.stages[stage].changed()
             return changed and bool(self.repo.reproduce(stage, single_item=True))
         except LockError as error:
             raise UnavailableError(f"{stage}: another dvc command is at work here: {error}") from error
         except ReproductionError as error:
-            if isinstance(error.__cause__, RWLockFileCorruptedError):
-                # Cut short by a kill or a full disk. DVC writes it at every stage, and whoever did has ended.
-                Path(str(self.repo.tmp_dir), RWLOCK_FILE).unlink()
-                return self.run(stage)
             code = _exit_code(error)
             if code is None:
                 raise
@@ -83,9 +79,27 @@ class Pipeline:
 
     def out_of_date(self) -> dict[str, str]:
         """Why the next run would run a stage, by stage; one that always runs is among them."""
-        with self.repo.lock:
+        with self._locked():
             changed = {name: stage.status().get(name, []) for name, stage in self.stages.items()}
         return {name: ", ".join(_reasons(changes)) for name, changes in changed.items() if changes}
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Holds DVC's lock of the folder.
+
+        DVC's note of who works on which file is removed where it was cut short, by a kill or a full disk.
+        """
+        from dvc.rwlock import RWLOCK_FILE
+
+        with self.repo.lock:
+            note = Path(str(self.repo.tmp_dir), RWLOCK_FILE)
+            try:
+                json.loads(note.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                pass
+            except ValueError:
+                note.unlink()
+            yield
 
     def hash_of(self, path: Path) -> str:
         """The content hash that DVC has recorded for an output."""
