@@ -7,6 +7,7 @@ import fcntl
 import gc
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -44,11 +45,16 @@ WRITTEN_FOLDERS = ("data", "models", "reports", "mlruns", "bentos", ".dvc")
 NEEDED_BYTES = 300_000_000
 
 LOCK_VARIABLE = "TUTEE_RETRAIN"
+# Processes of a killed retrain hold its lock for the moment they take to end.
+MOMENT_S = 2.0
+DAY_S = 24 * 60 * 60.0
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 # Libraries written in Rust or C++ raise types of their own; the words are the operating system's.
 _FULL_WORDS = ("No space left on device", "disk is full", "Disk quota exceeded")
+_LOCKED_WORDS = ("database is locked",)
+_AWAY_WORDS = ("Max retries exceeded with url",)
 _NOT_WRITABLE_WORDS = (
     "Permission denied",
     "Read-only file system",
@@ -98,8 +104,7 @@ def check_disk(root: Path = Path()) -> None:
     from tutee_grader.errors import UnavailableError
 
     problems = []
-    for name in WRITTEN_FOLDERS:
-        folder = root / name
+    for folder in (root, *(root / name for name in WRITTEN_FOLDERS)):  # dvc.lock and mlflow.db lie in `root`
         try:
             folder.mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as probe:
@@ -119,7 +124,10 @@ def check_disk(root: Path = Path()) -> None:
 
 
 def explain(error: BaseException) -> str | None:
-    """Why `error` was raised, where a full disk or missing permissions are the cause; None otherwise."""
+    """Why `error` was raised, where its cause is a disk, a permission, another process or a server.
+
+    None otherwise.
+    """
     cause: BaseException | None = error
     while cause is not None:
         number = cause.errno if isinstance(cause, OSError) else None
@@ -128,17 +136,24 @@ def explain(error: BaseException) -> str | None:
             return f"the disk is full ({words}); free some space, then run again"
         if number in _NOT_WRITABLE or any(word in words for word in _NOT_WRITABLE_WORDS):
             return f"a file or folder cannot be written ({words}); fix its owner or mode, then run again"
+        if any(word in words for word in _LOCKED_WORDS):
+            return (
+                f"another process holds a database of this folder ({words.splitlines()[0]}); `fuser -v "
+                "mlflow.db data/verdicts.sqlite` names it: end it, or wait for it, then run again"
+            )
+        if any(word in words for word in _AWAY_WORDS):
+            return f"a server cannot be reached ({words}); start it, or correct its address, then run again"
         cause = cause.__cause__ or cause.__context__
     return None
 
 
 @contextmanager
-def exclusive_lock(file: Path, wait_s: float = 2.0) -> Iterator[None]:
+def exclusive_lock(file: Path, wait_s: float = MOMENT_S) -> Iterator[None]:
     """Holds `file` locked, so that no other command that changes models works in this folder meanwhile.
 
-    The kernel frees the lock when this process ends, however it ends. Raises UnavailableError where
-    another process holds it and goes on to for `wait_s` seconds: processes of a killed retrain hold it for
-    the moment they take to end. In a block that holds it already, it is held.
+    The kernel frees the lock when this process ends, however it ends. Where another process holds it, that
+    is said after a moment, and UnavailableError is raised after `wait_s` seconds. In a block that holds it
+    already, it is held.
     """
     if os.environ.get(LOCK_VARIABLE) == str(file.resolve()):
         yield
@@ -159,18 +174,22 @@ def exclusive_lock(file: Path, wait_s: float = 2.0) -> Iterator[None]:
 def _lock(descriptor: int, file: Path, wait_s: float) -> None:
     from tutee_grader.errors import UnavailableError
 
-    deadline = time.monotonic() + wait_s
+    started, told = time.monotonic(), False
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() < deadline:
-                time.sleep(0.1)
-                continue
-            raise UnavailableError(
+            waited = time.monotonic() - started
+            held = (
                 f"{file}: process {file.read_text()} is at work here (a retrain, a promotion, a rollback, a "
-                "schedule); wait until it ends"
-            ) from None
+                "schedule)"
+            )
+            if waited >= wait_s:
+                raise UnavailableError(f"{held}; wait until it ends") from None
+            if waited >= MOMENT_S and not told:
+                print(f"{held}; this one waits until it ends", file=sys.stderr, flush=True)
+                told = True
+            time.sleep(0.1)
         else:
             return
 

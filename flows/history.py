@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import psutil
 
@@ -10,10 +10,18 @@ import psutil
 EVENT = "event."
 
 
-def event(text: str) -> tuple[str, str]:
-    """The tag of an event that happens now: its name and its value, which says who did it."""
-    now = datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
-    return f"{EVENT}{now}Z", f"{text}\n(by {psutil.Process().username()} on {socket.gethostname()})"
+def event(text: str, tags: Mapping[str, str]) -> tuple[str, str]:
+    """The tag of an event that happens now: its name and its value, which says who did it.
+
+    `tags` are those that the version has. Events stay in order, and none is written over another, though the
+    clock be set back: then an event bears the time of the one before it.
+    """
+    now = datetime.now(UTC)
+    if before := max((name for name in tags if name.startswith(EVENT)), default=None):
+        last = datetime.fromisoformat(before.removeprefix(EVENT))
+        now = max(now, last + timedelta(microseconds=1))
+    time = now.isoformat(timespec="microseconds").removesuffix("+00:00")
+    return f"{EVENT}{time}Z", f"{text}\n(by {psutil.Process().username()} on {socket.gethostname()})"
 
 
 def events(tags: Mapping[str, str]) -> list[tuple[str, str]]:

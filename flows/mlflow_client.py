@@ -22,19 +22,34 @@ NOTE = "mlflow.note.content"  # MLflow's page shows this tag as the run's descri
 TRAINS_MODELS = {"mlflow.experimentKind": "custom_model_development"}
 HOST, PROCESS, STARTED = "process.host", "process.id", "process.started"
 TAG_LENGTH = 5000
+# How long a database that another process holds locked is waited for; MLflow itself waits as long.
+LOCKED_S = 20.0
+# How often a call to a server that is away is repeated, with pauses of 0, 4, 8, 16, 32 s: by default MLflow
+# holds every call up for minutes. Who waits at a terminal is told soon; a retrain waits for a minute.
+RETRIES, RETRIES_OF_RETRAIN = 2, 5
+
+
+def be_patient() -> None:
+    """Has this process, and those it starts, wait for a minute for a server that is away.
+
+    Called before `connect`.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(RETRIES_OF_RETRAIN))
 
 
 def connect(places: Places) -> "MlflowClient":
     """MLflow's client for the server that MLFLOW_TRACKING_URI names, or for mlflow.db below `places.root`.
 
-    Raises UnavailableError where the server cannot be reached, or another version of MLflow wrote mlflow.db.
+    Raises UnavailableError where the server cannot be reached, where another process holds mlflow.db locked,
+    or where another version of MLflow wrote it.
     """
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    # By default a server that is away holds every call up for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    # It shows in full, as they are raised, the errors that callers explain.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(RETRIES))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     address = os.environ.get(ADDRESS) or f"sqlite:///{places.mlflow_database.resolve()}"
@@ -69,7 +84,7 @@ def _follow_a_move(places: Places) -> None:
     if not places.mlflow_database.exists():
         return
     here = places.mlflow_artifacts.resolve().parent.as_uri()
-    with closing(sqlite3.connect(places.mlflow_database)) as database:
+    with closing(sqlite3.connect(places.mlflow_database, LOCKED_S)) as database:
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
             return  # MLflow was killed while it made its tables; it goes on with them
         asked = "SELECT DISTINCT artifact_location FROM experiments WHERE name LIKE 'tutee-%'"

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ class Pipeline:
 
         try:
             # As `Repo.reproduce`, which would read the stages of all courses and presets first, for seconds.
-            with self.repo.lock:
+            with self._locked():
                 ran = self.stages[stage].reproduce() is not None
                 if ran:
                     self.stages[stage].dump(update_pipeline=False)
@@ -87,10 +88,28 @@ class Pipeline:
 
         `source`, which always runs, is among them only where its files are not those that it wrote.
         """
-        with self.repo.lock:
+        with self._locked():
             changed = {name: stage.status().get(name, []) for name, stage in self.stages.items()}
         reasons = {name: list(_reasons(changes)) for name, changes in changed.items()}
         return {name: ", ".join(words) for name, words in reasons.items() if set(words) - {"always changed"}}
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Holds DVC's lock of the folder.
+
+        DVC's note of who works on which file is removed where it was cut short, by a kill or a full disk.
+        """
+        from dvc.rwlock import RWLOCK_FILE
+
+        with self.repo.lock:
+            note = Path(str(self.repo.tmp_dir), RWLOCK_FILE)
+            try:
+                json.loads(note.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                pass
+            except ValueError:
+                note.unlink()
+            yield
 
     def hash_of(self, path: Path) -> str:
         """The content hash that DVC has recorded for an output."""

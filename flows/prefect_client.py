@@ -59,6 +59,10 @@ def crash_dead_runs() -> None:
             if any(has_ended(*name) for name in names):
                 ended = Crashed(message="its process ended without reporting it: it was killed")
                 client.set_flow_run_state(run.id, ended, force=True)
+                of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+                for step in client.read_task_runs(flow_run_filter=of_run):
+                    if step.state is None or not step.state.is_final():
+                        client.set_task_run_state(step.id, ended, force=True)
 
 
 def settle(tasks: int) -> None:

@@ -1,14 +1,19 @@
-"""Names a process so that others can tell later whether it is still at work."""
+"""Names a process so that others can tell later whether it is still at work.
 
+It is named by when it started, in ticks since the machine did: a clock that is set changes the time of day.
+"""
+
+import os
 import socket
+from pathlib import Path
 
 import psutil
 
 
 def this_process() -> tuple[str, str, str]:
     """This machine's name, this process's id, and when it started: another may be given its id later."""
-    process = psutil.Process()
-    return socket.gethostname(), str(process.pid), f"{process.create_time():.2f}"
+    pid = os.getpid()
+    return socket.gethostname(), str(pid), _started(pid)
 
 
 def has_ended(host: str, process: str, started: str) -> bool:
@@ -16,8 +21,15 @@ def has_ended(host: str, process: str, started: str) -> bool:
     if host != socket.gethostname():
         return False
     try:
-        found = psutil.Process(int(process))
-        lives = abs(found.create_time() - float(started)) < 1 and found.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        lives = psutil.Process(int(process)).status() != psutil.STATUS_ZOMBIE
+        return not lives or _started(int(process)) != started
+    except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
         return True
-    return not lives
+
+
+def _started(pid: int) -> str:
+    """Which start of the machine, and the ticks from there to the process's start: proc(5)."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().partition("-")[0]
+    # The second field, the command in parentheses, may hold anything.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return f"{boot}-{fields[19]}"

@@ -148,7 +148,11 @@ class Registry:
             instead = f" in place of version {before.number}"
         if ROLLED_BACK in version.tags:
             self.client.delete_model_version_tag(self.model, str(version.number), ROLLED_BACK)
-        self.record(version, f"champion{instead}: {why}")
+        text = f"champion{instead}: {why}"
+        told = history.events(self.get(version.number).tags)
+        # It is told already where a promotion that was killed is brought to its end.
+        if not told or not told[-1][1].startswith(f"{text}\n(by "):
+            self.record(version, text)
         self.client.set_registered_model_alias(self.model, CHAMPION, str(version.number))
         self.tag(version, PROMOTED, "true")
 
@@ -180,7 +184,7 @@ class Registry:
 
     def record(self, version: Version, text: str) -> None:
         """Writes what happened to a version, with who did it, into a tag of its own and its description."""
-        self.tag(version, *history.event(text))
+        self.tag(version, *history.event(text, self.get(version.number).tags))
         now = self.get(version.number)
         experiment = self.client.get_run(now.run_id).info.experiment_id
         training = links("Training and its loss curve", experiment, {now.method: now.tags[TRAINED_IN]})

@@ -124,13 +124,14 @@ def pack(setup: Setup, registry: Registry) -> str:
             return f"Bento {packed['bento']}, built before"
     about = {"version": str(champion.number), "metrics": registry.metrics(champion)}
     bundle = pack(registry.folder(champion), setup.course, places.student, about)
-    bento = build_bento(bundle.folder)
+    store = places.bentos / "bentos"
+    bento = build_bento(bundle.folder, store)
     # Relative: the folder of Bentos may be moved.
-    folder = bento.folder.resolve().relative_to(places.bentos.resolve())
+    folder = bento.folder.relative_to(places.bentos)
     with atomic_file(note) as part:
         packed = {"contents": contents, "bento": bento.tag, "folder": str(folder)}
         part.write_text(json.dumps(packed), encoding="utf-8")
-    delete_bentos(bento.tag, KEPT_BENTOS)
+    delete_bentos(store, bento.tag, KEPT_BENTOS)
     return (
         f"{registry.describe(champion)} -> {bundle.folder} and Bento {bento.tag}, {bento.size / 1e6:.0f} MB"
     )

@@ -14,8 +14,8 @@ from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.runtime import deployment
 from prefect.states import Failed
 
-from flows import event_log, promotion, release
-from flows.environment import check_disk, exclusive_lock, exit_with_parent
+from flows import event_log, mlflow_client, promotion, release
+from flows.environment import DAY_S, check_disk, exclusive_lock, exit_with_parent
 from flows.errors import RefusedError, StageError
 from flows.event_log import logged
 from flows.output import copied
@@ -31,7 +31,6 @@ from tutee_grader.files import read_table
 
 # Exit codes of commands that have reported what is wrong; a retry would only repeat it.
 EXPLAINED = (1, 2, 3)
-DAY_S = 24 * 60 * 60
 # The state of a run whose challenger the gate refused: of the type FAILED, so that notifications see it.
 REFUSED = "Refused"
 
@@ -51,6 +50,7 @@ def run(course: str, preset: str) -> None:
 @cache
 def prepare(course: str, preset: str) -> tuple[Setup, Pipeline, Registry]:
     """What the flow works with, read once in a process."""
+    mlflow_client.be_patient()
     setup = load(course, preset)
     return setup, Pipeline.of(setup.places), Registry(setup.places)
 

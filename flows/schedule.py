@@ -15,12 +15,12 @@ from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.runner import Runner
 from prefect.states import Completed, Failed
 
-from flows.environment import exclusive_lock
+from flows.environment import DAY_S, exclusive_lock
 from flows.parameters import load
 from flows.places import Places
 from flows.prefect_client import recorded
 from flows.release import promote_again, roll_back
-from flows.retrain import DAY_S, REFUSED, retrain
+from flows.retrain import REFUSED, retrain
 from flows.watch import look
 
 

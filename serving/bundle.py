@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import requires, version
 from importlib.resources import files
@@ -125,43 +124,66 @@ class BuiltBento:
     size: int
 
 
-def build_bento(folder: Path, bento_store: Path | None = None) -> BuiltBento:
+def build_bento(folder: Path, store: Path) -> BuiltBento:
     """Builds a Bento with the code, the student and its assignments, without using the network.
 
-    `folder` is one that `pack` wrote. `bento_store` is a folder of Bentos and defaults to BentoML's own.
-    The Bento pins the versions of the libraries installed here, so that a container gets the same ones.
+    `folder` is one that `pack` wrote, `store` a folder of Bentos as BentoML keeps one. The Bento appears
+    there whole or not at all: it is made in a folder `building` beside the store, where the next build clears
+    away what a killed one has left. It pins the versions of the libraries installed here, so that a container
+    gets the same ones.
     """
     import bentoml
     from bentoml._internal.bento import BentoStore
+    from bentoml._internal.configuration.containers import BentoMLContainer
 
     about = Bundle.load(folder).about
-    if bento_store is not None:
-        bento_store.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="tutee-bento-") as context:
-        for package in PACKAGES:
-            source = Path(str(files(package)))
-            shutil.copytree(source, Path(context) / package, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(folder, Path(context) / "student")
-        bento = bentoml.build(
-            "serving.service:ArtificialStudent",
-            name=f"tutee-{about.course}",
-            labels={"course": about.course, "method": about.method, "version": about.version or "none"},
-            build_ctx=context,
-            include=["*"],
-            python={"packages": requirements(), "lock_packages": False},
-            docker={"system_packages": ["bubblewrap"]},
-            **({} if bento_store is None else {"_bento_store": BentoStore(bento_store)}),
-        )
-    return BuiltBento(str(bento.tag), Path(bento.path), bento.file_size)
+    building = store.parent / "building"
+    shutil.rmtree(building, ignore_errors=True)
+    context, made, scratch = (building / name for name in ("context", "made", "scratch"))
+    for empty in (context, made, scratch):
+        empty.mkdir(parents=True)
+    BentoMLContainer.tmp_bento_store_dir.set(str(scratch))
+    for package in PACKAGES:
+        source = Path(str(files(package)))
+        shutil.copytree(source, context / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(folder, context / "student")
+    bento = bentoml.build(
+        "serving.service:ArtificialStudent",
+        name=f"tutee-{about.course}",
+        labels={"course": about.course, "method": about.method, "version": about.version or "none"},
+        build_ctx=str(context),
+        include=["*"],
+        python={"packages": requirements(), "lock_packages": False},
+        docker={"system_packages": ["bubblewrap"]},
+        _bento_store=BentoStore(made),
+    )
+    built = BuiltBento(str(bento.tag), store / bento.tag.path(), bento.file_size)
+    built.folder.parent.mkdir(parents=True, exist_ok=True)
+    Path(bento.path).rename(built.folder)
+    (store / bento.tag.latest_path()).write_text(str(bento.tag.version), encoding="utf-8")
+    shutil.rmtree(building)
+    return built
 
 
-def delete_bentos(tag: str, keep: int) -> None:
-    """Deletes Bentos of the same name as `tag` from BentoML's own store, but the latest `keep`."""
-    import bentoml
+def delete_bentos(store: Path, tag: str, keep: int) -> None:
+    """Keeps the Bento `tag`, and of those of its name the latest of each of the `keep - 1` versions before.
 
-    found = sorted(bentoml.bentos.list(tag.partition(":")[0]), key=lambda bento: bento.info.creation_time)
-    for bento in found[:-keep]:
-        bentoml.bentos.delete(bento.tag)
+    A version has several where its code or assignments have changed, or a run was killed before it noted
+    the Bento it had built.
+    """
+    from bentoml._internal.bento import BentoStore
+
+    bentos = BentoStore(store)
+    # `tag` is the latest, though the clock may have been set back.
+    found = sorted(
+        bentos.list(tag.partition(":")[0]),
+        key=lambda bento: (str(bento.tag) == tag, bento.info.creation_time),
+        reverse=True,
+    )
+    kept: dict[str, Any] = {}  # by version, the latest first
+    for bento in found:
+        if kept.setdefault(bento.info.labels["version"], bento) is not bento or len(kept) > keep:
+            bentos.delete(bento.tag)
 
 
 def code_hash() -> str:

@@ -11,8 +11,11 @@ def retrain(
     course: CourseArgument,
     preset: PresetOption = None,
 ) -> None:
-    """Brings a course's students up to date: stages, gate, promotion, Bento; ends with 1 if refused."""
-    from flows.environment import check_disk, exclusive_lock
+    """Brings a course's students up to date: stages, gate, promotion, Bento; ends with 1 if refused.
+
+    One works in a folder at a time: another waits, and says for which process.
+    """
+    from flows.environment import DAY_S, check_disk, exclusive_lock
     from flows.parameters import load
     from flows.server import prefect
     from tutee_trainer.pretrained import check
@@ -21,7 +24,7 @@ def retrain(
     check(setup.preset)
     places = setup.places
     check_disk()
-    with exclusive_lock(places.retrain_lock), prefect(places.prefect):
+    with exclusive_lock(places.retrain_lock, wait_s=DAY_S), prefect(places.prefect):
         from flows.retrain import run
 
         run(places.course, places.preset)

@@ -3,19 +3,24 @@
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import polars as pl
+import psutil
 import pytest
 import torch
 import yaml
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
+from flows.mlflow_client import ADDRESS
 from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.repository import open_repository
@@ -211,12 +216,19 @@ def reported(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     return Project(shutil.copytree(made_once(report), tmp_path_factory.mktemp("reported") / "project"))
 
 
-def report(project: Project) -> None:
+def report(project: Project, course: str = "small") -> None:
+    places = Places(course, "tiny")
     with contextlib.chdir(project.folder):
-        run_stages(Places("small", "tiny"), ["source", "ingest", "grade", "serialize", *BASELINE_STAGES])
-        shells(Places("small", "tiny"))
-        project.commit("small")
-        run_stages(Places("small", "tiny"), ["report"])
+        run_stages(places, ["source", "ingest", "grade", "serialize", *BASELINE_STAGES])
+        shells(places)
+        project.commit(course)
+        run_stages(places, ["report"])
+
+
+@pytest.fixture(scope="session")
+def report_on() -> Callable[[Project, str], None]:
+    """Makes the report of a course of a project, as `reported` has one."""
+    return report
 
 
 def run_stages(places: Places, names: list[str]) -> list[str]:
@@ -274,3 +286,46 @@ def settle(project: Project) -> None:
 def changed(settled: Project, tmp_path: Path) -> Project:
     """A copy of `settled` that a test may change."""
     return Project(shutil.copytree(settled.folder, tmp_path / "copy"))
+
+
+class MlflowServer:
+    """`mlflow server` on a free port, as a user starts it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"],
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={name: value for name, value in os.environ.items() if name != ADDRESS},
+        )
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{self.address}/health").status_code == 200:
+                    return
+            time.sleep(0.2)
+        raise AssertionError("mlflow server did not start")
+
+    def stop(self) -> None:
+        """Ends it with the workers that it has started."""
+        family = [*psutil.Process(self.process.pid).children(recursive=True), self.process]
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    server = MlflowServer(tmp_path_factory.mktemp("server"))
+    yield server
+    server.stop()

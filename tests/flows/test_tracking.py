@@ -1,18 +1,14 @@
 """Trainings as runs of MLflow, with a real database, a real server, and real processes that are killed."""
 
-import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx
-import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -268,7 +264,7 @@ def test_a_run_whose_process_lives_is_left_alone(places: Places) -> None:
     client.create_run(
         experiment, tags={**mine, mlflow_client.HOST: "another.host", mlflow_client.PROCESS: "1"}
     )
-    reused = str(psutil.Process().create_time() - 100)
+    reused = f"{mine[mlflow_client.STARTED]}0"  # long before
     dead = client.create_run(experiment, tags={**mine, mlflow_client.STARTED: reused})
     mlflow_client.fail_dead_runs(client, experiment)
     assert [run.info.run_id for run in runs(places) if run.info.status == "FAILED"] == [dead.info.run_id]
@@ -287,54 +283,11 @@ def test_of_several_processes_the_first_alone_has_a_run(
 # --- a server ---------------------------------------------------------------------------------------
 
 
-class Server:
-    """`mlflow server` on a free port, as a user starts it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"],
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            env={name: value for name, value in os.environ.items() if name != mlflow_client.ADDRESS},
-        )
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{self.address}/health").status_code == 200:
-                    return
-            time.sleep(0.2)
-        raise AssertionError("mlflow server did not start")
-
-    def stop(self) -> None:
-        """Ends it with the workers that it has started."""
-        family = [*psutil.Process(self.process.pid).children(recursive=True), self.process]
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        self.process.wait(30)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def served(changed, server: Server, monkeypatch: pytest.MonkeyPatch) -> Places:
+def served(changed, mlflow_server, monkeypatch: pytest.MonkeyPatch) -> Places:
     """A project whose MLflow is the server."""
     monkeypatch.chdir(changed.folder)
-    monkeypatch.setenv(mlflow_client.ADDRESS, server.address)
+    monkeypatch.setenv(mlflow_client.ADDRESS, mlflow_server.address)
     Places("small", "tiny").mlflow_database.unlink(missing_ok=True)  # that of the tests before
     for name in ("base", "sft"):
         path = Places("small", "tiny").model(name)
@@ -383,7 +336,7 @@ def test_a_server_keeps_runs_and_models_and_gives_them_back(served: Places) -> N
 
 
 @pytest.mark.slow
-def test_what_is_needed_no_more_leaves_a_servers_store(served: Places, server: Server) -> None:
+def test_what_is_needed_no_more_leaves_a_servers_store(served: Places, mlflow_server) -> None:
     registry = Registry(served)
     gone, kept = (register(registry, name)["sft"] for name in ("not needed", "needed"))
     why = {version.run_id: ["in use"] for version in registry.versions() if version != gone}
@@ -393,18 +346,19 @@ def test_what_is_needed_no_more_leaves_a_servers_store(served: Places, server: S
     unneeded.delete()
 
     def stored(version: Version) -> list[Path]:
-        return [path for path in server.folder.rglob("*") if version.run_id in path.parts and path.is_file()]
+        files = (path for path in mlflow_server.folder.rglob("*") if path.is_file())
+        return [path for path in files if version.run_id in path.parts]
 
     assert gone.number not in [version.number for version in registry.versions()]
     assert stored(gone) == []
     assert {path.name for path in stored(kept)} >= {"weights", "students.json"}
     assert find_unneeded(registry, why, "", ()).runs == []
     (check,) = (check for check in checks() if check.name == "mlflow")
-    assert (check.fine, check.words) == (True, f"{server.address} answers")
+    assert (check.fine, check.words) == (True, f"{mlflow_server.address} answers")
 
 
 @pytest.mark.slow
-def test_a_training_outlives_its_server(served: Places, server: Server, capsys) -> None:
+def test_a_training_outlives_its_server(served: Places, mlflow_server, capsys) -> None:
     """The server stops after the first step, and is back before the last one."""
 
     def lesson(training: TrainingJob) -> TrainingResult:
@@ -412,10 +366,10 @@ def test_a_training_outlives_its_server(served: Places, server: Server, capsys) 
         assert isinstance(run, tracking.TrainingRun)
         run.log(1, {"loss": 3.0})
         assert run._send()
-        server.stop()
+        mlflow_server.stop()
         run.log(2, {"loss": 2.0})
         assert not run._send()
-        server.start()
+        mlflow_server.start()
         return Lesson((1.5,), 3)(training)
 
     tracking.train(method(lesson), job(served), served)
@@ -426,14 +380,14 @@ def test_a_training_outlives_its_server(served: Places, server: Server, capsys) 
 
 
 @pytest.mark.slow
-def test_a_training_ends_well_though_its_server_is_gone(served: Places, server: Server, capsys) -> None:
+def test_a_training_ends_well_though_its_server_is_gone(served: Places, mlflow_server, capsys) -> None:
     def lesson(training: TrainingJob) -> TrainingResult:
-        server.stop()
+        mlflow_server.stop()
         return Lesson()(training)
 
     work = job(served)
     result = tracking.train(method(lesson), work, served)
-    server.start()
+    mlflow_server.start()
     assert (result.folder / "adapter_model.safetensors").read_text() == "weights"
     said = capsys.readouterr().err
     assert "figures of run" in said

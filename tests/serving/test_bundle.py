@@ -75,7 +75,7 @@ def test_requirements_are_pinned_to_versions_that_an_index_has():
 @pytest.fixture(scope="module")
 def built(bundle, tmp_path_factory):
     start = time.monotonic()
-    bento = build_bento(bundle, tmp_path_factory.mktemp("store"))
+    bento = build_bento(bundle, tmp_path_factory.mktemp("bentos") / "store")
     return bento, time.monotonic() - start
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tutee_grader.files import atomic_dir
+from tutee_grader.files import atomic_dir, atomic_file
 
 RUN, COMPLETE, BEST = "run.json", "complete", "best"
 
@@ -31,7 +31,8 @@ class Checkpoints:
         if not file.exists() or json.loads(file.read_text(encoding="utf-8")) != self.run:
             self.remove()
             self.folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(self.run), encoding="utf-8")
+            with atomic_file(file) as part:
+                part.write_text(json.dumps(self.run), encoding="utf-8")
 
     def last(self) -> Path | None:
         """The last checkpoint that was written to its end; None: there is none."""
