@@ -10,6 +10,7 @@ from flows.registration import Results
 from flows.registry import (
     CHALLENGER,
     CHAMPION,
+    PROMOTED,
     ROLLED_BACK,
     TEST_STUDENTS,
     TRAIN_STUDENTS,
@@ -96,6 +97,27 @@ def test_no_version_bears_an_alias_at_first(registry: Registry) -> None:
     assert registry.get_by_alias(CHAMPION) is None
     register(registry, "one")
     assert registry.get_by_alias(CHALLENGER) is None
+
+
+def test_a_promotion_that_was_killed_is_brought_to_its_end_and_told_once(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = register(registry, "one")["sft"]
+    tag = registry.tag
+
+    def killed(version: Version, name: str, value: str) -> None:
+        if name == PROMOTED:
+            raise KeyboardInterrupt
+        tag(version, name, value)
+
+    monkeypatch.setattr(registry, "tag", killed)
+    with pytest.raises(KeyboardInterrupt):
+        registry.make_champion(version, "better")
+    monkeypatch.undo()
+    registry.make_champion(version, "better")
+    champion = registry.champion()
+    assert champion.tags[PROMOTED] == "true"
+    assert [text.splitlines()[0] for _, text in history.events(champion.tags)] == ["champion: better"]
 
 
 def test_rollback_goes_to_the_champion_before(registry: Registry) -> None:

@@ -9,9 +9,10 @@ import time
 from importlib.resources import files
 
 import pytest
+import yaml
 
 from serving import bundle
-from serving.bundle import PACKAGES, Bundle, build_bento, pack, requirements
+from serving.bundle import PACKAGES, Bundle, build_bento, delete_bentos, pack, requirements
 from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.course import Course
@@ -87,6 +88,26 @@ def test_a_bento_is_the_student_and_the_code_and_little_more(built, bundle):
     folders = {entry.name for entry in (bento.folder / "src").iterdir() if entry.is_dir()}
     assert folders == {"serving", "student", "tutee_evaluator", "tutee_grader", "tutee_serializer"}
     assert bento.tag.startswith("tutee-toy:")
+
+
+def test_of_each_of_the_last_versions_the_latest_bento_is_kept(built, tmp_path):
+    """The one that was just built is the latest, though the clock has been set back since the others."""
+    bento, _ = built
+    description = yaml.safe_load((bento.folder / "bento.yaml").read_text())
+    made = {"a": ("1", 5), "b": ("2", 6), "c": ("2", 7), "d": ("3", 8), "now": ("4", 2)}
+    for name, (number, hour) in made.items():
+        folder = tmp_path / "store/tutee-toy" / name
+        folder.mkdir(parents=True)
+        changes = {
+            "version": name,
+            "creation_time": f"2026-01-01T0{hour}:00:00+00:00",
+            "labels": {**description["labels"], "version": number},
+        }
+        (folder / "bento.yaml").write_text(yaml.safe_dump({**description, **changes}))
+    for keep, left in ((4, "acdnow"), (3, "cdnow"), (2, "dnow")):
+        delete_bentos(tmp_path / "store", "tutee-toy:now", keep)
+        there = sorted(path.name for path in (tmp_path / "store/tutee-toy").iterdir() if path.is_dir())
+        assert "".join(there) == left
 
 
 def test_a_bento_loads_its_own_code_and_its_own_student(built):
