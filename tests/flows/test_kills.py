@@ -129,7 +129,7 @@ def source_begins(flow: Flow) -> str:
 
 
 def ingest_at_work(flow: Flow) -> str:
-    return "its process, importing or reading" if flow.stage("ingest", "small") else ""
+    return "rows of the log, in scratch files" if any(flow.places.data.glob(".ingest_*/*")) else ""
 
 
 def ends(stage: str, *outputs: str) -> Callable[[Flow], str]:

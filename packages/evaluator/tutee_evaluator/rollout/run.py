@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,8 @@ def roll_out(
     known = known or {}
     starts = draw_starts(dialogs, submissions, config)
     total = starts.height * (1 + config.samples)
-    with tempfile.TemporaryDirectory() as temporary:
-        shards = Shards(folder or Path(temporary), method)
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as shelf:
+        shards = Shards(Path(shelf), method)
         starts = unfinished(starts, config.samples, shards.finished())
         missing = int(starts["samples"].list.len().sum())
         with progress_bar(

@@ -1,5 +1,6 @@
 """From a course's log to submissions: every row is kept, quarantined with a reason, or filtered by name."""
 
+import shutil
 import tempfile
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ from tutee_serializer.logs.config import LogsConfig
 from tutee_serializer.logs.staging import StagedLog
 from tutee_serializer.schemas import QUARANTINE, TRAJECTORY
 from tutee_serializer.semesters import Roles, resolve
+
+# The names of folders of temporary files, in the folder of the course's tables, begin so.
+SCRATCH = ".ingest_"
 
 
 class IngestConfig(Section):
@@ -124,7 +128,9 @@ def parse_log(
     good, broken = course.load_assignments(required=not first_look)
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".ingest_") as folder:
+        for left in scratch.glob(f"{SCRATCH}*"):  # by one that was killed; it holds rows as the log has them
+            shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=SCRATCH) as folder:
         log = course.log(simulated)
         staged = read_log(log, Path(folder))
         parsed = clean(parse_rows(staged.rows, course.logs, log.one_semester), course.logs.clean)
