@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 PACKAGES = packages/grader packages/serializer packages/trainer packages/evaluator
 
-.PHONY: retrain test lint format serve bench clean install
+.PHONY: retrain test test-long lint format serve bench clean install
 .DEFAULT_GOAL := retrain
 
 install: $(VENV)/installed
@@ -35,6 +35,9 @@ retrain: $(VENV)/installed $(if $(filter smollm2-135m,$(PRESET)),$(VENV)/smollm2
 
 test: $(VENV)/installed $(VENV)/smollm2
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+test-long: $(VENV)/installed
+	$(VENV)/bin/python -m pytest -s -m long
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

@@ -112,6 +112,7 @@ def mounted(folder: Path, *options: str) -> Iterator[None]:
         subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_while_registering(fresh) -> None:
     mlruns = fresh.folder / "mlruns"
     with mounted(mlruns, "-t", "tmpfs", "-o", "size=64k", "tmpfs"):
@@ -252,6 +253,7 @@ def test_a_retrain_waits_a_minute_for_mlflows_server(monkeypatch: pytest.MonkeyP
     assert sum(pauses) >= 60
 
 
+@pytest.mark.long
 def test_mlflows_server_that_comes_late_is_waited_for_and_one_that_goes_is_named(
     fresh, mlflow_server
 ) -> None:
@@ -273,6 +275,7 @@ def test_mlflows_server_that_comes_late_is_waited_for_and_one_that_goes_is_named
     assert "para v1, sft v2, dpo v3, dapo v4\n" in said
 
 
+@pytest.mark.long
 def test_prefects_server_may_be_away_for_a_while(retrained, tmp_path: Path) -> None:
     """Prefect's client tries again after 2, 4, 8, 16 and 32 s; here the server is back after the first."""
     with prefect(tmp_path) as address:
@@ -350,6 +353,7 @@ def test_of_two_promotions_at_once_one_wins(fresh, monkeypatch: pytest.MonkeyPat
     promoted_once(fresh)
 
 
+@pytest.mark.long
 def test_two_courses_at_once_are_both_retrained(fresh, report_on) -> None:
     """The second waits for the first: one trains at a time. A promotion does not wait: it says for whom."""
     fresh.add_course("other")

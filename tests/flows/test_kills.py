@@ -29,7 +29,7 @@ from flows.places import Places
 from flows.registry import CHALLENGER, CHAMPION, TRAINED_IN, Registry
 from flows.tracking import KIND, MODEL, RESULTS, TRAINING
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 COMMAND = [sys.executable, "-m", "flows.cli", "retrain", "small"]
 # `tutee` with a function that kills its process when it is called for the n-th time: module, name, n.

@@ -262,6 +262,7 @@ def simulate(semester: str, log: Path) -> None:
     part.rename(log)
 
 
+@pytest.mark.long
 def test_semesters_that_arrive_are_retrained_on_and_decided_with_nobody_touching_anything(arriving) -> None:
     logs, served = arriving.folder / "courses/arriving/logs", arriving.folder / "bentos/students/arriving"
     tested = []
