@@ -3,13 +3,15 @@
 import base64
 import contextlib
 import json
+import shutil
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pytest
 
-from flows import history, promotion, release
+from flows import history, mlflow_client, promotion, release
 from flows.comparison import rollouts_of
 from flows.finding import find_student
 from flows.parameters import load
@@ -165,18 +167,13 @@ def champion_does_as(method: str, champion: Version) -> None:
     rollouts.write_parquet(table)
 
 
-def test_the_gate_keeps_an_equal_out_and_lets_a_better_in(retrained, monkeypatch) -> None:
-    """Last, because it changes the project."""
-    project, _ = retrained
-    monkeypatch.chdir(project.folder)
-    setup = load("small")
-    registry = registry_of(project)
-    first = registry.champion()
+def keep_an_equal_out_and_let_a_better_in(project, registry: Registry) -> None:
+    """Has the gate decide on new weights, beside a champion that does as well, and one that does as COPY."""
+    setup, first = load("small"), registry.champion()
     for like, promoted in ((first.method, False), ("copy", True)):
         champion_does_as(like, first)
         trained_again(project, f"to be compared with {like}")
-        places = Places("small", "tiny")
-        pipeline, metrics = Pipeline.of(places), pl.read_parquet(places.metrics)
+        pipeline, metrics = Pipeline.of(setup.places), pl.read_parquet(setup.places.metrics)
         release.register(setup, pipeline, registry, metrics)
         released = promotion.promote(setup, pipeline, registry, metrics)
         assert released.new
@@ -187,6 +184,35 @@ def test_the_gate_keeps_an_equal_out_and_lets_a_better_in(retrained, monkeypatch
         if not promoted:
             assert "is not clearly better than" in released.decision
             assert not promotion.promote(setup, pipeline, registry, metrics, again=True).passed
+
+
+def test_a_server_remembers_what_the_gate_decides(
+    retrained, mlflow_server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = type(retrained[0])(shutil.copytree(retrained[0].folder, tmp_path / "project"))
+    (project.folder / "mlflow.db").unlink()
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setenv(mlflow_client.ADDRESS, mlflow_server.address)
+    setup, registry = load("small"), registry_of(project)
+    pipeline, metrics = Pipeline.of(setup.places), pl.read_parquet(setup.places.metrics)
+    release.register(setup, pipeline, registry, metrics)
+    assert promotion.promote(setup, pipeline, registry, metrics).passed
+    keep_an_equal_out_and_let_a_better_in(project, registry)
+    champion = registry.champion()
+    assert champion.number > len(ADAPTERS)
+    assert project.weights(registry.folder(champion)) == f"{champion.method}, to be compared with copy"
+    assert not (project.folder / "mlflow.db").exists()
+
+
+def test_the_gate_keeps_an_equal_out_and_lets_a_better_in(retrained, monkeypatch) -> None:
+    """Last, because it changes the project."""
+    project, _ = retrained
+    monkeypatch.chdir(project.folder)
+    setup = load("small")
+    registry = registry_of(project)
+    first = registry.champion()
+    keep_an_equal_out_and_let_a_better_in(project, registry)
+    pipeline, metrics = Pipeline.of(setup.places), pl.read_parquet(setup.places.metrics)
     registry.roll_back("students complain")
     # What was rolled back stays so, and is refused if the gate is asked again.
     for again in (False, True):
