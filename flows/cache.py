@@ -1,6 +1,5 @@
 """What DVC's cache holds that nothing needs any more: neither the folder nor a kept version."""
 
-import subprocess
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from flows.repository import open_repository
-from flows.retention import LOCK
+from flows.repository import LOCK, git, open_repository
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -72,15 +70,11 @@ def find_unused(is_needed: Callable[[str], bool]) -> Unused | None:
 
 def _locks() -> Iterator[tuple[str, str]]:
     """The commits of all branches and tags that have a tag or changed dvc.lock, with what it was then."""
-    changed = _git("rev-list", "--branches", "--tags", "--", str(LOCK)).split()
-    tagged = _git("rev-list", "--branches", "--tags", "--simplify-by-decoration").split()
+    changed = git("rev-list", "--branches", "--tags", "--", str(LOCK)).split()
+    tagged = git("rev-list", "--branches", "--tags", "--simplify-by-decoration").split()
     for commit in dict.fromkeys([*changed, *tagged]):
-        if _git("ls-tree", "--name-only", commit, str(LOCK)):
-            yield commit, _git("show", f"{commit}:./{LOCK}")
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
+        if git("ls-tree", "--name-only", commit, str(LOCK)):
+            yield commit, git("show", f"{commit}:./{LOCK}")
 
 
 def _kept_by_git(repo: "Repo", locks: Iterable[str]) -> set[str]:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from flows import mlflow_client
 from flows.cache import find_unused
+from flows.environment import disk_bytes
 from flows.parameters import Parameters
 from flows.places import Places
 from flows.provenance import folder_hash
 from flows.registry import Registry, Version
-from flows.retention import LOCK, present_lock, recorded_in, why_needed
+from flows.repository import LOCK
+from flows.retention import present_lock, recorded_in, why_needed
 from flows.server import scheduled_server
 from flows.unneeded_runs import find_unneeded
 from tutee_serializer.card import FILE as CARD
@@ -149,12 +151,7 @@ def _is_older(path: Path, than: Path) -> bool:
 
 def _paths(what: str, paths: Sequence[Path]) -> Iterator[Garbage]:
     if paths:
-        yield Garbage(f"{what} ({len(paths):,})", sum(map(_size, paths)), partial(_delete, paths))
-
-
-def _size(path: Path) -> int:
-    files = [path, *path.rglob("*")]
-    return sum(file.lstat().st_size for file in files if file.is_file())
+        yield Garbage(f"{what} ({len(paths):,})", disk_bytes(*paths), partial(_delete, paths))
 
 
 def _delete(paths: Sequence[Path]) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,6 +122,16 @@ def check_disk(root: Path = Path()) -> None:
         )
     if problems:
         raise UnavailableError("\n".join(problems))
+
+
+def disk_bytes(*paths: Path) -> int:
+    """What files, and those in folders, take on the disk; one that has several names counts once."""
+    files = {}
+    for path in chain(paths, *(path.rglob("*") for path in paths)):
+        if path.is_file() and not path.is_symlink():
+            status = path.stat()
+            files[status.st_ino] = status.st_blocks * 512
+    return sum(files.values())
 
 
 def explain(error: BaseException) -> str | None:

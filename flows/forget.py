@@ -10,7 +10,7 @@ from flows.parameters import FILE as PARAMETERS
 from flows.parameters import Parameters
 from flows.places import Places
 from flows.registry import Registry
-from flows.repository import open_repository
+from flows.repository import LOCK, open_repository
 from tutee_evaluator.engines.baselines.revisions import FILE as REVISIONS
 from tutee_evaluator.schemas import BASELINE_METHODS
 from tutee_grader.errors import InputError, TuteeError
@@ -109,11 +109,11 @@ def _remove_from_dvc(changed: set[Path], root: Path) -> None:
     """Removes the stages that made `changed` from DVC's lock file, then all copies of what is gone."""
     from dvc.dvcfile import Lockfile
 
-    if not (root / "dvc.lock").exists():
+    if not (root / LOCK).exists():
         return
     paths = {path.resolve() for path in changed}
     with open_repository(root) as repo:
-        lock = Lockfile(repo, str(root / "dvc.lock"))
+        lock = Lockfile(repo, str(root / LOCK))
         for stage in repo.index.stages:
             if paths & {Path(out.fs_path).resolve() for out in stage.outs}:
                 lock.remove_stage(stage)

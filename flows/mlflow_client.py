@@ -29,7 +29,7 @@ LOCKED_S = 20.0
 RETRIES, RETRIES_OF_RETRAIN = 2, 5
 
 
-def be_patient() -> None:
+def retry_for_a_minute() -> None:
     """Has this process, and those it starts, wait for a minute for a server that is away.
 
     Called before `connect`.

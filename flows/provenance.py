@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.places import Places
-from flows.repository import open_repository
+from flows.repository import LOCK, git, open_repository
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_grader.errors import InputError
 from tutee_grader.files import hash_file
@@ -20,7 +20,9 @@ PACKAGES = (
 )
 JOB = "job"
 CODE = "packages/"
-RESULTS = ("dvc.lock", "reports")  # which git keeps too
+# Tags that are named so hold DVC's hash of a table, a model or figures; behind it stands the path.
+HASH = "dvc."
+RESULTS = (LOCK, "reports")  # which git keeps too
 
 
 def provenance(places: Places, method: str) -> dict[str, str]:
@@ -77,21 +79,17 @@ def _data(places: Places, method: str) -> dict[str, str]:
     settings = {name: value for name, value in hashes.get("params.yaml", {}).items() if value is not None}
     return (
         {JOB: job}
-        | {f"dvc.{path}": hash for path, hash in data.items() if not path.startswith(CODE)}
+        | {f"{HASH}{path}": hash for path, hash in data.items() if not path.startswith(CODE)}
         | {f"params.{name}": str(value) for name, value in settings.items()}
     )
 
 
 def _code(root: Path) -> dict[str, str]:
     """The commit, under MLflow's own name for it too, and how many files differ from it."""
-
-    def git(*arguments: str) -> str:
-        asked = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
-        return asked.stdout
-
     try:
-        commit = git("rev-parse", "HEAD").strip()
-        changed = git("status", "--porcelain", "--", ".", *(f":!{path}" for path in RESULTS)).splitlines()
+        commit = git("rev-parse", "HEAD", root=root).strip()
+        others = (f":!{path}" for path in RESULTS)
+        changed = git("status", "--porcelain", "--", ".", *others, root=root).splitlines()
     except FileNotFoundError:
         return {"git": "unknown: git is not installed"}
     except subprocess.CalledProcessError:

@@ -11,7 +11,7 @@ from typing import Any
 
 from flows import mlflow_client
 from flows.model_card import FILE as CARD
-from flows.provenance import folder_hash
+from flows.provenance import HASH, folder_hash
 from flows.registry import NO_TRAINING, STUDENTS, TRAINED_IN, Registry, Version, links
 from flows.tracking import KIND, MODEL, RESULTS
 
@@ -70,7 +70,7 @@ def register(registry: Registry, results: Results) -> dict[str, Version]:
                     FINGERPRINT: results.fingerprint,
                     MODEL: models[method],
                     TRAINED_IN: trainings[method],
-                    **{f"dvc.{path}": value for path, value in results.hashes.items()},
+                    **{f"{HASH}{path}": value for path, value in results.hashes.items()},
                 },
                 description=links("Training and its loss curve", experiment, {method: trainings[method]}),
             )
@@ -88,7 +88,7 @@ def _log(registry: Registry, experiment: str, results: Results, trainings: Mappi
         "course": registry.places.course,
         mlflow_client.NOTE: links("Trainings", experiment, trainings),
         **results.about,
-        **{f"dvc.{path}": value for path, value in results.hashes.items()},
+        **{f"{HASH}{path}": value for path, value in results.hashes.items()},
         **mlflow_client.process_tags(),
     }
     run_id = str(client.create_run(experiment, tags=tags, run_name=RESULTS).info.run_id)

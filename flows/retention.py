@@ -1,14 +1,11 @@
 """Which registered results of a course are needed: those in use, and those of its latest semesters."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from flows.parameters import Parameters
+from flows.provenance import HASH
 from flows.registry import CHALLENGER, CHAMPION, CHAMPION_BEFORE, ROLLED_BACK, TESTED_ON, Registry, Version
-
-LOCK = Path("dvc.lock")
-# Tags of results, and of their versions: DVC's hashes of tables, models and figures, by path.
-HASH = "dvc."
+from flows.repository import LOCK
 
 
 def present_lock() -> str:

@@ -50,7 +50,7 @@ def run(course: str, preset: str) -> None:
 @cache
 def prepare(course: str, preset: str) -> tuple[Setup, Pipeline, Registry]:
     """What the flow works with, read once in a process."""
-    mlflow_client.be_patient()
+    mlflow_client.retry_for_a_minute()
     setup = load(course, preset)
     return setup, Pipeline.of(setup.places), Registry(setup.places)
 

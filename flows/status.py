@@ -9,7 +9,7 @@ import httpx
 import polars as pl
 
 from flows import history
-from flows.environment import WRITTEN_FOLDERS
+from flows.environment import WRITTEN_FOLDERS, disk_bytes
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.places import Places
@@ -17,6 +17,7 @@ from flows.registry import CHALLENGER, CHAMPION, Registry
 from flows.server import scheduled_server
 from flows.watch import changes
 from tutee_grader.errors import InputError
+from tutee_grader.verdict import VERDICT_COLUMNS
 from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.account import RowAccount
 from tutee_serializer.ingest.drift import validate_errors
@@ -54,7 +55,8 @@ def _drift_of_errors(setup: Setup, account: RowAccount) -> list[str]:
     places, config = setup.places, setup.parameters.ingest
     if not (places.submissions.exists() and places.verdicts.exists()):
         return []
-    submissions, verdicts = pl.read_parquet(places.submissions), pl.read_parquet(places.verdicts)
+    submissions = pl.read_parquet(places.submissions, columns=["submission_id", "semester"])
+    verdicts = pl.read_parquet(places.verdicts, columns=["submission_id", *VERDICT_COLUMNS])
     return validate_errors(account, submissions, verdicts, config.warn_drift, {})
 
 
@@ -120,16 +122,6 @@ def _local(seconds: float) -> str:
 
 
 def _disk(root: Path) -> str:
-    sizes = {name: _size(root / name) for name in WRITTEN_FOLDERS}
+    sizes = {name: disk_bytes(root / name) for name in WRITTEN_FOLDERS}
     parts = [f"{name} {size / 1e6:,.0f} MB" for name, size in sizes.items()]
     return f"disk        {', '.join(parts)}; {shutil.disk_usage(root).free / 1e9:,.1f} GB are free"
-
-
-def _size(folder: Path) -> int:
-    """The bytes of a folder's files; one that has several names counts once."""
-    files = {}
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            status = path.stat()
-            files[status.st_ino] = status.st_blocks * 512
-    return sum(files.values())

@@ -11,10 +11,8 @@ from flows.parameters import FILE as PARAMETERS
 from flows.parameters import Setup
 from flows.places import preset_file
 from flows.release import names_in
-from flows.repository import open_repository
+from flows.repository import LOCK, git, open_repository
 from tutee_grader.files import read_table
-
-LOCK = Path("dvc.lock")
 
 
 def next_commands(setup: Setup, champion: int | None) -> list[str]:
@@ -27,10 +25,10 @@ def next_commands(setup: Setup, champion: int | None) -> list[str]:
     results = [LOCK, setup.places.metrics_json, setup.places.solved]
     inputs = [PARAMETERS, preset_file(setup.preset.name), setup.course.file]
     try:
-        if not _git("status", "--porcelain", "--untracked-files=all", "--", *results):
+        if not git("status", "--porcelain", "--untracked-files=all", "--", *results):
             return []
-        tags = _git("tag", "--list")
-        new = _git("ls-files", "--others", "--exclude-standard", "--", *filter(_is_here, inputs))
+        tags = git("tag", "--list").splitlines()
+        new = git("ls-files", "--others", "--exclude-standard", "--", *filter(_is_here, inputs)).splitlines()
     except (FileNotFoundError, subprocess.CalledProcessError):
         return []
     tested = names_in(read_table(setup.places.dialogs, "serialize"), "semester", test=True)
@@ -59,9 +57,3 @@ def _free(name: str, taken: Container[str]) -> str:
 def _is_here(path: Path) -> bool:
     """Whether a file is below this folder: git cannot be asked about others."""
     return path.resolve().is_relative_to(Path.cwd())
-
-
-def _git(*arguments: str | Path) -> list[str]:
-    """The lines that git prints."""
-    asked = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
-    return asked.stdout.splitlines()

@@ -199,7 +199,7 @@ def test_a_database_that_stays_locked_is_named(retrained, monkeypatch: pytest.Mo
 # --- servers ----------------------------------------------------------------------------------------------
 
 
-class Door:
+class Proxy:
     """A port that leads to a server while it is open, and where nobody listens otherwise."""
 
     def __init__(self, port: int) -> None:
@@ -208,13 +208,13 @@ class Door:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
 
-    def turn_one_away(self) -> None:
+    def refuse_one(self) -> None:
         """Waits for a caller, and hangs up."""
         with socket.create_server(("127.0.0.1", self.port)) as listening:
             listening.accept()[0].close()
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[None]:
+    def forward(self) -> Iterator[None]:
         listening = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._serve, args=[listening], daemon=True).start()
         try:
@@ -244,7 +244,7 @@ class Door:
 def test_a_retrain_waits_a_minute_for_mlflows_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
-    mlflow_client.be_patient()
+    mlflow_client.retry_for_a_minute()
     retries = int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
     left, pauses = Retry(retries, backoff_factor=MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.get()), []
     for _ in range(retries):
@@ -258,17 +258,17 @@ def test_mlflows_server_that_comes_late_is_waited_for_and_one_that_goes_is_named
     fresh, mlflow_server
 ) -> None:
     """And the next run goes on. Here the client tries twice, not for a minute."""
-    door = Door(mlflow_server.port)
-    environment = {ADDRESS: f"http://127.0.0.1:{door.port}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+    proxy = Proxy(mlflow_server.port)
+    environment = {ADDRESS: f"http://127.0.0.1:{proxy.port}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
     process = start(fresh, **environment)
-    door.turn_one_away()
-    with door.open():
+    proxy.refuse_one()
+    with proxy.forward():
         said = until_it_says(process, "report: up to date")
     said += process.communicate()[0]
     assert process.returncode == 3, said
-    assert f"127.0.0.1:{door.port}" in said[said.rindex("tutee: ") :]
+    assert f"127.0.0.1:{proxy.port}" in said[said.rindex("tutee: ") :]
     assert "Traceback" not in said
-    with door.open():
+    with proxy.forward():
         process = start(fresh, **environment)
         said, _ = process.communicate()
     assert process.returncode == 0, said
@@ -279,12 +279,12 @@ def test_mlflows_server_that_comes_late_is_waited_for_and_one_that_goes_is_named
 def test_prefects_server_may_be_away_for_a_while(retrained, tmp_path: Path) -> None:
     """Prefect's client tries again after 2, 4, 8, 16 and 32 s; here the server is back after the first."""
     with prefect(tmp_path) as address:
-        door = Door(int(address.removesuffix("/api").rpartition(":")[2]))
-        with door.open():
-            process = start(retrained, PREFECT_API_URL=f"http://127.0.0.1:{door.port}/api")
+        proxy = Proxy(int(address.removesuffix("/api").rpartition(":")[2]))
+        with proxy.forward():
+            process = start(retrained, PREFECT_API_URL=f"http://127.0.0.1:{proxy.port}/api")
             said = until_it_says(process, "grade")
-        door.turn_one_away()
-        with door.open():
+        proxy.refuse_one()
+        with proxy.forward():
             said += process.communicate()[0]
         assert process.returncode == 0, said
 

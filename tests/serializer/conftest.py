@@ -22,6 +22,19 @@ MAPPING = {
 }
 HEADER = "student,assignment,semester,attempt,time,score,code\n"
 
+GOOD = HEADER + "".join(
+    f"student-{number},double,{semester},{attempt},,{50 * attempt},print({attempt})\n"
+    for semester in ("one", "two")
+    for number in range(4)
+    for attempt in (1, 2)
+)
+
+
+@pytest.fixture
+def good_log() -> str:
+    """Two semesters of four students each, who submit twice."""
+    return GOOD
+
 
 @pytest.fixture
 def course_file(tmp_path: Path) -> Callable[..., Path]:

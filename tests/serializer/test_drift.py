@@ -22,14 +22,6 @@ from tutee_serializer.ingest.drift import (
 )
 from tutee_serializer.schemas import MESSAGE
 
-HEADER = "student,assignment,semester,attempt,time,score,code\n"
-LOG = HEADER + "".join(
-    f"student-{number},double,{semester},{attempt},,{50 * attempt},print({attempt})\n"
-    for semester in ("one", "two")
-    for number in range(4)
-    for attempt in (1, 2)
-)
-
 
 def test_drift_is_measured_against_the_semester_before() -> None:
     rows = {
@@ -115,9 +107,12 @@ def test_kinds_of_error_are_compared_whatever_the_share_of_solved_programs() -> 
 
 
 def test_drift_of_errors_is_a_warning_or_stops_the_run(
-    small_course: Callable[..., Course], write_ingested: Callable[..., RowAccount], tmp_path: Path
+    small_course: Callable[..., Course],
+    write_ingested: Callable[..., RowAccount],
+    good_log: str,
+    tmp_path: Path,
 ) -> None:
-    ingested = write_ingested(small_course(LOG), tmp_path)
+    ingested = write_ingested(small_course(good_log), tmp_path)
     assert [row["before"] for row in ingested.drift] == ["one"]
     account = replace(ingested, drift=drift_of("one", "two").to_dicts())
     tables = graded(("one", "failed"), ("two", "timeout"))
@@ -153,9 +148,12 @@ def test_drift_of_the_newest_semester_can_stop_the_run_and_that_of_older_ones_ca
 
 
 def test_a_drift_beyond_its_threshold_stops_ingest(
-    small_course: Callable[..., Course], write_ingested: Callable[..., RowAccount], tmp_path: Path
+    small_course: Callable[..., Course],
+    write_ingested: Callable[..., RowAccount],
+    good_log: str,
+    tmp_path: Path,
 ) -> None:
-    more = LOG + "".join(f"student-{n},double,two,3,,100,print(3)\n" for n in range(4))
+    more = good_log + "".join(f"student-{n},double,two,3,,100,print(3)\n" for n in range(4))
     account = write_ingested(small_course(more), tmp_path, warn_drift={"submissions_per_student": 0.4})
     assert ["submissions_per_student of two" in one for one in account.warnings] == [True]
     with pytest.raises(ValidationError, match="submissions_per_student of two against one") as caught:

@@ -15,21 +15,13 @@ from tutee_serializer.ingest.validation import check, new_context
 
 KEY = b"a key only for tests"
 
-HEADER = "student,assignment,semester,attempt,time,score,code\n"
-LOG = HEADER + "".join(
-    f"student-{number},double,{semester},{attempt},,{50 * attempt},print({attempt})\n"
-    for semester in ("one", "two")
-    for number in range(4)
-    for attempt in (1, 2)
-)
-
 
 @pytest.fixture
-def checked(small_course: Callable[..., Course], tmp_path: Path) -> Callable[..., list[str]]:
+def checked(small_course: Callable[..., Course], good_log: str, tmp_path: Path) -> Callable[..., list[str]]:
     """Checks a good log after `change`; returns the expectations that failed."""
 
     def run(change: Callable[[pl.DataFrame], pl.DataFrame]) -> list[str]:
-        course = small_course(LOG)
+        course = small_course(good_log)
         result = parse_log(course, IngestConfig(), KEY)
         context = new_context(tmp_path)
         table = change(result.submissions)
@@ -92,9 +84,12 @@ def test_clocks_that_run_backwards_are_a_warning(checked: Callable[..., list[str
 
 
 def test_too_much_quarantine_stops_the_run(
-    small_course: Callable[..., Course], write_ingested: Callable[..., RowAccount], tmp_path: Path
+    small_course: Callable[..., Course],
+    write_ingested: Callable[..., RowAccount],
+    good_log: str,
+    tmp_path: Path,
 ) -> None:
-    log = LOG + "x,double,one,1,,,\n" * 1 + "y,double,one,1,,,\n" * 1
+    log = good_log + "x,double,one,1,,,\n" * 1 + "y,double,one,1,,,\n" * 1
     write_ingested(small_course(log), tmp_path, max_quarantined=0.2)
     with pytest.raises(ValidationError, match="share of rows in quarantine") as caught:
         write_ingested(small_course(log), tmp_path, max_quarantined=0.1)
@@ -102,9 +97,12 @@ def test_too_much_quarantine_stops_the_run(
 
 
 def test_data_docs_ask_nothing_of_the_network_and_show_the_row_account(
-    small_course: Callable[..., Course], write_ingested: Callable[..., RowAccount], tmp_path: Path
+    small_course: Callable[..., Course],
+    write_ingested: Callable[..., RowAccount],
+    good_log: str,
+    tmp_path: Path,
 ) -> None:
-    write_ingested(small_course(LOG + "x,double,one,1,,,\n"), tmp_path)
+    write_ingested(small_course(good_log + "x,double,one,1,,,\n"), tmp_path)
     pages = sorted((tmp_path / "data_docs").rglob("*.html"))
     assert len(pages) >= 5
     for page in pages:

@@ -48,8 +48,8 @@ def roll_out(
     known = known or {}
     starts = draw_starts(dialogs, submissions, config)
     total = starts.height * (1 + config.samples)
-    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as shelf:
-        shards = Shards(Path(shelf), method)
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as parent:
+        shards = Shards(Path(parent), method)
         starts = unfinished(starts, config.samples, shards.finished())
         missing = int(starts["samples"].list.len().sum())
         with progress_bar(
