@@ -112,7 +112,7 @@ def test_a_few_odd_programs_are_the_students_own(read: Read) -> None:
 
 def test_a_rule_that_is_on_is_not_suggested_again_and_stays_in_the_line_for_the_other() -> None:
     rows = pl.DataFrame({"source": "log.csv", "code": [f"n = [{number}, 1\\" for number in range(FEWEST)]})
-    assert [line.split(": write ")[1] for line in suggest(rows, ["trailing_backslash"])] == [
+    assert [line.split(": write ")[1] for line in suggest(rows.lazy(), ["trailing_backslash"])] == [
         "`logs: {clean: [trailing_backslash, truncated]}`"
     ]
 
@@ -160,7 +160,7 @@ def test_a_limit_that_does_not_count_plain_characters(one: str, other: str) -> N
 
 def test_an_empty_table_calls_for_no_rule() -> None:
     nothing = pl.DataFrame(schema={"source": pl.String, "code": pl.String})
-    assert list(suggest(nothing, [])) == []
+    assert list(suggest(nothing.lazy(), [])) == []
 
 
 def test_an_unknown_rule_is_refused_with_those_there_are(course_file: Callable[..., Path]) -> None:

@@ -34,7 +34,7 @@ def test_drift_is_measured_against_the_semester_before() -> None:
         "messages": [[]] * 3 + [[{"text": "Look at line 2."}]] + [[]] * 2,
     }
     schema = {"logged_correct": pl.Boolean}
-    drift = drift_table(pl.DataFrame(rows, schema_overrides=schema), ["one", "two"]).row(0, named=True)
+    drift = drift_table(pl.LazyFrame(rows, schema_overrides=schema), ["one", "two"]).row(0, named=True)
     assert drift["submissions_per_student"] == pytest.approx(-0.5)
     assert drift["mean_score"] == pytest.approx(1.0)
     # Three of four scores of the first semester are below 100, none of the second.
@@ -53,7 +53,7 @@ def test_an_assignment_that_comes_back_after_a_semester_is_not_new() -> None:
         logged_score=pl.lit(None, pl.Float64),
         logged_correct=pl.lit(None, pl.Boolean),
     )
-    assert drift_table(table, ["one", "two", "three"])["added"].to_list() == [[], ["third"]]
+    assert drift_table(table.lazy(), ["one", "two", "three"])["added"].to_list() == [[], ["third"]]
 
 
 def test_words_of_messages_are_new_where_no_semester_before_has_them() -> None:
@@ -72,7 +72,7 @@ def test_words_of_messages_are_new_where_no_semester_before_has_them() -> None:
         logged_score=pl.lit(None, pl.Float64),
         logged_correct=pl.lit(None, pl.Boolean),
     )
-    drift = drift_table(table, list(said))
+    drift = drift_table(table.lazy(), list(said))
     # Of look, at, your, loop, line two are new in the third semester, and none in the fourth.
     assert drift["new_words_in_messages"].to_list() == [None, pytest.approx(0.4), 0.0]
 

@@ -25,8 +25,8 @@ def checked(small_course: Callable[..., Course], good_log: str, tmp_path: Path) 
         result = parse_log(course, IngestConfig(), KEY)
         context = new_context(tmp_path)
         table = change(result.submissions)
-        checks = check(context, table, course, result.roles, result.account, 0.2)
-        checks += drift_checks(drift_table(table, result.roles.used), {}, {})
+        checks = check(context, table.lazy(), course, result.roles, result.account, 0.2)
+        checks += drift_checks(drift_table(table.lazy(), result.roles.used), {}, {})
         return [str(check) for check in checks if not check.passed]
 
     return run

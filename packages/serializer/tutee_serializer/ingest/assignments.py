@@ -17,6 +17,7 @@ def assignment_table(rows: pl.DataFrame, good: Collection[str], broken: Collecti
     named = rows.drop_nulls("assignment").group_by("assignment")
     return (
         named.agg(rows=pl.len().cast(pl.Int64), students=pl.col("student").n_unique().cast(pl.Int64))
+        .with_columns(pl.col("assignment").cast(pl.String))
         .join(folders, on="assignment", how="full", coalesce=True)
         .with_columns(
             pl.col("rows", "students").fill_null(0),

@@ -75,6 +75,7 @@ def check_rows(
 ) -> pl.LazyFrame:
     """Adds `filter`, the named filter that drops a row, and `reason`, `field`, `value` for quarantine.
 
+    `rows` has all rows of its students, in the log's order. Ids of rows are not looked at: `used_before`.
     `by_date`: times, not the log, say the semesters. `needs_times`: no row can do without its time.
     """
     everything = pl.struct(name for name in FIELDS if name in fields or name == "semester")
@@ -118,10 +119,6 @@ def check_rows(
         tests.append(("no attempt number", "attempt", _null("attempt")))
     if needs_times or "attempt" not in fields:
         tests.append(("no time", "timestamp", _null("timestamp")))
-    if "row" in fields:
-        # The export of another semester may count its rows from 1 again.
-        used = ~pl.struct("semester", "row").is_first_distinct()
-        tests.append(("row id used before", "row", pl.col("row").is_not_null() & used))
     failed = pl.coalesce(
         pl.when(test).then(pl.struct(pl.lit(reason).alias("reason"), pl.lit(field).alias("field")))
         for reason, field, test in tests
@@ -140,6 +137,14 @@ def check_rows(
         .with_columns(pl.col("failed").struct.field("reason"), pl.col("failed").struct.field("field"))
         .with_columns(value.alias("value"))
     )
+
+
+def used_before(rows: pl.DataFrame) -> pl.Series:
+    """Whether the id of a row (`row_id`, a hash or null) is that of a row before it, by `position`."""
+    # The export of another semester may count its rows from 1 again: the hash is of the semester, too.
+    seen = rows.sort("position").select("position", again=~pl.col("row_id").is_first_distinct())
+    again = rows.select("position", "row_id").join(seen, on="position", how="left", maintain_order="left")
+    return again.select(pl.col("row_id").is_not_null() & pl.col("again")).to_series()
 
 
 def _null(name: str) -> pl.Expr:

@@ -19,10 +19,13 @@ _EVERY_LINE = r"\A(?:[^\n]*\\[ \t]*\n)+[^\n]*\\\s*\z"
 _LINE_END = r"(?m)\\+([ \t]*)$"
 
 
-def clean(rows: pl.LazyFrame, rules: Collection[str]) -> pl.LazyFrame:
-    """Applies `rules` to the column `code`: `cleaned` says where it changed, `truncated` what goes."""
+def clean(rows: pl.LazyFrame, rules: Collection[str], truncated: pl.DataFrame) -> pl.LazyFrame:
+    """Applies `rules` to the column `code`: `cleaned` says where it changed, `truncated` what goes.
+
+    `truncated` is what `find_truncated` finds in the whole log.
+    """
     if "truncated" in rules:
-        marks = find_truncated(rows).with_columns(truncated=True).lazy()
+        marks = truncated.with_columns(truncated=True).lazy()
         rows = rows.join(marks, on=["source", "code"], how="left", maintain_order="left")
         rows = rows.with_columns(pl.col("truncated").fill_null(False))
     else:
@@ -58,20 +61,28 @@ def find_truncated(rows: pl.LazyFrame) -> pl.DataFrame:
     tabs = code.str.count_matches("\t", literal=True)
     found = [pl.DataFrame(schema={"source": pl.String, "code": pl.String})]
     for length in (characters, code.str.len_bytes(), characters + breaks, characters + breaks + tabs):
-        longest = rows.filter(length == length.max().over("source")).select("source", "code").unique()
-        for same in longest.sort("code").collect().partition_by("source"):
+        longest = rows.group_by("source").agg(length.max().alias("longest")).collect(engine="streaming")
+        of_it = rows.join(longest.lazy(), on="source").filter(length == pl.col("longest"))
+        programs = of_it.select("source", "code").unique().collect(engine="streaming")
+        for same in programs.sort("code").partition_by("source"):
             if sum(parse(one) is None for one in same["code"].head(LOOKED_AT)) >= FEWEST:
                 found.append(same)
     return pl.concat(found).unique()
 
 
-def suggest(rows: pl.DataFrame, applied: Collection[str]) -> Iterator[str]:
+def suggest(rows: pl.LazyFrame, applied: Collection[str]) -> Iterator[str]:
     """A line for each rule that is not `applied` and that at least FEWEST programs call for."""
-    cut = rows.join(find_truncated(rows.lazy()), on=["source", "code"], how="semi").height
+    cut = rows.join(find_truncated(rows).lazy(), on=["source", "code"], how="semi")
+    ends = rows.filter(pl.col("code").str.contains(_LAST))
     counts = {
-        "trailing_backslash": (rows["code"].str.contains(_LAST).sum(), "end with a backslash"),
-        "truncated": (cut, "are as long as the longest one, and so perhaps cut short"),
+        "trailing_backslash": (_height(ends), "end with a backslash"),
+        "truncated": (_height(cut), "are as long as the longest one, and so perhaps cut short"),
     }
     for rule, (count, what) in counts.items():
         if rule not in applied and count >= FEWEST:
             yield f"{count:,} programs {what}: write `logs: {{clean: [{', '.join([*applied, rule])}]}}`"
+
+
+def _height(rows: pl.LazyFrame) -> int:
+    height: int = rows.select(pl.len()).collect(engine="streaming").item()
+    return height

@@ -52,14 +52,14 @@ DRIFT = pl.Schema(
 _RATIOS = ("submissions_per_student", "mean_score", "median_code_length")
 
 
-def drift_table(submissions: pl.DataFrame, semesters: list[str]) -> pl.DataFrame:
+def drift_table(submissions: pl.LazyFrame, semesters: list[str]) -> pl.DataFrame:
     """How each semester differs from the one before it, as far as the log says (DRIFT).
 
     `semesters` are in the order of time. Scores are the log's: 0 to 100, or 0 and 100 where the log only says
     right or wrong. A measure is null where one of the two semesters has no value for it.
     """
     score = pl.coalesce("logged_score", pl.col("logged_correct").cast(pl.Float64) * 100)
-    measured = submissions.lazy().select(
+    measured = submissions.select(
         "semester",
         "student",
         "assignment",
@@ -75,19 +75,19 @@ def drift_table(submissions: pl.DataFrame, semesters: list[str]) -> pl.DataFrame
             pl.col("code").median().alias("median_code_length"),
             pl.col("messages").mean().alias("share_with_messages"),
         )
-        .collect()
+        .collect(engine="streaming")
     )
     values = {row["semester"]: row for row in summaries.iter_rows(named=True)}
-    scores = measured.select("semester", "score").drop_nulls().collect()
+    scores = measured.select("semester", "score").drop_nulls().collect(engine="streaming")
     rows: list[dict[str, Any]] = []
-    assignments = submissions.select("semester", "assignment")
+    assignments = submissions.group_by("semester", "assignment").len().collect(engine="streaming")
     known: set[str] = set()
     words = _words(submissions)
     known_words: set[str] = set()
     for before, now in pairwise(semester for semester in semesters if semester in values):
-        work = assignments.filter(semester=now)["assignment"]
+        work = assignments.filter(semester=now)
         known |= set(assignments.filter(semester=before)["assignment"])
-        added = sorted(set(work) - known)
+        added = sorted(set(work["assignment"]) - known)
         old, new = values[before], values[now]
         row: dict[str, Any] = {"semester": now, "before": before, "added": added}
         row |= {name: _ratio(old[name], new[name]) for name in _RATIOS}
@@ -95,9 +95,10 @@ def drift_table(submissions: pl.DataFrame, semesters: list[str]) -> pl.DataFrame
             *(scores.filter(semester=one)["score"] for one in (before, now))
         )
         row["share_with_messages"] = new["share_with_messages"] - old["share_with_messages"]
-        known_words |= set(words.get(before, ()))
+        known_words |= words.get(before, {}).keys()
         row["new_words_in_messages"] = _new(words.get(now), known_words)
-        row["new_assignments"] = work.is_in(added).mean()
+        of_added = pl.col("len").filter(pl.col("assignment").is_in(added))
+        row["new_assignments"] = work.select(of_added.sum() / pl.col("len").sum()).item()
         rows.append(row)
     return pl.DataFrame(rows, schema=DRIFT)
 
@@ -183,18 +184,22 @@ def _distance(before: pl.Series, now: pl.Series) -> float | None:
     return largest
 
 
-def _words(submissions: pl.DataFrame) -> dict[str, list[str]]:
-    """The words of the messages to the students of each semester that has any, in small letters."""
+def _words(submissions: pl.LazyFrame) -> dict[str, dict[str, int]]:
+    """How often each word occurs, in small letters, in the messages to the students of each semester."""
     texts = submissions.select("semester", pl.col("messages").list.eval(pl.element().struct.field("text")))
     words = pl.col("messages").str.to_lowercase().str.extract_all(r"\w+")
     listed = texts.explode("messages").drop_nulls().select("semester", words).explode("messages").drop_nulls()
-    return dict(listed.group_by("semester").agg("messages").iter_rows())
+    counts = listed.group_by("semester", "messages").len().collect(engine="streaming")
+    counted: dict[str, dict[str, int]] = {}
+    for semester, word, count in counts.iter_rows():
+        counted.setdefault(semester, {})[word] = count
+    return counted
 
 
-def _new(words: list[str] | None, known: set[str]) -> float | None:
+def _new(words: dict[str, int] | None, known: set[str]) -> float | None:
     if not words or not known:
         return None
-    return sum(word not in known for word in words) / len(words)
+    return sum(count for word, count in words.items() if word not in known) / sum(words.values())
 
 
 def _total_variation(before: pl.Series, now: pl.Series) -> float | None:

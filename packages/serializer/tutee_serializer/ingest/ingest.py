@@ -2,7 +2,9 @@
 
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -11,23 +13,24 @@ import polars as pl
 from pydantic import Field
 
 from tutee_grader.config import Section
-from tutee_grader.files import write_table
+from tutee_grader.files import atomic_file, write_table
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.account import RowAccount, Step
 from tutee_serializer.ingest.assignments import NO_FOLDER, assignment_lines, assignment_table
-from tutee_serializer.ingest.checks import check_rows, parse_rows
-from tutee_serializer.ingest.cleaning import clean, suggest
+from tutee_serializer.ingest.checked_log import IS_USABLE, check_log
+from tutee_serializer.ingest.cleaning import suggest
 from tutee_serializer.ingest.drift import Measure, drift_table
 from tutee_serializer.ingest.left_out import left_out, without_role
 from tutee_serializer.ingest.masks import Masker
-from tutee_serializer.ingest.privacy import fingerprint, pseudonym, published
-from tutee_serializer.ingest.trajectories import OrderedLog, order
+from tutee_serializer.ingest.privacy import fingerprint, published
+from tutee_serializer.ingest.submissions import write_submissions
+from tutee_serializer.ingest.trajectories import arrivals
 from tutee_serializer.ingest.validation import validate
 from tutee_serializer.logs import read_log
 from tutee_serializer.logs.config import LogsConfig
 from tutee_serializer.logs.staging import StagedLog
-from tutee_serializer.schemas import QUARANTINE, TRAJECTORY
+from tutee_serializer.schemas import QUARANTINE
 from tutee_serializer.semesters import Roles, resolve
 
 # The names of folders of temporary files, in the folder of the course's tables, begin so.
@@ -47,8 +50,8 @@ class IngestConfig(Section):
 
 
 @dataclass(frozen=True)
-class IngestResult:
-    """The tables SUBMISSIONS and QUARANTINE of a course, their account, and what each semester is for.
+class ParsedLog:
+    """What a course's log came to beside the table SUBMISSIONS, and what each semester is for.
 
     `assignments` has a row per assignment, in the log or in the course's folder: how many rows of how many
     students name it (what filters leave out apart), and its `state`: usable, broken, or no folder.
@@ -56,13 +59,19 @@ class IngestResult:
     columns that the course file asks for, if it does.
     """
 
-    submissions: pl.DataFrame
     quarantine: pl.DataFrame
     account: RowAccount
     roles: Roles
     assignments: pl.DataFrame
     suggestions: list[str]
-    demographics: pl.DataFrame | None = None
+    demographics: pl.DataFrame | None
+
+
+@dataclass(frozen=True)
+class IngestResult(ParsedLog):
+    """The same with the table SUBMISSIONS."""
+
+    submissions: pl.DataFrame
 
 
 def ingest(
@@ -80,32 +89,36 @@ def ingest(
 ) -> RowAccount:
     """Reads, checks, pseudonymises, validates and writes a course's log, and its Data Docs.
 
-    The first arguments are those of `parse_log`, the others say where the results go. Raises LogError where
-    no row can be used or a semester that is asked for is empty, ValidationError where an expectation of
-    level error fails.
+    The first arguments are those of `parse_log`, the others say where the results go. The log may outgrow
+    memory. Raises LogError where no row can be used or a semester that is asked for is empty, ValidationError
+    where an expectation of level error fails.
     """
-    result = parse_log(course, config, key, forgotten, simulated, scratch=submissions.parent)
-    if problems := result.roles.problems():
-        lines = [*problems, *result.account.semesters[1:]]
-        raise LogError("\n".join(f"{course.file}: {line}" for line in lines))
-    drift = drift_table(result.submissions, result.roles.used)
-    checks = validate(
-        result.submissions,
-        course,
-        result.roles,
-        result.account,
-        drift,
-        data_docs,
-        config.max_quarantined,
-        config.warn_drift,
-        config.max_drift,
-    )
+    with _scratch(submissions.parent) as folder:
+        table = folder / submissions.name
+        parsed = _parse(course, config, key, forgotten, simulated, False, folder, table)
+        if problems := parsed.roles.problems():
+            lines = [*problems, *parsed.account.semesters[1:]]
+            raise LogError("\n".join(f"{course.file}: {line}" for line in lines))
+        rows = pl.scan_parquet(table)
+        drift = drift_table(rows, parsed.roles.used)
+        checks = validate(
+            rows,
+            course,
+            parsed.roles,
+            parsed.account,
+            drift,
+            data_docs,
+            config.max_quarantined,
+            config.warn_drift,
+            config.max_drift,
+        )
+        with atomic_file(submissions) as part:
+            table.replace(part)
+    write_table(parsed.quarantine, quarantine)
+    if parsed.demographics is not None:
+        write_table(parsed.demographics, demographics)
     warnings = [str(check) for check in checks if not check.passed]
-    write_table(result.submissions, submissions)
-    write_table(result.quarantine, quarantine)
-    if result.demographics is not None:
-        write_table(result.demographics, demographics)
-    final = replace(result.account, drift=drift.to_dicts(), warnings=warnings)
+    final = replace(parsed.account, drift=drift.to_dicts(), warnings=warnings)
     final.save(account)
     return final
 
@@ -116,54 +129,61 @@ def parse_log(
     key: bytes,
     forgotten: Collection[str] = (),
     simulated: Path | None = None,
-    scratch: Path | None = None,
     first_look: bool = False,
 ) -> IngestResult:
-    """What `ingest` would write, without writing it.
+    """What `ingest` would write, in memory.
 
     `key` is the key of the pseudonyms; students whose pseudonyms are in `forgotten` are left out;
-    `simulated` is the log that the course's simulator wrote. Temporary files go to `scratch`. A `first_look`
-    fills `suggestions`, and where no assignment can be used yet, takes all of the log's as usable.
+    `simulated` is the log that the course's simulator wrote. A `first_look` fills `suggestions`, and where no
+    assignment can be used yet, takes all of the log's as usable.
     """
-    good, broken = course.load_assignments(required=not first_look)
-    if scratch is not None:
-        scratch.mkdir(parents=True, exist_ok=True)
-        for left in scratch.glob(f"{SCRATCH}*"):  # by one that was killed; it holds rows as the log has them
+    with _scratch(None) as folder:
+        table = folder / "submissions.parquet"
+        parsed = _parse(course, config, key, forgotten, simulated, first_look, folder, table)
+        return IngestResult(**vars(parsed), submissions=pl.read_parquet(table))
+
+
+@contextmanager
+def _scratch(parent: Path | None) -> Iterator[Path]:
+    """A folder for temporary files, removed at the end."""
+    if parent is not None:
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob(f"{SCRATCH}*"):  # by one that was killed; it holds rows as the log has them
             shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=SCRATCH) as folder:
-        log = course.log(simulated)
-        staged = read_log(log, Path(folder))
-        parsed = clean(parse_rows(staged.rows, course.logs, log.one_semester), course.logs.clean)
-        known = set(good) or (_named_assignments(parsed) - set(broken) if first_look else set())
-        by_date = isinstance(course.logs.semester, dict)
-        needs_times = by_date or course.semesters.split == "time"
-        rows = check_rows(
-            parsed, staged.fields, by_date, needs_times, config.max_code_bytes, known, broken
-        ).collect()
-    names = {student: pseudonym(student, key) for student in rows["student"].drop_nulls().unique()}
-    rows = _forget(rows.with_columns(_named(names)), forgotten)
-    masker = Masker(key, names, published(course.assignments_folder))
-    without_code = rows.select(*TRAJECTORY, "submitted_at", "row_kind", "filter", "reason")
-    roles = resolve(course.semesters, without_code.filter(_usable(), row_kind="submission"))
-    rows = rows.with_columns(without_role(roles).alias("filter"))
+    with tempfile.TemporaryDirectory(dir=parent, prefix=SCRATCH) as folder:
+        yield Path(folder)
+
+
+def _parse(
+    course: Course,
+    config: IngestConfig,
+    key: bytes,
+    forgotten: Collection[str],
+    simulated: Path | None,
+    first_look: bool,
+    folder: Path,
+    submissions: Path,
+) -> ParsedLog:
+    """Writes the table SUBMISSIONS; temporary files go to `folder`."""
+    good, broken = course.load_assignments(required=not first_look)
+    staged = read_log(course.log(simulated), folder)
+    checked = check_log(staged, course, key, forgotten, config.max_code_bytes, folder, first_look)
+    masker = Masker(key, checked.names, published(course.assignments_folder))
+    roles = resolve(course.semesters, checked.rows.filter(IS_USABLE, row_kind="submission"))
+    rows = checked.rows.with_columns(without_role(roles).alias("filter"))
     semesters = [f"semesters: {roles}", *left_out(rows, roles, masker)]
-    filters = rows.filter(pl.col("filter").is_not_null())
-    bad = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_not_null())
-    kept = rows.filter(_usable())
-    ordered = order(kept, course.name, "attempt" in staged.fields)
-    flow = [
-        Step("rows in the log", "in", rows.height + sum(staged.left_out.values())),
-        *(Step(name, "filter", count) for name, count in staged.left_out.items()),
-        *_steps(filters, "filter"),
-        Step("message before the first submission", "filter", ordered.early),
-        *_steps(bad, "quarantine", "reason"),
-        Step("messages kept with their submissions", "kept", ordered.messages),
-        Step("submissions kept", "kept", ordered.submissions.height),
-    ]
-    flow = [step for step in flow if step.rows or step.kind == "in" or step is flow[-1]]
+    kept = rows.filter(IS_USABLE)
+    kept = kept.select("position", "block", arrivals(kept).alias("arrived"))
+    usable = pl.scan_parquet(checked.files).join(kept.lazy(), on="position", how="semi")
+    suggestions = list(suggest(usable, course.logs.clean)) if first_look else []
+    described = _demographics(usable, course.columns.demographics)
+    counts = write_submissions(
+        checked.files, kept, course.name, "attempt" in staged.fields, masker, submissions
+    )
+    flow = _flow(staged, rows, counts)
     assignments = assignment_table(rows.filter(pl.col("filter").is_null()), good, broken)
     assignments = _mask_unknown(assignments, masker)
-    if ordered.submissions.is_empty():
+    if not counts["submissions"]:
         lines = [*_reasons(flow[1:-1], assignments), *semesters[1:], *roles.problems()]
         raise LogError("\n".join([f"{course.file}: not one row of {rows.height:,} can be used:", *lines]))
     account = RowAccount(
@@ -174,25 +194,38 @@ def parse_log(
         flow=flow,
         semesters=semesters,
         broken_assignments=broken,
-        notes=_notes(staged, rows, ordered, course.logs),
+        notes=_notes(staged, rows, counts["behind"], course.logs),
         masked={},
         drift=[],
         warnings=[],
     )
     account.check()
-    submissions = _mask(ordered.submissions, masker)
-    quarantine = bad.with_columns(masker.texts(bad["value"]).str.slice(0, 80))
-    quarantine = quarantine.select(pl.col(name).cast(kind) for name, kind in QUARANTINE.items())
+    quarantine = _quarantine(rows, checked.bad, masker)
     account = replace(account, masked=dict(masker.counts))
-    return IngestResult(
-        submissions,
-        quarantine,
-        account,
-        roles,
-        assignments,
-        list(suggest(kept, course.logs.clean)) if first_look else [],
-        _demographics(kept, course.columns.demographics),
-    )
+    return ParsedLog(quarantine, account, roles, assignments, suggestions, described)
+
+
+def _flow(staged: StagedLog, rows: pl.DataFrame, counts: Counter[str]) -> list[Step]:
+    """Where the rows of the log went; `counts` are those of `write_submissions`."""
+    bad = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_not_null())
+    flow = [
+        Step("rows in the log", "in", rows.height + sum(staged.left_out.values())),
+        *(Step(name, "filter", count) for name, count in staged.left_out.items()),
+        *_steps(rows.filter(pl.col("filter").is_not_null()), "filter"),
+        Step("message before the first submission", "filter", counts["early"]),
+        *_steps(bad, "quarantine", "reason"),
+        Step("messages kept with their submissions", "kept", counts["messages"]),
+        Step("submissions kept", "kept", counts["submissions"]),
+    ]
+    return [step for step in flow if step.rows or step.kind == "in" or step is flow[-1]]
+
+
+def _quarantine(rows: pl.DataFrame, bad: pl.DataFrame, masker: Masker) -> pl.DataFrame:
+    """The table QUARANTINE, in the order of the log."""
+    reasons = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_not_null())
+    table = reasons.select("position", "reason").join(bad, on="position").sort("position")
+    table = table.with_columns(masker.texts(table["value"]).str.slice(0, 80))
+    return table.select(pl.col(name).cast(kind) for name, kind in QUARANTINE.items())
 
 
 def _mask_unknown(assignments: pl.DataFrame, masker: Masker) -> pl.DataFrame:
@@ -210,61 +243,26 @@ def _reasons(steps: Iterable[Step], assignments: pl.DataFrame) -> list[str]:
     return lines
 
 
-def _named_assignments(rows: pl.LazyFrame) -> set[str]:
-    return set(rows.select(pl.col("assignment").unique().drop_nulls()).collect()["assignment"])
-
-
-def _notes(staged: StagedLog, rows: pl.DataFrame, ordered: OrderedLog, logs: LogsConfig) -> dict[str, int]:
+def _notes(staged: StagedLog, rows: pl.DataFrame, behind: int, logs: LogsConfig) -> dict[str, int]:
     """What was noticed and changed: what did not occur is left out, but for the rules asked for."""
     noticed = {
         **staged.notes,
-        "clock behind the submission before, kept in the log's order": ordered.behind,
+        "clock behind the submission before, kept in the log's order": behind,
     }
     column = {"trailing_backslash": "cleaned", "truncated": "truncated"}
     cleaned = {f"programs to which rule {rule} applied": int(rows[column[rule]].sum()) for rule in logs.clean}
     return {note: count for note, count in noticed.items() if count} | cleaned
 
 
-def _demographics(kept: pl.DataFrame, asked: list[str]) -> pl.DataFrame | None:
+def _demographics(usable: pl.LazyFrame, asked: list[str]) -> pl.DataFrame | None:
     if not asked:
         return None
     fields = pl.Struct(dict.fromkeys(asked, pl.String()))
-    described = kept.select("student", pl.col("demographics").str.json_decode(fields))
-    return described.unnest("demographics").unique(maintain_order=True).sort("student")
-
-
-def _mask(submissions: pl.DataFrame, masker: Masker) -> pl.DataFrame:
-    submissions = submissions.with_columns(masker.programs(submissions["code"]))
-    texts = (
-        submissions.select("messages")
-        .explode("messages")
-        .drop_nulls()["messages"]
-        .struct.field("text")
-        .unique()
-    )
-    masked = dict(zip(texts, masker.texts(texts), strict=True))
-    return submissions.with_columns(
-        pl.col("messages").list.eval(
-            pl.element().struct.with_fields(pl.field("text").replace(masked)) if masked else pl.element()
-        )
-    )
-
-
-def _usable() -> pl.Expr:
-    return pl.col("filter").is_null() & pl.col("reason").is_null()
-
-
-def _named(names: dict[str, str]) -> pl.Expr:
-    return pl.col("student").replace_strict(names, default=None, return_dtype=pl.String)
-
-
-def _forget(rows: pl.DataFrame, forgotten: Collection[str]) -> pl.DataFrame:
-    theirs = pl.col("student").is_in(sorted(forgotten))
-    return rows.with_columns(
-        pl.when(theirs).then(pl.lit("student to be forgotten")).otherwise("filter").alias("filter")
-    )
+    described = usable.select("student", pl.col("demographics").str.json_decode(fields))
+    rows = described.unnest("demographics").unique(maintain_order=True)
+    return rows.sort("student", maintain_order=True).collect(engine="streaming")
 
 
 def _steps(rows: pl.DataFrame, kind: str, column: str = "filter") -> Iterable[Step]:
-    counts = rows.group_by(column).len().sort("len", column, descending=[True, False])
+    counts = rows.group_by(pl.col(column).cast(pl.String)).len().sort("len", column, descending=[True, False])
     return [Step(name, kind, count) for name, count in counts.iter_rows()]

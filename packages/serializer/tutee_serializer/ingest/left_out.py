@@ -30,7 +30,7 @@ def left_out(rows: pl.DataFrame, roles: Roles, masker: Masker) -> Iterator[str]:
     counts = counts.sort("len", "semester", descending=[True, False])
     shown = counts.head(SHOWN)
     # What stands in the column may be no name of a semester.
-    shown = shown.with_columns(masker.texts(shown["semester"]))
+    shown = shown.with_columns(masker.texts(shown["semester"].cast(pl.String)))
     for semester, count, left in shown.iter_rows():
         if not left:
             yield f"semester {semester} is left out: not one of its {count:,} rows can be used"

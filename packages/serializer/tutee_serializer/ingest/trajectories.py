@@ -29,21 +29,33 @@ class OrderedLog:
     behind: int
 
 
-def order(rows: pl.DataFrame, course: str, has_attempts: bool) -> OrderedLog:
-    """Submissions in the order of each student's work, with the messages that followed each.
+def arrivals(rows: pl.DataFrame) -> pl.Series:
+    """When each of the log's usable rows was handed in, as far as it matters for their order.
 
-    Attempt numbers order them where there are any; else times do. In a log that was written in the order of
-    time, a row that is behind the rows above it had a wrong clock: it keeps its place, and is counted.
+    In a log that was written in the order of time, a row that is behind the rows above it had a wrong clock:
+    it keeps its place.
     """
     seen = pl.col("submitted_at").cum_max().over("source", order_by="source_row")
     behind = (pl.col("submitted_at") < pl.col("seen")).mean().over("source")
-    is_submission = pl.col("row_kind") == "submission"
+    return (
+        rows.select("source", "source_row", "submitted_at")
+        .with_columns(seen.alias("seen"))
+        .with_columns((behind < IN_ORDER).fill_null(False).alias("chronological"))
+        .select(arrived=pl.when("chronological").then("seen").otherwise("submitted_at"))
+        .to_series()
+    )
+
+
+def order(rows: pl.DataFrame, course: str, has_attempts: bool) -> OrderedLog:
+    """Submissions in the order of each student's work, with the messages that followed each.
+
+    Attempt numbers order them where there are any; else `arrived`, the rows' `arrivals`, does. Clocks that
+    are behind are counted.
+    """
     by = "number" if has_attempts else "arrived"
     ordered = (
         rows.lazy()
-        .with_columns(seen.alias("seen"), is_submission.alias("is_submission"))
-        .with_columns((behind < IN_ORDER).fill_null(False).alias("chronological"))
-        .with_columns(pl.when("chronological").then("seen").otherwise("submitted_at").alias("arrived"))
+        .with_columns(is_submission=pl.col("row_kind") == "submission")
         .sort(*TRAJECTORY, by, ~pl.col("is_submission"), "source", "source_row")
         .with_columns(pl.col("is_submission").cum_sum().cast(pl.Int64).over(TRAJECTORY).alias("order"))
         .collect()

@@ -1,0 +1,41 @@
+"""A log in blocks: pieces that fit into memory, each with all the rows of its students."""
+
+from pathlib import Path
+
+import polars as pl
+
+# What people wrote in a block, in bytes, about; in memory a block takes some ten times as much.
+BLOCK = 1 << 27
+# Rows of a Parquet table that are compressed together. Where it is left open, runs may differ in it.
+ROW_GROUP = 1 << 16
+
+_STUDENT = pl.col("student").str.strip_chars()
+
+
+def find_students(rows: pl.LazyFrame) -> list[str]:
+    """The ids of the students of a staged log."""
+    ids = rows.select(_STUDENT.alias("student")).unique().filter(pl.col("student") != "")
+    return ids.collect(engine="streaming")["student"].sort().to_list()
+
+
+def split(rows: pl.LazyFrame, names: dict[str, str], folder: Path) -> list[pl.LazyFrame]:
+    """A staged log as blocks in the order of the pseudonyms, with each row's `position` in the log.
+
+    `names` maps student ids to pseudonyms. Rows without a student are in the first block. What is a block
+    already stays where it is, more is written to `folder`.
+    """
+    rows = rows.with_row_index("position")
+    written = pl.col("code", "feedback").str.len_bytes().sum()
+    size = sum(rows.select(written).collect(engine="streaming").row(0))
+    count = -(-size // BLOCK) or 1
+    if count == 1:
+        return [rows]
+    # Pseudonyms are hashes, so their beginnings part them evenly.
+    numbers = [int(name[:4], 16) * count >> 16 for name in names.values()]
+    block = _STUDENT.replace_strict(list(names), numbers, default=0, return_dtype=pl.Int32)
+    folder.mkdir()
+    rows.with_columns(block=block).sink_parquet(
+        pl.PartitionBy(folder, key="block", include_key=False), compression="lz4", row_group_size=ROW_GROUP
+    )
+    found = sorted(folder.iterdir(), key=lambda path: int(path.name.removeprefix("block=")))
+    return [pl.scan_parquet(path / "*.parquet") for path in found]
