@@ -4,8 +4,10 @@ from pathlib import Path
 
 import polars as pl
 
-# What people wrote in a block, in bytes, about; in memory a block takes some ten times as much.
-BLOCK = 1 << 27
+# The bytes of a block's rows, about; as it is worked on it takes some four times as much memory.
+BLOCK = 700_000_000
+# What a row needs beside what people wrote.
+ROW = 200
 # Rows of a Parquet table that are compressed together. Where it is left open, runs may differ in it.
 ROW_GROUP = 1 << 16
 
@@ -25,10 +27,10 @@ def split(rows: pl.LazyFrame, names: dict[str, str], folder: Path) -> list[pl.La
     already stays where it is, more is written to `folder`.
     """
     rows = rows.with_row_index("position")
-    written = pl.col("code", "feedback").str.len_bytes().sum()
-    size = sum(rows.select(written).collect(engine="streaming").row(0))
-    count = -(-size // BLOCK) or 1
-    if count == 1:
+    written = pl.col("code", "feedback").str.len_bytes().cast(pl.Int64).sum()
+    size = sum(rows.select(pl.len().cast(pl.Int64) * ROW, written).collect(engine="streaming").row(0))
+    count = -(-size // BLOCK)
+    if count <= 1:
         return [rows]
     # Pseudonyms are hashes, so their beginnings part them evenly.
     numbers = [int(name[:4], 16) * count >> 16 for name in names.values()]

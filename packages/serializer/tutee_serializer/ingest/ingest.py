@@ -26,7 +26,7 @@ from tutee_serializer.ingest.masks import Masker
 from tutee_serializer.ingest.privacy import fingerprint, published
 from tutee_serializer.ingest.submissions import write_submissions
 from tutee_serializer.ingest.trajectories import arrivals
-from tutee_serializer.ingest.validation import validate
+from tutee_serializer.ingest.validation import import_in_background, validate
 from tutee_serializer.logs import read_log
 from tutee_serializer.logs.config import LogsConfig
 from tutee_serializer.logs.staging import StagedLog
@@ -93,6 +93,7 @@ def ingest(
     memory. Raises LogError where no row can be used or a semester that is asked for is empty, ValidationError
     where an expectation of level error fails.
     """
+    import_in_background()
     with _scratch(submissions.parent) as folder:
         table = folder / submissions.name
         parsed = _parse(course, config, key, forgotten, simulated, False, folder, table)

@@ -44,13 +44,7 @@ def write_submissions(
 
 def _mask(submissions: pl.DataFrame, masker: Masker) -> pl.DataFrame:
     submissions = submissions.with_columns(masker.programs(submissions["code"]))
-    texts = (
-        submissions.select("messages")
-        .explode("messages")
-        .drop_nulls()["messages"]
-        .struct.field("text")
-        .unique()
-    )
+    texts = submissions.select("messages").explode("messages").drop_nulls()["messages"].struct.field("text")
     masked = dict(zip(texts, masker.texts(texts), strict=True))
     return submissions.with_columns(
         pl.col("messages").list.eval(

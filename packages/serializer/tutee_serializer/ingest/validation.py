@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import warnings
 from collections.abc import Mapping
 from datetime import timedelta
@@ -89,6 +90,11 @@ def new_context(folder: Path) -> "gx.AbstractDataContext":
         context.delete_data_docs_site(name)
     add_site(context, folder / "docs")
     return context
+
+
+def import_in_background() -> None:
+    """Begins to import Great Expectations, which takes seconds, while something else is done."""
+    threading.Thread(target=_great_expectations).start()
 
 
 def _great_expectations() -> Any:
