@@ -89,17 +89,19 @@ def ingest(
         lines = [*problems, *result.account.semesters[1:]]
         raise LogError("\n".join(f"{course.file}: {line}" for line in lines))
     drift = drift_table(result.submissions, result.roles.used)
-    checks = validate(
-        result.submissions,
-        course,
-        result.roles,
-        result.account,
-        drift,
-        data_docs,
-        config.max_quarantined,
-        config.warn_drift,
-        config.max_drift,
-    )
+    with tempfile.TemporaryDirectory(dir=submissions.parent, prefix=SCRATCH) as folder:
+        checks = validate(
+            result.submissions,
+            course,
+            result.roles,
+            result.account,
+            drift,
+            Path(folder),
+            data_docs,
+            config.max_quarantined,
+            config.warn_drift,
+            config.max_drift,
+        )
     warnings = [str(check) for check in checks if not check.passed]
     write_table(result.submissions, submissions)
     write_table(result.quarantine, quarantine)
