@@ -6,12 +6,14 @@ Each fault is a real one: a file system that is full, a server that refuses conn
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -287,6 +289,26 @@ def test_prefects_server_may_be_away_for_a_while(retrained, tmp_path: Path) -> N
         with proxy.forward():
             said += process.communicate()[0]
         assert process.returncode == 0, said
+
+
+@pytest.mark.long
+def test_prefects_server_that_goes_for_good_ends_the_run_in_three_minutes(retrained, tmp_path: Path) -> None:
+    with prefect(tmp_path) as address:
+        proxy = Proxy(int(address.removesuffix("/api").rpartition(":")[2]))
+        with proxy.forward():
+            process = start(retrained, PREFECT_API_URL=f"http://127.0.0.1:{proxy.port}/api")
+            until_it_says(process, "grade")
+        gone = time.monotonic()
+        said, _ = process.communicate()
+    assert time.monotonic() - gone < 180
+    assert process.returncode == 3, said
+    (message,) = (line for line in said.splitlines() if line.startswith("tutee: "))
+    assert f"PREFECT_API_URL: Prefect at http://127.0.0.1:{proxy.port}/api cannot be reached" in message
+    assert re.search(r"\(stage \w+@small[\w-]*\)", message), message
+    assert "`tutee retrain small --preset tiny` goes on" in message
+    assert "Traceback" not in said
+    done = retrained.tutee("retrain", "small")
+    assert done.returncode == 0, done.stderr
 
 
 # --- clocks -----------------------------------------------------------------------------------------------
