@@ -27,6 +27,7 @@ from flows.prefect_client import answering, crash_dead_runs, recorded, settle
 from flows.promotion import Released
 from flows.registry import CHAMPION, Registry
 from flows.versions import next_commands
+from tutee_evaluator.metrics import METRICS
 from tutee_evaluator.report.tables import results_table
 from tutee_grader.files import read_table
 
@@ -101,7 +102,7 @@ def retrain(course: str, preset: str, notify: str | None = None) -> State | None
         for stage in pipeline.stages:
             with during(stage):
                 _run.with_options(task_run_name=stage)(pipeline, stage)
-        metrics = read_table(setup.places.metrics, "report")
+        metrics = read_table(setup.places.metrics, METRICS, "report")
         table = results_table(metrics, list(setup.parameters.compared))
         with during("results"):
             create_markdown_artifact(f"```\n{table}\n```", key=f"results-{course}")

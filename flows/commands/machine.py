@@ -97,6 +97,7 @@ def bench(
         return
     from flows.parameters import load
     from tutee_grader.files import read_table
+    from tutee_serializer.schemas import DIALOGS, SUBMISSIONS
 
     setup = load(course, preset, logs=False)
     places = setup.places
@@ -105,11 +106,11 @@ def bench(
 
         bench_sft(setup.preset, places.model("base"), places.dialogs)
         return
-    submissions = read_table(places.submissions, "ingest")
+    submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
     if what is Bench.ROLLOUT:
         from benchmarks.rollout import bench_rollout
 
-        dialogs = read_table(places.dialogs, "serialize")
+        dialogs = read_table(places.dialogs, DIALOGS, "serialize")
         config = setup.preset.rollout.model_copy(update={"max_starts": starts})
         bench_rollout(places.model("sft"), dialogs, submissions, config, setup.parameters.engine.batch)
         return

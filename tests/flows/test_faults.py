@@ -35,6 +35,7 @@ from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.registry import CHAMPION, PROMOTED, Registry
 from flows.server import prefect
+from tutee_evaluator.metrics import METRICS
 from tutee_grader.files import read_table
 
 pytestmark = pytest.mark.slow
@@ -365,7 +366,7 @@ def test_of_two_promotions_at_once_one_wins(fresh, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(fresh.folder)
     setup, places = load("small"), Places("small", "tiny")
     pipeline = Pipeline.of(places)
-    release.register(setup, pipeline, Registry(places), read_table(places.metrics, "report"))
+    release.register(setup, pipeline, Registry(places), read_table(places.metrics, METRICS, "report"))
     both = [start(fresh, [*RETRAIN[:-2], "promote", "small"]) for _ in range(2)]
     said = [process.communicate()[0] for process in both]
     won = [text for text in said if " passes" in text]
