@@ -36,6 +36,7 @@ from flows.places import Places
 from flows.registry import CHAMPION, PROMOTED, Registry
 from flows.server import prefect
 from tutee_evaluator.metrics import METRICS
+from tutee_grader.errors import UnavailableError
 from tutee_grader.files import read_table
 
 pytestmark = pytest.mark.slow
@@ -155,6 +156,27 @@ def test_what_dvc_was_cut_short_in_writing_is_written_anew(
         Path(".dvc/tmp/rwlock").write_text('{"write": {')
         use(Pipeline.of(Places("small", "tiny")))
         json.loads(Path(".dvc/tmp/rwlock").read_text())
+
+
+@pytest.mark.parametrize("use", ["write", "read"])
+def test_a_process_that_was_given_the_id_of_a_killed_one_holds_up_nothing(
+    retrained, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    """DVC's note names this very process, as another command: at work, or since before it started."""
+    monkeypatch.chdir(retrained.folder)
+    note, process = Path(".dvc/tmp/rwlock"), {"pid": os.getpid(), "cmd": "dvc repro"}
+    output = str(Path("data/small/source").resolve())
+
+    def run_source() -> None:
+        note.write_text(json.dumps({use: {output: process if use == "write" else [process]}}))
+        os.utime(note, (written, written))
+        Pipeline.of(Places("small", "tiny")).run("source@small")
+
+    written = time.time()
+    with pytest.raises(UnavailableError, match=f"PID {os.getpid()}.*dvc repro"):
+        run_source()
+    written = psutil.Process().create_time() - 60
+    run_source()
 
 
 # --- databases --------------------------------------------------------------------------------------------
