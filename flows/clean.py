@@ -44,25 +44,28 @@ class Found:
     left: list[str]
 
 
-def find_garbage(keep: int) -> Found:
-    """What can be deleted of the courses of params.yaml if `keep` test semesters of each are to stay.
+def find_garbage(keep: int, course: str | None = None) -> Found:
+    """What can be deleted of a course of params.yaml, or of all, if `keep` test semesters are to stay.
 
     The lock of a retrain must be held, until all is deleted.
     """
     parameters = Parameters.load()
     found = Found([], [], [])
     kept: list[Version] = []
-    for course in parameters.courses:
-        places = [Places(course, preset) for preset in parameters.presets]
+    for name in parameters.courses if course is None else [course]:
+        places = [Places(name, preset) for preset in parameters.presets]
         if mlflow_client.is_used(places[0]):
             kept += _registered(places, keep, parameters, found)
         for of_preset in places:
             found.garbage.extend(_files(of_preset, kept))
-    downloads = Places("").mlflow_downloads
-    runs = {version.run_id for version in kept}
-    unneeded = [path for path in _below(downloads) if path.name not in runs]
-    found.garbage.extend(_paths(f"{downloads}: runs that MLflow's server has", unneeded))
-    _cache(kept, found)
+    if course is None:
+        _downloads(kept, found)
+        _cache(kept, found)
+    else:
+        found.left.append(
+            "DVC's cache, downloads of an MLflow server: they are of all courses; `tutee clean` without "
+            "COURSE looks through them"
+        )
     return found
 
 
@@ -106,6 +109,14 @@ def _files(places: Places, kept: Collection[Version]) -> Iterator[Garbage]:
     training = places.checkpoints("")
     checkpoints = [path for path in _below(training) if _is_older(path, places.model(path.name) / CARD)]
     yield from _paths(f"{training}: checkpoints of trainings that have ended since", checkpoints)
+
+
+def _downloads(kept: Collection[Version], found: Found) -> None:
+    """Adds the downloads of an MLflow server that are of no kept version."""
+    downloads = Places("").mlflow_downloads
+    runs = {version.run_id for version in kept}
+    unneeded = [path for path in _below(downloads) if path.name not in runs]
+    found.garbage.extend(_paths(f"{downloads}: runs that MLflow's server has", unneeded))
 
 
 def _cache(kept: Collection[Version], found: Found) -> None:

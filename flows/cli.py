@@ -91,6 +91,13 @@ def main() -> None:
         if not isinstance(code, int):
             traceback.print_exc()
             code, message = BUG, "this is a bug of tutee; the lines above say where"
+        from flows.errors import AwayError
+
+        if isinstance(error, AwayError):
+            # Prefect's threads would try for minutes to tell its server what it has missed; what they have
+            # printed of that ends in the middle of a line.
+            print(f"\ntutee: {message}", file=sys.stderr, flush=True)
+            os._exit(code)
         print(f"tutee: {message}", file=sys.stderr)
         sys.exit(code)
 

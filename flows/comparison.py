@@ -22,13 +22,15 @@ from tutee_evaluator.report.exports import write_figures, write_tables
 from tutee_evaluator.report.page import write_report
 from tutee_evaluator.rollout.grading import known_verdicts
 from tutee_evaluator.rollout.run import roll_out
-from tutee_evaluator.schemas import BASELINE_METHODS
+from tutee_evaluator.schemas import BASELINE_METHODS, ROLLOUTS
 from tutee_grader.errors import InputError
-from tutee_grader.files import read_table, write_table
+from tutee_grader.files import read_table, scan_tables, write_table
 from tutee_grader.grader import Grader
+from tutee_grader.verdict import VERDICTS
 from tutee_serializer.card import FILE as CARD
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.serialize import serialize
+from tutee_serializer.schemas import DIALOGS, SUBMISSIONS
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,10 @@ def evaluate_together(
     found = {name: _row(name, setup) for name in named}
     places, parameters = setup.places, setup.parameters
     steps, _, metrics = evaluate(
-        pl.scan_parquet(list({row.name: row.rollouts for row in found.values()}.values())),
-        read_table(places.dialogs, "serialize"),
-        read_table(places.submissions, "ingest"),
-        read_table(places.verdicts, "grade"),
+        scan_tables({row.rollouts: f"rollout {name}" for name, row in found.items()}, ROLLOUTS),
+        read_table(places.dialogs, DIALOGS, "serialize"),
+        read_table(places.submissions, SUBMISSIONS, "ingest"),
+        read_table(places.verdicts, VERDICTS, "grade"),
         parameters.report,
         reference=found[reference].name,
         cluster=parameters.grade.cluster,
@@ -124,7 +126,8 @@ def _roll_out_to(table: Path, student: FoundStudent, setup: Setup) -> None:
     """Writes ROLLOUTS of a student from the preset's starts, in the student's own format, to `table`."""
     disable_hub(setup.preset)
     places, parameters = setup.places, setup.parameters
-    submissions, verdicts = read_table(places.submissions, "ingest"), read_table(places.verdicts, "grade")
+    submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
+    verdicts = read_table(places.verdicts, VERDICTS, "grade")
     model = student.model
     reads = StudentCard.load(model) if isinstance(model, Path) else model
     dialogs, _ = serialize(

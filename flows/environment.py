@@ -139,8 +139,7 @@ def explain(error: BaseException) -> str | None:
 
     None otherwise.
     """
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         number = cause.errno if isinstance(cause, OSError) else None
         words = str(cause)
         if number in _FULL or any(word in words for word in _FULL_WORDS):
@@ -154,8 +153,15 @@ def explain(error: BaseException) -> str | None:
             )
         if any(word in words for word in _AWAY_WORDS):
             return f"a server cannot be reached ({words}); start it, or correct its address, then run again"
-        cause = cause.__cause__ or cause.__context__
     return None
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from or while handling, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 @contextmanager

@@ -1,10 +1,14 @@
 """What can go wrong around the pipeline, beyond the errors that all packages share."""
 
-from tutee_grader.errors import TuteeError
+from tutee_grader.errors import TuteeError, UnavailableError
 
 
 class RefusedError(TuteeError):
     """A challenger that may not become champion; the message says why."""
+
+
+class AwayError(UnavailableError):
+    """Prefect's server cannot be reached: what it has not been told yet, it never will be."""
 
 
 class CheckError(TuteeError):

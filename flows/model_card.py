@@ -14,6 +14,7 @@ from tutee_evaluator.report.figures import Figure, Figures
 from tutee_evaluator.schemas import COPY, MIX
 from tutee_grader.files import read_table
 from tutee_serializer.dialogs.canaries import CANARY
+from tutee_serializer.schemas import DIALOGS
 from tutee_trainer.method import Method, load_methods
 from tutee_trainer.preset import PretrainedModel
 from tutee_trainer.pretrained import find_source
@@ -77,7 +78,7 @@ def _sections(setup: Setup, method: Method) -> dict[str, dict[str, object]]:
 
 
 def _splits(places: Places) -> str:
-    dialogs = read_table(places.dialogs, "serialize").filter(pl.col("feedback") != "none")
+    dialogs = read_table(places.dialogs, DIALOGS, "serialize").filter(pl.col("feedback") != "none")
     rows = [
         [split, f"{found['student'].n_unique():,}", f"{found.height:,}"]
         for split in ("train", "validation", "test", CANARY)

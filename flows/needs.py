@@ -8,13 +8,13 @@ import polars as pl
 
 from flows.parameters import Setup
 from tutee_grader.files import read_table
-from tutee_grader.table import VERDICTS
-from tutee_grader.verdict import Status
+from tutee_grader.verdict import VERDICTS, Status
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import Format
 from tutee_serializer.dialogs.serialize import serialize
 from tutee_serializer.dialogs.turn_sizes import tokens_per_turn
 from tutee_serializer.ingest.ingest import IngestResult
+from tutee_serializer.schemas import DIALOGS
 from tutee_trainer.model import compute_dtype
 from tutee_trainer.needs import MEASURED_S, TRAINING_SHARE, WRITING_SHARE, Size, measure, measure_rate, stages
 from tutee_trainer.preset import Preset, PretrainedModel
@@ -78,7 +78,7 @@ def _dialogs(setup: Setup, log: IngestResult) -> tuple[list[Dialog], bool]:
     places = setup.places
     preset = setup.preset
     if places.dialogs.exists():
-        table = read_table(places.dialogs, "serialize")
+        table = read_table(places.dialogs, DIALOGS, "serialize")
         mine = table.filter(split="train", feedback=preset.dialog.feedback, format=preset.format)
         if mine.height:
             return [Dialog.from_row(row) for row in mine.iter_rows(named=True)], False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flows.errors import StageError
 from flows.places import Places
+from flows.processes import has_lived_since
 from flows.repository import open_repository
 from tutee_grader.errors import InputError, UnavailableError
 
@@ -95,21 +96,33 @@ class Pipeline:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Holds DVC's lock of the folder.
-
-        DVC's note of who works on which file is removed where it was cut short, by a kill or a full disk.
-        """
-        from dvc.rwlock import RWLOCK_FILE
-
+        """Holds DVC's lock of the folder, which no killed process holds up."""
         with self.repo.lock:
-            note = Path(str(self.repo.tmp_dir), RWLOCK_FILE)
-            try:
-                json.loads(note.read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                pass
-            except ValueError:
-                note.unlink()
+            self._forget_killed()
             yield
+
+    def _forget_killed(self) -> None:
+        """Removes from DVC's note of who works on which file those that were killed.
+
+        DVC knows them by their ids, which others may have been given since. A note that was cut short, by a
+        kill or a full disk, is removed.
+        """
+        from dvc.rwlock import RWLOCK_FILE, RWLockFileCorruptedError, _edit_rwlock
+
+        folder, hardlink = str(self.repo.tmp_dir), self.repo.config["core"].get("hardlink_lock", False)
+        note = Path(folder, RWLOCK_FILE)
+        if not note.exists():
+            return
+        written = note.stat().st_mtime
+        try:
+            with _edit_rwlock(folder, self.repo.fs, hardlink) as at_work:
+                for path, writer in list(at_work["write"].items()):
+                    if not has_lived_since(writer["pid"], written):
+                        del at_work["write"][path]
+                for readers in at_work["read"].values():
+                    readers[:] = [reader for reader in readers if has_lived_since(reader["pid"], written)]
+        except RWLockFileCorruptedError:
+            note.unlink()
 
     def hash_of(self, path: Path) -> str:
         """The content hash that DVC has recorded for an output."""

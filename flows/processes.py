@@ -9,6 +9,9 @@ from pathlib import Path
 
 import psutil
 
+# How exactly a process's start is known as a time of day.
+START_S = 2.0
+
 
 def this_process() -> tuple[str, str, str]:
     """This machine's name, this process's id, and when it started: another may be given its id later."""
@@ -25,6 +28,15 @@ def has_ended(host: str, process: str, started: str) -> bool:
         return not lives or _started(int(process)) != started
     except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
         return True
+
+
+def has_lived_since(process: int, moment: float) -> bool:
+    """Whether the process with this id lives and started by `moment`; a later one has the id of another."""
+    try:
+        found = psutil.Process(process)
+        return found.status() != psutil.STATUS_ZOMBIE and found.create_time() < moment + START_S
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _started(pid: int) -> str:

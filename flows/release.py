@@ -24,8 +24,10 @@ from flows.registry import (
     Version,
 )
 from flows.tracking import flat
+from tutee_evaluator.metrics import METRICS
 from tutee_grader.files import atomic_file, read_table
 from tutee_serializer.dialogs.canaries import CANARY
+from tutee_serializer.schemas import DIALOGS
 
 # The champion's, and the one of the champion before it.
 KEPT_BENTOS = 2
@@ -41,7 +43,7 @@ def register(
         return found, False
     sections = parameters.model_dump(mode="json", exclude={"courses", "presets", "preset"})
     overall = metrics.filter((pl.col("stratum") == "overall") & pl.col("metric").str.contains(r"^\w+$"))
-    dialogs = read_table(places.dialogs, "serialize").select("split", "student", "semester").unique()
+    dialogs = read_table(places.dialogs, DIALOGS, "serialize").select("split", "student", "semester").unique()
     dialogs = dialogs.filter(pl.col("split") != CANARY)
     results = Results(
         fingerprint,
@@ -84,7 +86,7 @@ def promote_again(course: str, preset: str | None, because: str | None) -> tuple
     """
     setup = load(course, preset, logs=False)
     registry, pipeline = Registry(setup.places), Pipeline.of(setup.places)
-    metrics = read_table(setup.places.metrics, "report")
+    metrics = read_table(setup.places.metrics, METRICS, "report")
     with logged(setup.places, "promote", forced=bool(because)) as line:
         released = promote(setup, pipeline, registry, metrics, again=True, because=because)
         if not released.passed:

@@ -5,6 +5,7 @@ from collections import deque
 from functools import cache, partial
 from typing import Any
 
+import httpx
 import polars as pl
 from prefect import Flow, flow, get_run_logger, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
@@ -22,10 +23,11 @@ from flows.output import copied
 from flows.parameters import Setup, load
 from flows.pipeline import Pipeline
 from flows.places import Places
-from flows.prefect_client import crash_dead_runs, recorded, settle
+from flows.prefect_client import answering, crash_dead_runs, recorded, settle
 from flows.promotion import Released
 from flows.registry import CHAMPION, Registry
 from flows.versions import next_commands
+from tutee_evaluator.metrics import METRICS
 from tutee_evaluator.report.tables import results_table
 from tutee_grader.files import read_table
 
@@ -56,7 +58,9 @@ def prepare(course: str, preset: str) -> tuple[Setup, Pipeline, Registry]:
 
 
 def _is_worth_a_retry(_: Any, __: TaskRun, state: State) -> bool:
-    return getattr(state.result(raise_on_failure=False), "exit_code", None) not in EXPLAINED
+    error = state.result(raise_on_failure=False)
+    # Prefect's client has tried again for a minute itself.
+    return getattr(error, "exit_code", None) not in EXPLAINED and not isinstance(error, httpx.TransportError)
 
 
 # What was killed from outside (no memory left, a network share away) may well pass the second time.
@@ -94,15 +98,21 @@ def retrain(course: str, preset: str, notify: str | None = None) -> State | None
         # Read only now: who was waited for may have changed everything.
         setup, pipeline, registry = prepare(course, preset)
         crash_dead_runs()
+        during = partial(answering, resume=_resume(places))
         for stage in pipeline.stages:
-            _run.with_options(task_run_name=stage)(pipeline, stage)
-        metrics = read_table(setup.places.metrics, "report")
+            with during(stage):
+                _run.with_options(task_run_name=stage)(pipeline, stage)
+        metrics = read_table(setup.places.metrics, METRICS, "report")
         table = results_table(metrics, list(setup.parameters.compared))
-        create_markdown_artifact(f"```\n{table}\n```", key=f"results-{course}")
-        _register(setup, pipeline, registry, metrics)
-        released = _promote(setup, pipeline, registry, metrics)
-        _pack(setup, registry)
-        settle(len(pipeline.stages) + 3)
+        with during("results"):
+            create_markdown_artifact(f"```\n{table}\n```", key=f"results-{course}")
+        with during("register"):
+            _register(setup, pipeline, registry, metrics)
+        with during("promote"):
+            released = _promote(setup, pipeline, registry, metrics)
+        with during("pack"):
+            _pack(setup, registry)
+            settle(len(pipeline.stages) + 3)
         if not released.passed:
             line["outcome"] = event_log.REFUSED
     print(f"\n{table}\n")
@@ -130,8 +140,7 @@ def _run(pipeline: Pipeline, stage: str) -> None:
                 print(f"{name}{method.replace('-', ' ', 1)}: up to date", flush=True)
     except StageError as error:
         cause = last[0].removeprefix("tutee: ") if last else ""
-        resume = f"tutee retrain {places.course} --preset {places.preset}"
-        raise StageError(stage, error.exit_code, cause, resume) from error
+        raise StageError(stage, error.exit_code, cause, _resume(places)) from error
 
 
 @_step(name="register", task_run_name="register")
@@ -166,6 +175,10 @@ def _promote(setup: Setup, pipeline: Pipeline, registry: Registry, metrics: pl.D
 def _pack(setup: Setup, registry: Registry) -> None:
     with logged(setup.places, "pack"):
         _say(f"pack: {release.pack(setup, registry)}")
+
+
+def _resume(places: Places) -> str:
+    return f"tutee retrain {places.course} --preset {places.preset}"
 
 
 def _say(text: str) -> None:

@@ -6,7 +6,6 @@ from datetime import datetime
 from pathlib import Path
 
 import httpx
-import polars as pl
 
 from flows import history
 from flows.environment import WRITTEN_FOLDERS, disk_bytes
@@ -17,11 +16,13 @@ from flows.registry import CHALLENGER, CHAMPION, Registry
 from flows.server import scheduled_server
 from flows.watch import changes
 from tutee_grader.errors import InputError
-from tutee_grader.verdict import VERDICT_COLUMNS
+from tutee_grader.files import scan_tables
+from tutee_grader.verdict import VERDICT_COLUMNS, VERDICTS
 from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.account import RowAccount
 from tutee_serializer.ingest.drift import validate_errors
 from tutee_serializer.ingest.source import read_inputs
+from tutee_serializer.schemas import SUBMISSIONS
 
 
 def status_lines(setup: Setup) -> Iterator[str]:
@@ -55,9 +56,18 @@ def _drift_of_errors(setup: Setup, account: RowAccount) -> list[str]:
     places, config = setup.places, setup.parameters.ingest
     if not (places.submissions.exists() and places.verdicts.exists()):
         return []
-    submissions = pl.read_parquet(places.submissions, columns=["submission_id", "semester"])
-    verdicts = pl.read_parquet(places.verdicts, columns=["submission_id", *VERDICT_COLUMNS])
-    return validate_errors(account, submissions, verdicts, config.warn_drift, {})
+    try:
+        submissions = scan_tables({places.submissions: "ingest"}, SUBMISSIONS)
+        verdicts = scan_tables({places.verdicts: "grade"}, VERDICTS)
+    except InputError as error:
+        return [str(error)]
+    return validate_errors(
+        account,
+        submissions.select("submission_id", "semester").collect(),
+        verdicts.select("submission_id", *VERDICT_COLUMNS).collect(),
+        config.warn_drift,
+        {},
+    )
 
 
 def _log(setup: Setup) -> Iterator[str]:

@@ -13,6 +13,7 @@ from flows.places import preset_file
 from flows.release import names_in
 from flows.repository import LOCK, git, open_repository
 from tutee_grader.files import read_table
+from tutee_serializer.schemas import DIALOGS
 
 
 def next_commands(setup: Setup, champion: int | None) -> list[str]:
@@ -31,7 +32,7 @@ def next_commands(setup: Setup, champion: int | None) -> list[str]:
         new = git("ls-files", "--others", "--exclude-standard", "--", *filter(_is_here, inputs)).splitlines()
     except (FileNotFoundError, subprocess.CalledProcessError):
         return []
-    tested = names_in(read_table(setup.places.dialogs, "serialize"), "semester", test=True)
+    tested = names_in(read_table(setup.places.dialogs, DIALOGS, "serialize"), "semester", test=True)
     tag = _free("-".join([setup.course.name, *tested, *_number(champion)]), tags)
     commands = [
         ["git", "add", *map(str, results), *new],

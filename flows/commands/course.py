@@ -97,10 +97,13 @@ def regrade(course: CourseArgument) -> None:
     """Compares the log's own scores with the grader's, and writes the programs on which they disagree."""
     from flows.parameters import load
     from tutee_grader.files import read_table
+    from tutee_grader.verdict import VERDICTS
     from tutee_serializer.ingest.regrade import disagreements, regrade, table_text, write_disagreements
+    from tutee_serializer.schemas import SUBMISSIONS
 
     places = load(course, logs=False).places
-    submissions, verdicts = read_table(places.submissions, "ingest"), read_table(places.verdicts, "grade")
+    submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
+    verdicts = read_table(places.verdicts, VERDICTS, "grade")
     table = regrade(submissions, verdicts)
     write_disagreements(disagreements(submissions, verdicts), places.disagreements)
     print(table_text(table))
@@ -154,9 +157,10 @@ def export(
     from flows.parameters import load
     from tutee_grader.files import read_table
     from tutee_serializer.logs.export import export_progsnap
+    from tutee_serializer.schemas import SUBMISSIONS
 
     places = load(course, logs=False).places
     with summary_line("export") as summary:
-        submissions = read_table(places.submissions, "ingest")
+        submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
         export_progsnap(submissions, folder)
         summary.text = f"{count(submissions.height, 'submissions')} -> {folder}"

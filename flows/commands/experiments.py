@@ -43,23 +43,27 @@ def turing(
     """Writes a blinded test: a page on which a colleague says which of two students is the real one."""
     from flows.commands.summary import count
     from flows.parameters import load
+    from tutee_evaluator.metrics import METRICS
     from tutee_evaluator.pairing import pair
     from tutee_evaluator.report.figures import Figures
+    from tutee_evaluator.schemas import ROLLOUTS
     from tutee_evaluator.turing.page import write_page
     from tutee_evaluator.turing.pairs import draw_pairs
     from tutee_grader.errors import InputError
     from tutee_grader.files import read_table
+    from tutee_grader.verdict import VERDICTS
+    from tutee_serializer.schemas import DIALOGS, SUBMISSIONS
 
     setup = load(course, preset, logs=False)
     places = setup.places
     if method is None:
-        figures = Figures(read_table(places.metrics, "report"))
+        figures = Figures(read_table(places.metrics, METRICS, "report"))
         method = figures.best(figures.measured(list(setup.parameters.compared)))
     steps = pair(
-        read_table(places.rollout(method), f"rollout {method}"),
-        read_table(places.dialogs, "serialize"),
-        read_table(places.submissions, "ingest"),
-        read_table(places.verdicts, "grade"),
+        read_table(places.rollout(method), ROLLOUTS, f"rollout {method}"),
+        read_table(places.dialogs, DIALOGS, "serialize"),
+        read_table(places.submissions, SUBMISSIONS, "ingest"),
+        read_table(places.verdicts, VERDICTS, "grade"),
     )
     drawn = draw_pairs(steps, method, pairs, seed)
     if not drawn:

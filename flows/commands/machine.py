@@ -47,6 +47,10 @@ def doctor(
 
 
 def clean(
+    course: Annotated[
+        str | None,
+        typer.Argument(metavar="[COURSE]", help="A course file, or a course's name; all courses without it."),
+    ] = None,
     keep: Annotated[int, typer.Option(min=1, help="The latest test semesters of each course that stay.")] = 3,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, this is only shown.")] = False,
 ) -> None:
@@ -54,11 +58,13 @@ def clean(
     from flows.clean import find_garbage, shrink_databases
     from flows.environment import exclusive_lock
     from flows.event_log import logged
+    from flows.parameters import load
     from flows.places import Places
 
-    of_all = Places("")
-    with exclusive_lock(of_all.retrain_lock):
-        found = find_garbage(keep)
+    name = load(course, logs=False, assignments=False).course.name if course else None
+    places = Places(name or "")
+    with exclusive_lock(places.retrain_lock):
+        found = find_garbage(keep, name)
         for stays in found.stays:
             print(f"stays       {stays}")
         for left in found.left:
@@ -69,7 +75,7 @@ def clean(
                 print(f"to delete   {garbage}")
             print(f"clean: {freed / 1e6:,.1f} MB can be freed; `--yes` deletes it")
             return
-        with logged(of_all, "clean", keep=keep) as line:
+        with logged(places, "clean", keep=keep) as line:
             for garbage in found.garbage:
                 garbage.delete()
                 print(f"deleted     {garbage}", flush=True)
@@ -97,6 +103,7 @@ def bench(
         return
     from flows.parameters import load
     from tutee_grader.files import read_table
+    from tutee_serializer.schemas import DIALOGS, SUBMISSIONS
 
     setup = load(course, preset, logs=False)
     places = setup.places
@@ -105,11 +112,11 @@ def bench(
 
         bench_sft(setup.preset, places.model("base"), places.dialogs)
         return
-    submissions = read_table(places.submissions, "ingest")
+    submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
     if what is Bench.ROLLOUT:
         from benchmarks.rollout import bench_rollout
 
-        dialogs = read_table(places.dialogs, "serialize")
+        dialogs = read_table(places.dialogs, DIALOGS, "serialize")
         config = setup.preset.rollout.model_copy(update={"max_starts": starts})
         bench_rollout(places.model("sft"), dialogs, submissions, config, setup.parameters.engine.batch)
         return

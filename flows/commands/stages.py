@@ -75,11 +75,12 @@ def grade(course: CourseArgument) -> None:
     from tutee_grader.table import grade_table
     from tutee_serializer.ingest.account import RowAccount
     from tutee_serializer.ingest.drift import validate_errors
+    from tutee_serializer.schemas import SUBMISSIONS
 
     setup = load(course, logs=False)
     places = setup.places
     with summary_line("grade") as summary:
-        submissions = read_table(places.submissions, "ingest")
+        submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
         verdicts = grade_table(
             submissions,
             setup.course.load_assignments()[0],
@@ -105,15 +106,17 @@ def serialize(course: CourseArgument, preset: PresetOption = None) -> None:
 
     from flows.parameters import load
     from tutee_grader.files import read_table, write_table
+    from tutee_grader.verdict import VERDICTS
     from tutee_serializer.dialogs.serialize import serialize
+    from tutee_serializer.schemas import SUBMISSIONS
 
     setup = load(course, preset, logs=False)
     places = setup.places
     with summary_line("serialize") as summary:
-        submissions = read_table(places.submissions, "ingest")
+        submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
         dialogs, counts = serialize(
             submissions,
-            read_table(places.verdicts, "grade"),
+            read_table(places.verdicts, VERDICTS, "grade"),
             setup.course,
             setup.parameters.serialize,
             setup.preset.format,
@@ -205,7 +208,9 @@ def rollout(
     from tutee_evaluator.rollout.run import roll_out
     from tutee_grader.files import read_table, write_table
     from tutee_grader.grader import Grader
+    from tutee_grader.verdict import VERDICTS
     from tutee_serializer import card
+    from tutee_serializer.schemas import DIALOGS, SUBMISSIONS
 
     setup = load(course, preset, logs=False)
     if not is_method(method):
@@ -216,9 +221,9 @@ def rollout(
     disable_hub(setup.preset)
     places = setup.places
     with summary_line(f"rollout {method}") as summary:
-        dialogs = read_table(places.dialogs, "serialize")
-        submissions = read_table(places.submissions, "ingest")
-        known = known_verdicts(submissions, read_table(places.verdicts, "grade"))
+        dialogs = read_table(places.dialogs, DIALOGS, "serialize")
+        submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
+        known = known_verdicts(submissions, read_table(places.verdicts, VERDICTS, "grade"))
         key = rollouts_key(places, setup.preset.rollout, places.model(method))
         folder = places.unfinished_rollouts(method, key)
         make_engine = partial(
@@ -259,11 +264,13 @@ def report(course: CourseArgument, preset: PresetOption = None) -> None:
     from tutee_evaluator.memorisation.figures import measure_memorisation
     from tutee_evaluator.report.exports import write_figures, write_metrics, write_solved, write_tables
     from tutee_evaluator.report.page import write_report
-    from tutee_evaluator.schemas import EXPOSURES
+    from tutee_evaluator.schemas import EXPOSURES, ROLLOUTS
     from tutee_grader.errors import InputError
-    from tutee_grader.files import read_table, write_table
+    from tutee_grader.files import read_table, scan_tables, write_table
+    from tutee_grader.verdict import VERDICTS
     from tutee_serializer.card import StudentCard
     from tutee_serializer.ingest.drift import DRIFT, with_errors
+    from tutee_serializer.schemas import DIALOGS, SUBMISSIONS
 
     setup = load(course, preset, logs=False)
     places = setup.places
@@ -272,10 +279,10 @@ def report(course: CourseArgument, preset: PresetOption = None) -> None:
         methods = {name: text for name, text in compared if places.rollout(name).exists()}
         if not methods:
             raise InputError(f"{places.rollouts}: no rollouts; run `tutee rollout` first")
-        rollouts = pl.scan_parquet([places.rollout(name) for name in methods])
-        dialogs = read_table(places.dialogs, "serialize")
-        submissions = read_table(places.submissions, "ingest")
-        verdicts = read_table(places.verdicts, "grade")
+        rollouts = scan_tables({places.rollout(name): f"rollout {name}" for name in methods}, ROLLOUTS)
+        dialogs = read_table(places.dialogs, DIALOGS, "serialize")
+        submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
+        verdicts = read_table(places.verdicts, VERDICTS, "grade")
         steps, _, metrics = evaluate(
             rollouts,
             dialogs,
@@ -285,7 +292,11 @@ def report(course: CourseArgument, preset: PresetOption = None) -> None:
             cluster=setup.parameters.grade.cluster,
             progress=True,
         )
-        exposures = [pl.read_parquet(file) for name in methods if (file := places.exposures(name)).exists()]
+        exposures = [
+            read_table(file, EXPOSURES, f"rollout {name}")
+            for name in methods
+            if (file := places.exposures(name)).exists()
+        ]
         memorised = measure_memorisation(
             rollouts,
             dialogs,

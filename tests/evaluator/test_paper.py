@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tutee_evaluator.evaluate import evaluate
 from tutee_evaluator.metrics import ReportConfig
 from tutee_evaluator.schemas import ROLLOUTS
-from tutee_grader.table import VERDICTS
+from tutee_grader.verdict import VERDICTS
 from tutee_serializer.schemas import DIALOGS, SUBMISSIONS
 
 Program = tuple[str, float]  # with its grade

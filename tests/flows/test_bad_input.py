@@ -6,7 +6,11 @@ import re
 import subprocess
 from pathlib import Path
 
+import polars as pl
 import pytest
+
+from tutee_serializer.ingest.account import RowAccount
+from tutee_serializer.schemas import SUBMISSIONS
 
 
 def remove(project, file: str) -> None:
@@ -111,6 +115,26 @@ def test_a_stage_out_of_order_names_the_one_before(project) -> None:
     done = project.tutee("serialize", "small")
     assert done.returncode == 2
     assert "tutee ingest" in done.stderr
+
+
+def test_a_table_of_an_older_version_is_said_with_the_way_out(project) -> None:
+    """By a command; `tutee status` says it and goes on."""
+    data = project.folder / "data/small"
+    data.mkdir(parents=True)
+    older = pl.DataFrame(schema={name: kind for name, kind in SUBMISSIONS.items() if name != "messages"})
+    older.write_parquet(data / "submissions.parquet")
+    said = (
+        "data/small/submissions.parquet: written by another version of tutee: `messages` is missing; "
+        "remove it, then run `tutee ingest`"
+    )
+    done = project.tutee("export", "small", "exported")
+    assert done.returncode == 2
+    assert done.stderr == f"tutee: {said}\n"
+    (data / "verdicts.parquet").touch()
+    RowAccount("small", True, "", [], [], [], {}, {}, {}, [], []).save(data / "account.json")
+    done = project.tutee("status", "small")
+    assert done.returncode == 0, done.stderr
+    assert f"drift       {said}\n" in done.stdout
 
 
 def test_a_reference_solution_that_fails_ends_with_1(project) -> None:

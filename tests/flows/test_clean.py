@@ -139,6 +139,27 @@ def test_the_latest_semesters_are_those_of_the_newest_versions(semesters: Semest
         assert kept == list(SEMESTERS[SEMESTERS.index(first) :])
 
 
+def test_of_a_single_course_it_deletes_nothing_that_others_may_need(semesters: Semesters) -> None:
+    parameters = semesters.project.folder / "params.yaml"
+    before = parameters.read_text()
+    other = semesters.project.add_course("other")
+    try:
+        small, of_other, unknown = (
+            semesters.project.tutee("clean", course, "--keep", "1")
+            for course in ("small", str(other), "nowhere")
+        )
+    finally:
+        parameters.write_text(before)
+    assert f"MLflow: tutee-small: versions {numbers(semesters.versions[GONE])} (one)" in small.stdout
+    for done in (small, of_other):
+        assert done.returncode == 0, done.stderr
+        assert "left alone  DVC's cache" in done.stdout
+        assert "to delete   DVC's cache" not in done.stdout
+    assert "clean: 0.0 MB can be freed" in of_other.stdout
+    assert unknown.returncode == 2
+    assert "(courses in params.yaml: other, small, none)" in unknown.stderr
+
+
 def test_it_does_not_work_beside_a_retrain(semesters: Semesters) -> None:
     with exclusive_lock(PLACES.retrain_lock), pytest.MonkeyPatch.context() as environment:
         environment.delenv(LOCK_VARIABLE)

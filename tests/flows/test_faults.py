@@ -6,12 +6,14 @@ Each fault is a real one: a file system that is full, a server that refuses conn
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -33,6 +35,8 @@ from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.registry import CHAMPION, PROMOTED, Registry
 from flows.server import prefect
+from tutee_evaluator.metrics import METRICS
+from tutee_grader.errors import UnavailableError
 from tutee_grader.files import read_table
 
 pytestmark = pytest.mark.slow
@@ -152,6 +156,27 @@ def test_what_dvc_was_cut_short_in_writing_is_written_anew(
         Path(".dvc/tmp/rwlock").write_text('{"write": {')
         use(Pipeline.of(Places("small", "tiny")))
         json.loads(Path(".dvc/tmp/rwlock").read_text())
+
+
+@pytest.mark.parametrize("use", ["write", "read"])
+def test_a_process_that_was_given_the_id_of_a_killed_one_holds_up_nothing(
+    retrained, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    """DVC's note names this very process, as another command: at work, or since before it started."""
+    monkeypatch.chdir(retrained.folder)
+    note, process = Path(".dvc/tmp/rwlock"), {"pid": os.getpid(), "cmd": "dvc repro"}
+    output = str(Path("data/small/source").resolve())
+
+    def run_source() -> None:
+        note.write_text(json.dumps({use: {output: process if use == "write" else [process]}}))
+        os.utime(note, (written, written))
+        Pipeline.of(Places("small", "tiny")).run("source@small")
+
+    written = time.time()
+    with pytest.raises(UnavailableError, match=f"PID {os.getpid()}.*dvc repro"):
+        run_source()
+    written = psutil.Process().create_time() - 60
+    run_source()
 
 
 # --- databases --------------------------------------------------------------------------------------------
@@ -289,6 +314,26 @@ def test_prefects_server_may_be_away_for_a_while(retrained, tmp_path: Path) -> N
         assert process.returncode == 0, said
 
 
+@pytest.mark.long
+def test_prefects_server_that_goes_for_good_ends_the_run_in_three_minutes(retrained, tmp_path: Path) -> None:
+    with prefect(tmp_path) as address:
+        proxy = Proxy(int(address.removesuffix("/api").rpartition(":")[2]))
+        with proxy.forward():
+            process = start(retrained, PREFECT_API_URL=f"http://127.0.0.1:{proxy.port}/api")
+            until_it_says(process, "grade")
+        gone = time.monotonic()
+        said, _ = process.communicate()
+    assert time.monotonic() - gone < 180
+    assert process.returncode == 3, said
+    (message,) = (line for line in said.splitlines() if line.startswith("tutee: "))
+    assert f"PREFECT_API_URL: Prefect at http://127.0.0.1:{proxy.port}/api cannot be reached" in message
+    assert re.search(r"\(stage \w+@small[\w-]*\)", message), message
+    assert "`tutee retrain small --preset tiny` goes on" in message
+    assert "Traceback" not in said
+    done = retrained.tutee("retrain", "small")
+    assert done.returncode == 0, done.stderr
+
+
 # --- clocks -----------------------------------------------------------------------------------------------
 
 
@@ -343,7 +388,7 @@ def test_of_two_promotions_at_once_one_wins(fresh, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(fresh.folder)
     setup, places = load("small"), Places("small", "tiny")
     pipeline = Pipeline.of(places)
-    release.register(setup, pipeline, Registry(places), read_table(places.metrics, "report"))
+    release.register(setup, pipeline, Registry(places), read_table(places.metrics, METRICS, "report"))
     both = [start(fresh, [*RETRAIN[:-2], "promote", "small"]) for _ in range(2)]
     said = [process.communicate()[0] for process in both]
     won = [text for text in said if " passes" in text]

@@ -15,7 +15,10 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect.states import Failed
 
+from flows.errors import StageError
+from flows.retrain import _is_worth_a_retry
 from flows.schedule import Plan, deployments
 from flows.server import prefect
 
@@ -86,6 +89,18 @@ def test_a_server_that_is_away_is_said_and_no_bug(reported) -> None:
     assert done.returncode == 3
     assert "PREFECT_API_URL" in done.stderr.splitlines()[-1]
     assert away in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (StageError("sft@small-tiny", -9), True),  # killed from outside
+        (StageError("sft@small-tiny", 3), False),  # it has said what is missing
+        (httpx.ConnectError("refused"), False),  # Prefect's client itself has tried for a minute
+    ],
+)
+def test_a_step_is_tried_again_only_where_that_may_help(error: Exception, again: bool) -> None:
+    assert _is_worth_a_retry(None, None, Failed(data=error)) is again
 
 
 def test_a_server_named_by_prefects_own_configuration_is_used(

@@ -1,7 +1,11 @@
 """Everyone named here is synthetic."""
 
 import json
+import os
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +112,39 @@ def test_the_key_is_made_once_and_only_its_owner_may_read_it(
     path = tmp_path / "data" / "pseudonym.key"
     assert load_key(path, ()) == load_key(path, ())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("last", ["secrets.token_hex", "os.fsync", "os.link"])
+def test_a_kill_while_the_key_is_made_leaves_none_and_the_next_run_makes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    monkeypatch.delenv("TUTEE_KEY", raising=False)
+    path = tmp_path / "data" / "pseudonym.key"
+    module, _, function = last.partition(".")
+    killed = (
+        f"import os, secrets, signal; from pathlib import Path\n"
+        f"from tutee_serializer.ingest.privacy import load_key\n"
+        f"{module}.{function} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"load_key(Path({str(path)!r}), ())\n"
+    )
+    assert subprocess.run([sys.executable, "-c", killed]).returncode == -signal.SIGKILL
+    assert not path.exists()
+    assert len(load_key(path, ())) == 64
+
+
+def test_of_two_processes_that_make_the_key_at_the_same_time_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TUTEE_KEY", raising=False)
+    path, link, others = tmp_path / "pseudonym.key", os.link, []
+
+    def other_comes_first(*files: str | Path) -> None:
+        monkeypatch.setattr(os, "link", link)
+        others.append(load_key(path, ()))
+        link(*files)
+
+    monkeypatch.setattr(os, "link", other_comes_first)
+    assert [load_key(path, ())] == others
 
 
 def test_a_key_in_the_environment_goes_first_and_may_not_be_short(

@@ -1,4 +1,5 @@
 import re
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from tutee_serializer.course import Course
 from tutee_serializer.errors import ValidationError
 from tutee_serializer.ingest.account import RowAccount
 from tutee_serializer.ingest.drift import drift_checks, drift_table
-from tutee_serializer.ingest.ingest import IngestConfig, parse_log
+from tutee_serializer.ingest.ingest import SCRATCH, IngestConfig, parse_log
 from tutee_serializer.ingest.validation import check, new_context
 
 KEY = b"a key only for tests"
@@ -118,3 +119,18 @@ def test_data_docs_ask_nothing_of_the_network_and_show_the_row_account(
     for link in re.findall(r'<a href="([^"]+)"', index):
         assert ((tmp_path / "data_docs") / link).exists()
     assert RowAccount.load(tmp_path / "account.json").rows("in") == 17
+
+
+def test_ingest_keeps_temporary_files_beside_its_tables_alone(
+    small_course: Callable[..., Course],
+    write_ingested: Callable[..., RowAccount],
+    good_log: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the next one finds what a killed one has left: there is no other folder for them here."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    course = small_course(good_log)
+    monkeypatch.chdir(tmp_path)
+    write_ingested(course, Path("data"))
+    assert not list(Path("data").glob(f"{SCRATCH}*"))

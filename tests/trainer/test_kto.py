@@ -14,8 +14,8 @@ from tutee_serializer.dialogs.chat import Chat
 from tutee_trainer.method import load_methods
 from tutee_trainer.methods.kto import desirable_weight, tokenize, with_mismatched
 from tutee_trainer.model import load_chat
-from tutee_trainer.pairs import PAIRS
 from tutee_trainer.preset import Preset
+from tutee_trainer.schemas import PAIRS
 from tutee_trainer.training import TrainingResult
 
 PROMPT = [{"role": "system", "content": "a student"}, {"role": "user", "content": "a task"}]

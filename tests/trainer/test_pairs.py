@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tutee_grader.errors import InputError
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import read_turn
-from tutee_trainer.pairs import PAIRS, PairsConfig, make_pairs, write_pairs
+from tutee_trainer.pairs import PairsConfig, make_pairs, write_pairs
 from tutee_trainer.preset import Preset
+from tutee_trainer.schemas import PAIRS
 
 trajectories = st.lists(
     st.tuples(st.integers(0, 4).map(lambda n: f"x = {n}\n"), st.sampled_from([0.0, 50.0, 100.0])),

@@ -13,8 +13,8 @@ from tutee_grader.errors import (
 )
 from tutee_grader.feedback import Level, feedback
 from tutee_grader.grader import Grader
-from tutee_grader.table import VERDICTS, GradeConfig, grade_table
-from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
+from tutee_grader.table import GradeConfig, grade_table
+from tutee_grader.verdict import VERDICTS, Outcome, Status, TestResult, Verdict
 
 __version__ = metadata.version("tutee-grader")
 __all__ = [

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,14 +11,41 @@ import polars as pl
 from tutee_grader.errors import InputError, UnavailableError
 
 
-def read_table(path: Path, stage: str) -> pl.DataFrame:
-    """The Parquet table that `tutee STAGE` wrote; raises InputError where it did not."""
+def read_table(path: Path, schema: pl.Schema, stage: str) -> pl.DataFrame:
+    """The Parquet table with the columns of `schema` that `tutee STAGE` wrote; raises as `scan_tables`."""
+    return scan_tables({path: stage}, schema).collect()
+
+
+def scan_tables(stages: Mapping[Path, str], schema: pl.Schema) -> pl.LazyFrame:
+    """The rows of Parquet tables with the columns of `schema`, each of which `tutee STAGE` wrote.
+
+    Raises InputError for all that are not there, or were written with other columns by another version.
+    """
+    problems = [problem for path, stage in stages.items() if (problem := _problem(path, schema, stage))]
+    if problems:
+        raise InputError("\n".join(problems))
+    return pl.scan_parquet(list(stages))
+
+
+def _problem(path: Path, schema: pl.Schema, stage: str) -> str | None:
+    """Why a table cannot be used, and the way out; None where it can."""
     try:
-        return pl.read_parquet(path)
+        there = pl.read_parquet_schema(path)
     except FileNotFoundError:
-        raise InputError(f"{path}: missing; run `tutee {stage}` first") from None
+        return f"{path}: missing; run `tutee {stage}` first"
     except pl.exceptions.ComputeError as error:
-        raise InputError(f"{path}: not a Parquet table ({error}); run `tutee {stage}` again") from error
+        return f"{path}: not a Parquet table ({error}); remove it, then run `tutee {stage}`"
+    differences = [
+        f"`{name}` is {there[name]} and not {kind}" if name in there else f"`{name}` is missing"
+        for name, kind in schema.items()
+        if there.get(name) != kind
+    ]
+    if not differences:
+        return None
+    return (
+        f"{path}: written by another version of tutee: {', '.join(differences)}; remove it, then run "
+        f"`tutee {stage}`"
+    )
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:

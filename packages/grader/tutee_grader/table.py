@@ -18,18 +18,10 @@ from tutee_grader.feedback import feedback
 from tutee_grader.files import write_table
 from tutee_grader.grader import Grader
 from tutee_grader.progress import progress_bar
-from tutee_grader.verdict import VERDICT_COLUMNS, Verdict
+from tutee_grader.verdict import VERDICTS, Verdict
 from tutee_grader.version import VERSION
 
 PARTITION = 2000  # rows
-_COLUMNS: dict[str, Any] = {
-    "submission_id": pl.String,
-    **VERDICT_COLUMNS,
-    "feedback": pl.String,
-    "grader_version": pl.String,
-    "protections": pl.String,
-}
-VERDICTS = pl.Schema(_COLUMNS)
 
 _grader: list[Grader] = []  # one sandboxed worker in each process of a cluster, kept between partitions
 

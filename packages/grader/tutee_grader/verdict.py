@@ -14,6 +14,15 @@ VERDICT_COLUMNS: dict[str, Any] = {
     "status": pl.String,
     "tests": pl.List(pl.Struct({"name": pl.String, "outcome": pl.String, "message": pl.String})),
 }
+_COLUMNS: dict[str, Any] = {
+    "submission_id": pl.String,
+    **VERDICT_COLUMNS,
+    "feedback": pl.String,
+    "grader_version": pl.String,
+    "protections": pl.String,
+}
+# One row per submission that was graded.
+VERDICTS = pl.Schema(_COLUMNS)
 
 
 class Status(StrEnum):

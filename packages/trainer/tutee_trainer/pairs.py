@@ -13,23 +13,10 @@ from tutee_grader.files import write_table
 from tutee_serializer.dialogs.dialog import Dialog, Turn, read_dialogs
 from tutee_serializer.dialogs.formats import write_turn
 from tutee_serializer.dialogs.trees import normalise
+from tutee_trainer.schemas import PAIRS
 
 if TYPE_CHECKING:
     from tutee_trainer.preset import Preset
-
-PAIRS = pl.Schema(
-    {
-        "dialog_id": pl.String(),
-        "turn": pl.Int64(),  # the chosen student's turn, counted from 0
-        "prompt": pl.List(pl.Struct({"role": pl.String(), "content": pl.String()})),
-        "chosen": pl.String(),
-        "rejected": pl.String(),
-        "chosen_grade": pl.Float64(),
-        "rejected_grade": pl.Float64(),
-        "strategy": pl.String(),
-        "split": pl.String(),
-    }
-)
 
 
 class PairsConfig(Section):

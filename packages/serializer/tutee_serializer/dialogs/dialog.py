@@ -24,6 +24,7 @@ from tutee_serializer.dialogs.formats import (
 )
 from tutee_serializer.dialogs.markup import escape
 from tutee_serializer.dialogs.truncation import truncate
+from tutee_serializer.schemas import DIALOGS
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def read_dialogs(path: Path, format: str, feedback: Level, split: str, required:
     is missing, holds another format, or none of them, if `required`.
     """
     splits = (split, CANARY) if split == "train" else (split,)
-    table = read_table(path, "serialize").filter(pl.col("split").is_in(splits), feedback=feedback)
+    table = read_table(path, DIALOGS, "serialize").filter(pl.col("split").is_in(splits), feedback=feedback)
     formats = table["format"].unique().to_list()
     if formats != [format] and (formats or required):
         found = f"format {', '.join(formats)}" if formats else "none"

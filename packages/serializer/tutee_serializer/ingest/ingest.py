@@ -108,6 +108,7 @@ def ingest(
             parsed.roles,
             parsed.account,
             drift,
+            folder / "validation",
             data_docs,
             config.max_quarantined,
             config.warn_drift,

@@ -5,6 +5,7 @@ import hmac
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -66,10 +67,8 @@ def _load_or_make(path: Path) -> bytes:
             )
         return written.encode()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Only one of two processes that come at the same time makes the file.
-        with suppress(FileExistsError), open(path, "x", opener=_owner_only) as file:
-            file.write(secrets.token_hex(32))
+        if not path.exists():
+            _make_key(path)
         return _read_key(path)
     except OSError as error:
         raise UnavailableError(
@@ -78,8 +77,18 @@ def _load_or_make(path: Path) -> bytes:
         ) from error
 
 
-def _owner_only(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _make_key(path: Path) -> None:
+    """Writes a key that only its owner may read, whole or not at all.
+
+    Of two processes that come at the same time only one makes the file: it never takes another's place.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as part:
+        part.write(secrets.token_hex(32))
+        part.flush()
+        os.fsync(part.fileno())
+        with suppress(FileExistsError):
+            os.link(part.name, path)
 
 
 def _read_key(path: Path) -> bytes:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import tempfile
 import threading
 import warnings
@@ -35,6 +34,7 @@ def validate(
     roles: Roles,
     account: RowAccount,
     drift: pl.DataFrame,
+    scratch: Path,
     docs: Path,
     max_quarantined: float,
     warn_drift: Mapping[Measure, float],
@@ -42,16 +42,17 @@ def validate(
 ) -> list[Check]:
     """Checks a SUBMISSIONS table, its row account and its drift, and writes Data Docs to the folder `docs`.
 
+    Great Expectations writes into the folder `scratch`, which the caller removes.
     `max_quarantined` is the largest share of the log's rows that may be in quarantine; `warn_drift` and
     `max_drift` are the thresholds of `drift_checks`. Raises ValidationError, with sample rows, where an
     expectation of level error fails; warnings are returned.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        context = new_context(Path(folder))
-        checks = check(context, submissions, course, roles, account, max_quarantined)
-        checks += drift_checks(drift, warn_drift, max_drift)
-        context.build_data_docs()
-        publish(Path(folder) / "docs", docs, account, checks, drift)
+    scratch.mkdir()
+    context = new_context(scratch)
+    checks = check(context, submissions, course, roles, account, max_quarantined)
+    checks += drift_checks(drift, warn_drift, max_drift)
+    context.build_data_docs()
+    publish(scratch / "docs", docs, account, checks, drift)
     raise_errors(checks, str(course.file), f"; see {docs / 'index.html'}")
     return checks
 
@@ -80,13 +81,17 @@ def check(
 
 def new_context(folder: Path) -> "gx.AbstractDataContext":
     """A context that keeps all it writes below `folder`, its pages in `docs`."""
-    context = _great_expectations().get_context(mode="ephemeral")
+    gx, folder = _great_expectations(), folder.resolve()  # it takes no relative ones
+    # A context comes with a site in a temporary folder, which it never removes.
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        context = gx.get_context(mode="ephemeral")
+    finally:
+        tempfile.tempdir = before
     context.variables.progress_bars = {"globally": False}
     sites = context.variables.data_docs_sites
     assert sites is not None
-    for name, site in list(sites.items()):
-        # A context comes with a site in a temporary folder, which it never removes.
-        shutil.rmtree(site["store_backend"]["base_directory"], ignore_errors=True)
+    for name in list(sites):
         context.delete_data_docs_site(name)
     add_site(context, folder / "docs")
     return context

@@ -11,6 +11,7 @@ from pydantic import Field
 from tutee_grader.files import atomic_dir, read_table
 from tutee_grader.grader import Grader
 from tutee_serializer.card import StudentCard
+from tutee_serializer.schemas import DIALOGS
 from tutee_trainer.method import Method
 from tutee_trainer.preset import Count, MethodConfig
 from tutee_trainer.training import TrainingJob, TrainingResult, check_start, silence_libraries
@@ -42,7 +43,9 @@ def train(job: TrainingJob) -> TrainingResult:
     check_start(job, "sft")
     silence_libraries()
     student = load_student(job.start, EngineConfig())
-    dialogs = read_table(job.data, "serialize").filter(format=student.format, feedback=student.feedback)
+    dialogs = read_table(job.data, DIALOGS, "serialize").filter(
+        format=student.format, feedback=student.feedback
+    )
     revisions = read_revisions(dialogs, "train")
     with Grader(cache=job.verdict_cache) as grader:
         gate, figures = calibrate(

@@ -16,6 +16,7 @@ from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Count, Preset, Rate, Share
 from tutee_trainer.rows import validation_rows
 from tutee_trainer.running import Run
+from tutee_trainer.schemas import PAIRS
 from tutee_trainer.training import (
     AdapterMethodConfig,
     TrainingJob,
@@ -69,7 +70,7 @@ def train(job: TrainingJob) -> TrainingResult:
     The frozen reference is a copy of the adapter that training starts from, so the first loss is ln 2.
     """
     preset, config = job.preset, job.preset.section("dpo", DpoConfig)
-    pairs = read_table(job.data, "pairs")
+    pairs = read_table(job.data, PAIRS, "pairs")
     check_start(job, "sft")
     silence_libraries()
     chat = load_chat(preset, job.base)

@@ -18,6 +18,7 @@ from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Preset, Rate
 from tutee_trainer.rows import validation_rows
 from tutee_trainer.running import Run
+from tutee_trainer.schemas import PAIRS
 from tutee_trainer.training import (
     AdapterMethodConfig,
     TrainingJob,
@@ -90,7 +91,7 @@ def train(job: TrainingJob) -> TrainingResult:
     before the first step.
     """
     preset, config = job.preset, job.preset.section("kto", KtoConfig)
-    pairs = read_table(job.data, "pairs")
+    pairs = read_table(job.data, PAIRS, "pairs")
     check_start(job, "sft")
     silence_libraries()
     chat = load_chat(preset, job.base)

@@ -85,6 +85,7 @@ def save_revisions(revisions: Revisions, folder: Path) -> None:
 def load_revisions(folder: Path) -> Revisions:
     """Reads what `save_revisions` wrote; raises InputError where there is no such table."""
     found: defaultdict[str, list[Revision]] = defaultdict(list)
-    for task, *values in read_table(folder / FILE, "train calibrated").select(TABLE.names()).iter_rows():
+    table = read_table(folder / FILE, TABLE, "train calibrated").select(TABLE.names())
+    for task, *values in table.iter_rows():
         found[task].append(Revision(*values))
     return dict(found)
