@@ -16,6 +16,7 @@ from flows.places import Places
 from flows.repository import open_repository
 from flows.versions import next_commands
 from tutee_serializer.ingest.privacy import load_key
+from tutee_serializer.schemas import DIALOGS
 
 from .conftest import Project, commit
 
@@ -214,7 +215,8 @@ def workspace(origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with Path("dvc.lock").open("a") as lock:
         lock.write("# other results\n")
     PLACES.dialogs.parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame({"split": ["train", "test"], "semester": ["one", "two"]}).write_parquet(PLACES.dialogs)
+    dialogs = pl.DataFrame({"split": ["train", "test"], "semester": ["one", "two"]})
+    pl.concat([pl.DataFrame(schema=DIALOGS), dialogs], how="diagonal").write_parquet(PLACES.dialogs)
     return Path.cwd()
 
 

@@ -1,35 +1,48 @@
 """`tutee regrade`: what it prints and the file it leaves."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
 from flows.commands.course import regrade
 from flows.places import Places
+from tutee_grader.verdict import VERDICTS
+from tutee_serializer.schemas import SUBMISSIONS
 
 
 def test_it_prints_shares_and_writes_the_disagreeing_programs(project, monkeypatch, capsys) -> None:
     monkeypatch.chdir(project.folder)
     places = Places("small", "tiny")
     places.data.mkdir(parents=True)
+
+    def write(rows: dict[str, list], schema: pl.Schema, path: Path) -> None:
+        pl.concat([pl.DataFrame(schema=schema), pl.DataFrame(rows)], how="diagonal_relaxed").write_parquet(
+            path
+        )
+
     shared = {"assignment": "double", "student": "a pseudonym", "semester": "one", "logged_correct": None}
-    pl.DataFrame(
+    write(
         {
             **{name: [value] * 4 for name, value in shared.items()},
             "submission_id": list("abcd"),
             "logged_score": [100.0, 100.0, 50.0, None],
             "code": ["def", "def double(n): return 2 * n", "pass", "pass"],
         },
-        schema_overrides={"logged_correct": pl.Boolean},
-    ).write_parquet(places.submissions)
+        SUBMISSIONS,
+        places.submissions,
+    )
     status = ["does not compile", *["compiles"] * 3]
-    pl.DataFrame(
+    write(
         {
             "submission_id": list("abcd"),
             "grade": [0.0, 100.0, 50.0, 0.0],
             "status": status,
             "feedback": status,
-        }
-    ).write_parquet(places.verdicts)
+        },
+        VERDICTS,
+        places.verdicts,
+    )
 
     regrade("small")
     said = capsys.readouterr().out
