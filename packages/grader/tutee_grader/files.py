@@ -13,12 +13,16 @@ from tutee_grader.errors import InputError, UnavailableError
 
 def read_table(path: Path, stage: str) -> pl.DataFrame:
     """The Parquet table that `tutee STAGE` wrote; raises InputError where it did not."""
-    try:
+    with _written_by(stage, path):
         return pl.read_parquet(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; run `tutee {stage}` first") from None
-    except pl.exceptions.ComputeError as error:
-        raise InputError(f"{path}: not a Parquet table ({error}); run `tutee {stage}` again") from error
+
+
+def scan_table(path: Path, stage: str) -> pl.LazyFrame:
+    """As `read_table`, but only what is asked of it will be read."""
+    with _written_by(stage, path):
+        table = pl.scan_parquet(path)
+        table.collect_schema()
+        return table
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
@@ -70,6 +74,17 @@ def atomic_dir(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def scratch_dir(folder: Path) -> Iterator[Path]:
+    """An empty folder, which is there until the block ends. What a killed run left in it goes."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
@@ -78,3 +93,13 @@ def _explained(path: Path) -> Iterator[None]:
             f"{path}: cannot be written ({error.strerror or error}); free some space or fix its permissions, "
             "then run again"
         ) from error
+
+
+@contextmanager
+def _written_by(stage: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing; run `tutee {stage}` first") from None
+    except pl.exceptions.ComputeError as error:
+        raise InputError(f"{path}: not a Parquet table ({error}); run `tutee {stage}` again") from error
