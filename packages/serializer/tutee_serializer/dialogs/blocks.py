@@ -16,6 +16,7 @@ from tutee_serializer.dialogs.markup import escape
 from tutee_serializer.dialogs.selection import SerializeConfig, find_changed, steps
 from tutee_serializer.schemas import DIALOGS, TRAJECTORY
 
+ARROW = pl.CompatLevel.oldest()  # the one that pyarrow can write as Parquet
 _ROLE = pl.Enum(["system", "user", "assistant"])
 # Columns of verdicts from which the feedback of a level is made, besides the grade.
 _SAID: dict[Level, list[str]] = {
@@ -84,9 +85,10 @@ def make_blocks(pieces: list[pl.DataFrame], changed: pl.Series, rows: pl.DataFra
     return [*blocks[:-1], replace(blocks[-1], canaries_on=learnt)]
 
 
-def write_block(source: Source, block: Block, file: Path) -> None:
-    """Writes the dialogs of a block in the format of Arrow, from which they are soon read again."""
-    dialogs_of(source, block).write_ipc(file, compression="lz4")
+def write_block(source: Source, block: Block, file: Path) -> Path:
+    """Writes the dialogs of a block in the format of Arrow, in which they are soon read again."""
+    dialogs_of(source, block).write_ipc(file, compression="lz4", compat_level=ARROW)
+    return file
 
 
 def dialogs_of(source: Source, block: Block) -> pl.DataFrame:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from tutee_grader.errors import InputError
@@ -14,6 +16,7 @@ from tutee_grader.feedback import Level
 from tutee_grader.files import atomic_file, scan_table, scratch_dir
 from tutee_grader.processes import start_processes, usable_cores
 from tutee_serializer.dialogs.blocks import (
+    ARROW,
     Block,
     Source,
     cut,
@@ -24,13 +27,13 @@ from tutee_serializer.dialogs.blocks import (
 )
 from tutee_serializer.dialogs.formats import Format
 from tutee_serializer.dialogs.selection import SelectionCounts, SerializeConfig, graded_rows, select
-from tutee_serializer.schemas import TRAJECTORY
+from tutee_serializer.schemas import DIALOGS, TRAJECTORY
 
 if TYPE_CHECKING:
     from tutee_serializer.course import Course
 
 BLOCK = 100_000  # submissions whose texts a process has in memory at once
-_ROW_GROUP = 50_000  # dialogs that whoever reads the file block by block has in memory at once
+_SCHEMA = pl.DataFrame(schema=DIALOGS).to_arrow(compat_level=ARROW).schema
 
 Map = Callable[..., Iterator[Any]]  # as `map` of Python
 
@@ -81,9 +84,11 @@ def write_dialogs(
         with atomic_file(output) as whole, scratch_dir(output.with_name(f".{output.name}.blocks")) as folder:
             parts = [folder / f"{number}.arrow" for number in range(len(blocks))]
             written = each(partial(write_block, source), blocks, parts)
-            for _ in _shown("writing turns", [one.turns for one in blocks], written):
-                pass
-            pl.scan_ipc(parts).sink_parquet(whole, row_group_size=_ROW_GROUP)
+            with pq.ParquetWriter(whole, _SCHEMA, compression="zstd") as table:
+                for part in _shown("writing turns", [one.turns for one in blocks], written):
+                    with pa.ipc.open_file(part) as dialogs:
+                        table.write_table(dialogs.read_all())
+                    part.unlink()
     return counts
 
 
