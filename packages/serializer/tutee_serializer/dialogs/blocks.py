@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -54,35 +54,37 @@ class Block:
 
 
 def cut(graded: pl.DataFrame, size: int) -> list[pl.DataFrame]:
-    """`selection.graded_rows` in pieces of some `size` rows, each of which ends where the student changes."""
-    begins = pl.col("learner") != pl.col("learner").shift(1)
-    first = graded.select("row", bin=pl.col("row") // size).filter(graded.select(begins.fill_null(True)).to_series())
-    starts = first.unique("bin", keep="first", maintain_order=True)["row"].to_list()
+    """Pieces of some `size` of the `selection.graded_rows`, each of which ends where the student changes."""
+    begins = (graded["learner"] != graded["learner"].shift(1)).fill_null(True)
+    firsts = graded.filter(begins).select("row", bin=pl.col("row") // size)
+    starts = firsts.unique("bin", keep="first", maintain_order=True)["row"].to_list()
     ends = [*starts[1:], graded.height]
-    return [graded[start:end] for start, end in zip(starts, ends, strict=True)] or [graded]
+    rows = graded.select("row", "trajectory", "grade")
+    return [rows[start:end] for start, end in zip(starts, ends, strict=True)] or [rows]
 
 
 def find_changed_in(source: Source, piece: pl.DataFrame) -> pl.Series:
     """Whether each row of a piece is kept by the rule `skip_unchanged`; null where it has no verdict."""
     if not source.config.skip_unchanged:
         return piece.select(changed=pl.when(pl.col("grade").is_not_null()).then(True)).to_series()
-    start = piece["row"].min() or 0
+    start = piece["row"].first() or 0  # there is none where the log is empty
     codes = source.submissions.slice(start, piece.height).select("code").collect()
     return find_changed(piece, codes.to_series())
 
 
 def make_blocks(pieces: list[pl.DataFrame], changed: pl.Series, rows: pl.DataFrame) -> list[Block]:
     """The pieces, with those of their rows that become turns; without pieces that have none."""
-    starts = pl.Series([piece["row"][0] for piece in pieces])
-    turns = rows.select(
-        "row", "verdict", "grade", "dialog", "turn", "split", piece=starts.search_sorted(rows["row"], "right") - 1
-    ).partition_by("piece", as_dict=True, include_key=False)
-    blocks = []
-    for (number,), part in turns.items():
-        start, height = starts[number], pieces[number].height
-        blocks.append(Block(start, changed[start : start + height], part, []))
+    starts = pl.Series([piece["row"].first() for piece in pieces], dtype=pl.UInt32)
+    turns = rows.select("row", "verdict", "grade", "dialog", "turn", "split")
+    numbered = turns.with_columns(piece=starts.search_sorted(turns["row"], "right") - 1)
+    by_piece = numbered.partition_by("piece", as_dict=True, include_key=False)
     learnt = rows.filter(split="train")["assignment"].unique().sort().to_list()
-    return [*blocks[:-1], replace(blocks[-1], canaries_on=learnt)]
+    blocks = []
+    for (number,), turns in by_piece.items():
+        own = changed.slice(starts[number], pieces[number].height)
+        canaries_on = learnt if len(blocks) == len(by_piece) - 1 else []
+        blocks.append(Block(starts[number], own, turns, canaries_on))
+    return blocks
 
 
 def write_block(source: Source, block: Block, file: Path) -> Path:
@@ -112,7 +114,8 @@ def _with_texts(source: Source, block: Block) -> pl.DataFrame:
     submissions = source.submissions.slice(block.start, block.changed.len()).select(columns).collect()
     submissions = _join_messages(submissions.with_row_index("row", block.start), block.changed)
     rows = block.turns.join(submissions, on="row", how="left", maintain_order="left")
-    first, last = block.turns["verdict"].min(), block.turns["verdict"].max()
+    verdict = pl.col("verdict")
+    first, last = block.turns.select(first=verdict.min(), last=verdict.max()).row(0)
     verdicts = source.verdicts.slice(first, last - first + 1).select("submission_id", *_SAID[source.feedback])
     mine = verdicts.join(rows.lazy().select("submission_id"), on="submission_id", how="semi")
     said = mine.rename({"feedback": "summary"}, strict=False).collect(engine="streaming")

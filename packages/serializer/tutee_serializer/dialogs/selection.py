@@ -79,7 +79,9 @@ class SelectionCounts:
             )
 
 
-def graded_rows(submissions: pl.LazyFrame, verdicts: pl.LazyFrame, assignments: Iterable[str]) -> pl.DataFrame:
+def graded_rows(
+    submissions: pl.LazyFrame, verdicts: pl.LazyFrame, assignments: Iterable[str]
+) -> pl.DataFrame:
     """What of each submission and its verdict says whether it becomes a turn: all but the texts.
 
     `submissions` are in the order of TRAJECTORY and `order`, in which `row` counts them from 0; `verdict` is
@@ -113,7 +115,7 @@ def select(
     check_split(course, config)
     roles = resolve(course.semesters, graded)
     work, dialog = "trajectory", "trajectory" if config.scope == "assignment" else "learner"
-    rows = graded.with_columns(changed, begun=pl.col("submitted_at").min().over(work))
+    rows = graded.with_columns(changed=changed, begun=pl.col("submitted_at").min().over(work))
     dropped: dict[str, int] = {}
 
     def keep(step: str, condition: pl.Expr | pl.Series) -> None:
