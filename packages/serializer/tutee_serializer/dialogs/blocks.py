@@ -67,19 +67,20 @@ def find_changed_in(source: Source, piece: pl.DataFrame) -> pl.Series:
     """Whether each row of a piece is kept by the rule `skip_unchanged`; null where it has no verdict."""
     if not source.config.skip_unchanged:
         return piece.select(changed=pl.when(pl.col("grade").is_not_null()).then(True)).to_series()
-    start = piece["row"].first() or 0  # there is none where the log is empty
-    codes = source.submissions.slice(start, piece.height).select("code").collect()
+    if piece.is_empty():
+        return pl.Series("changed", dtype=pl.Boolean)
+    codes = source.submissions.slice(piece.item(0, "row"), piece.height).select("code").collect()
     return find_changed(piece, codes.to_series())
 
 
 def make_blocks(pieces: list[pl.DataFrame], changed: pl.Series, rows: pl.DataFrame) -> list[Block]:
     """The pieces, with those of their rows that become turns; without pieces that have none."""
-    starts = pl.Series([piece["row"].first() for piece in pieces], dtype=pl.UInt32)
+    starts = pl.Series([piece.item(0, "row") for piece in pieces], dtype=pl.UInt32)
     turns = rows.select("row", "verdict", "grade", "dialog", "turn", "split")
     numbered = turns.with_columns(piece=starts.search_sorted(turns["row"], "right") - 1)
     by_piece = numbered.partition_by("piece", as_dict=True, include_key=False)
     learnt = rows.filter(split="train")["assignment"].unique().sort().to_list()
-    blocks = []
+    blocks: list[Block] = []
     for (number,), turns in by_piece.items():
         own = changed.slice(starts[number], pieces[number].height)
         canaries_on = learnt if len(blocks) == len(by_piece) - 1 else []
