@@ -1,23 +1,26 @@
 """Times logs to dialogs on a generated class, and beside the usual way of making dialogs."""
 
 import json
-import resource
+import os
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 
 from benchmarks.generated_class import generate_course
 from tutee_grader.errors import TuteeError, UnavailableError
+from tutee_grader.verdict import VERDICTS
 from tutee_serializer.course import Course
 from tutee_serializer.dialogs.formats import Format, feedback_turn, system_turn, task_turn, write_turn
 from tutee_serializer.dialogs.selection import TRAJECTORY, SerializeConfig
-from tutee_serializer.dialogs.serialize import serialize
+from tutee_serializer.dialogs.serialize import serialize, write_dialogs
 from tutee_serializer.dialogs.tokens import count_tokens, line_words
 from tutee_serializer.dialogs.trees import normalise
 from tutee_serializer.ingest.ingest import IngestConfig, ingest, parse_log
@@ -36,13 +39,14 @@ def bench_serializer(rows: int = 1_000_000, sample: int = 20_000) -> dict[str, A
     dialogs and the token count of each of their prefixes, our way and the usual way. Prints and returns it.
 
     Grading is left out: verdicts come from the generated scores. Every measurement is a process of its
-    own. The tokenizer is one like the tiny preset's, for which ours has to tokenize each distinct line only
-    once; for others it is each distinct turn (see `counting`). The usual way (pandas, a group per student
-    and assignment, each prefix rendered and tokenized again) is given our syntax trees and our turns, and
-    must come to the same counts.
+    own; `peak_gb` is the most memory that the process of a stage and those it started had at one time, with
+    pages that they share counted once. The tokenizer is one like the tiny preset's, for which ours has to
+    tokenize each distinct line only once; for others it is each distinct turn (see `counting`). The usual
+    way (pandas, a group per student and assignment, each prefix rendered and tokenized again) is given our
+    syntax trees and our turns, and must come to the same counts.
     """
-    tenth = _apart(_logs_to_dialogs, max(rows // 10, 1))
-    whole = _apart(_logs_to_dialogs, rows)
+    tenth = _logs_to_dialogs(max(rows // 10, 1))
+    whole = _logs_to_dialogs(rows)
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "graded.parquet"
         course = _apart(_sample, Path(folder), sample)
@@ -56,7 +60,9 @@ def bench_serializer(rows: int = 1_000_000, sample: int = 20_000) -> dict[str, A
         "seconds": round(whole["ingest_s"] + whole["serialize_s"], 1),
         "ingest_s": round(whole["ingest_s"], 1),
         "serialize_s": round(whole["serialize_s"], 1),
-        "peak_gb": round(whole["peak_gb"], 2),
+        "peak_gb": round(max(whole["ingest_gb"], whole["serialize_gb"]), 2),
+        "ingest_gb": round(whole["ingest_gb"], 2),
+        "serialize_gb": round(whole["serialize_gb"], 2),
         "growth": round(_total(whole) / _total(tenth) / 10, 3),
         "sample": sample,
         "ours_s": round(ours_s, 2),
@@ -75,8 +81,9 @@ def _total(times: dict[str, float]) -> float:
 def _shown(result: dict[str, Any], tenth: dict[str, float]) -> str:
     return "\n".join(
         [
-            f"{result['rows']:,} generated submissions: {result['seconds']} s (ingest and validate "
-            f"{result['ingest_s']}, serialize {result['serialize_s']}), peak {result['peak_gb']} GB",
+            f"{result['rows']:,} generated submissions: {result['seconds']} s, peak {result['peak_gb']} GB",
+            f"  ingest and validate {result['ingest_s']} s, {result['ingest_gb']} GB; "
+            f"serialize {result['serialize_s']} s, {result['serialize_gb']} GB",
             f"  a tenth of them took {_total(tenth):.1f} s: growth is {result['growth']} times linear",
             f"dialogs and the tokens of each prefix, {result['sample']:,} submissions:",
             f"  ours, each line tokenized once        {result['ours_s']:>8.2f} s",
@@ -91,8 +98,45 @@ def _apart(work: Callable[..., Any], *arguments: Any) -> Any:
         return process.submit(work, *arguments).result()
 
 
-def _ingested(folder: Path, rows: int) -> tuple[Course, pl.DataFrame, float]:
-    course = Course.load(generate_course(folder, rows))
+def _apart_measured(work: Callable[..., float], *arguments: Any) -> tuple[float, float]:
+    """The seconds that `work` says it took, and the most memory that its processes had, in GB."""
+    peak = 0
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        root = psutil.Process(process.submit(os.getpid).result())
+        seconds = process.submit(work, *arguments)
+        while not seconds.done():
+            peak = max(peak, _memory(root))
+            wait([seconds], timeout=0.1)
+        return seconds.result(), peak / 1e9
+
+
+def _memory(root: psutil.Process) -> int:
+    """Bytes that a process and those below it have; each page that several share is counted once."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        for process in [root, *root.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                total += process.memory_full_info().pss
+    return total
+
+
+def _logs_to_dialogs(rows: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file = _apart(generate_course, folder, rows)
+        ingest_s, ingest_gb = _apart_measured(_ingest, folder, file)
+        _apart(_grade, folder)
+        serialize_s, serialize_gb = _apart_measured(_serialize, folder, file)
+    return {
+        "ingest_s": ingest_s,
+        "ingest_gb": ingest_gb,
+        "serialize_s": serialize_s,
+        "serialize_gb": serialize_gb,
+    }
+
+
+def _ingest(folder: Path, file: Path) -> float:
+    course = Course.load(file)
     began = time.perf_counter()
     ingest(
         course,
@@ -106,32 +150,43 @@ def _ingested(folder: Path, rows: int) -> tuple[Course, pl.DataFrame, float]:
         account=folder / "account.json",
         data_docs=folder / "data_docs",
     )
-    seconds = time.perf_counter() - began
-    return course, pl.read_parquet(folder / "submissions.parquet"), seconds
+    return time.perf_counter() - began
 
 
-def _verdicts(submissions: pl.DataFrame) -> pl.DataFrame:
+def _grade(folder: Path) -> None:
+    _verdicts(pl.scan_parquet(folder / "submissions.parquet")).sink_parquet(folder / "verdicts.parquet")
+
+
+def _verdicts(submissions: pl.LazyFrame) -> pl.LazyFrame:
     grade = pl.col("logged_score")
     said = pl.format("{} of 10 tests passed.", (grade / 10).cast(pl.Int64))
-    return submissions.select("submission_id", grade=grade, status=pl.lit("compiles"), feedback=said)
+    known = {"submission_id": pl.col("submission_id"), "grade": grade, "feedback": said}
+    known |= {"status": pl.lit("compiles"), "tests": pl.lit([], VERDICTS["tests"])}
+    return submissions.select(
+        known.get(name, pl.lit(None, kind)).alias(name) for name, kind in VERDICTS.items()
+    )
 
 
-def _logs_to_dialogs(rows: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        course, submissions, ingest_s = _ingested(Path(folder), rows)
-        verdicts = _verdicts(submissions)
-        began = time.perf_counter()
-        dialogs, _ = serialize(submissions, verdicts, course, SerializeConfig(), Format.CODE)
-        dialogs.write_parquet(Path(folder) / "dialogs.parquet")
-        serialize_s = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    return {"ingest_s": ingest_s, "serialize_s": serialize_s, "peak_gb": peak}
+def _serialize(folder: Path, file: Path) -> float:
+    course = Course.load(file)
+    began = time.perf_counter()
+    write_dialogs(
+        folder / "submissions.parquet",
+        folder / "verdicts.parquet",
+        course,
+        SerializeConfig(),
+        Format.CODE,
+        "summary",
+        folder / "dialogs.parquet",
+    )
+    return time.perf_counter() - began
 
 
 def _sample(folder: Path, rows: int) -> Path:
     course = Course.load(generate_course(folder, rows))
     submissions = parse_log(course, IngestConfig(), _KEY).submissions
-    submissions.join(_verdicts(submissions), on="submission_id").write_parquet(folder / "graded.parquet")
+    graded = submissions.lazy().join(_verdicts(submissions.lazy()), on="submission_id")
+    graded.collect().write_parquet(folder / "graded.parquet")
     return course.file
 
 

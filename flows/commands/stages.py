@@ -105,34 +105,35 @@ def serialize(course: CourseArgument, preset: PresetOption = None) -> None:
     import polars as pl
 
     from flows.parameters import load
-    from tutee_grader.files import read_table, write_table
-    from tutee_grader.verdict import VERDICTS
-    from tutee_serializer.dialogs.serialize import serialize
-    from tutee_serializer.schemas import SUBMISSIONS
+    from tutee_serializer.dialogs.serialize import write_dialogs
 
     setup = load(course, preset, logs=False)
     places = setup.places
     with summary_line("serialize") as summary:
-        submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
-        dialogs, counts = serialize(
-            submissions,
-            read_table(places.verdicts, VERDICTS, "grade"),
+        counts = write_dialogs(
+            places.submissions,
+            places.verdicts,
             setup.course,
             setup.parameters.serialize,
             setup.preset.format,
             setup.preset.dialog.feedback,
+            places.dialogs,
         )
-        write_table(dialogs, places.dialogs)
-        with_feedback = dialogs.filter(pl.col("feedback") != "none")
-        splits = ", ".join(
-            f"{number:,} {split}"
-            for split, number in sorted(with_feedback["split"].value_counts().iter_rows())
+        written = (
+            pl.scan_parquet(places.dialogs)
+            .filter(pl.col("feedback") != "none")
+            .group_by("split")
+            .agg(dialogs=pl.len(), turns=pl.col("turns").list.len().sum())
+            .sort("split")
+            .collect(engine="streaming")
+            .rows()
         )
+        dialogs, turns = (sum(row[column] for row in written) for column in (1, 2))
+        splits = ", ".join(f"{number:,} {split}" for split, number, _ in written)
         left_out = ", ".join(f"{number:,} {step}" for step, number in counts.dropped.items() if number)
         summary.text = (
-            f"{count(submissions.height, 'submissions')} -> {count(with_feedback.height, 'dialogs')} "
-            f"({splits}) of {with_feedback['turns'].list.len().sum():,} turns"
-            + (f", left out: {left_out}" if left_out else "")
+            f"{count(counts.rows_in, 'submissions')} -> {count(dialogs, 'dialogs')} "
+            f"({splits}) of {turns:,} turns" + (f", left out: {left_out}" if left_out else "")
         )
 
 

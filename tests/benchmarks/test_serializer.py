@@ -1,7 +1,10 @@
+import subprocess
+import sys
+
 import polars as pl
 
 from benchmarks.generated_class import generate_course
-from benchmarks.serializer import _our_way, _sample, _usual_way
+from benchmarks.serializer import _apart_measured, _logs_to_dialogs, _our_way, _sample, _usual_way
 from tutee_serializer.course import Course
 from tutee_serializer.ingest.ingest import IngestConfig, parse_log
 
@@ -22,3 +25,19 @@ def test_both_ways_of_the_bench_count_the_same_tokens(tmp_path):
     _, usual = _usual_way(table, course)
     assert ours == usual
     assert 0 < len(ours) <= pl.read_parquet(table).height
+
+
+def start_and_wait(code: str) -> float:
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return 1.5
+
+
+def test_the_memory_of_a_stage_is_that_of_the_processes_it_starts_too():
+    code = "import hashlib; data = b'x' * 400_000_000; [hashlib.sha256(data) for _ in range(3)]"
+    seconds, peak = _apart_measured(start_and_wait, code)
+    assert seconds == 1.5
+    assert 0.4 < peak < 0.8
+
+
+def test_ingest_and_serialize_are_measured_from_file_to_file():
+    assert all(0 < value < 60 for value in _logs_to_dialogs(300).values())

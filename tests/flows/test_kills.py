@@ -129,7 +129,7 @@ def source_begins(flow: Flow) -> str:
 
 
 def ingest_at_work(flow: Flow) -> str:
-    return "rows of the log, in scratch files" if any(flow.places.data.glob(".ingest_*/*")) else ""
+    return "rows of the log, in scratch files" if any(flow.places.data.glob(".ingest/*")) else ""
 
 
 def ends(stage: str, *outputs: str) -> Callable[[Flow], str]:

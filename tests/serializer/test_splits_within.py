@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tutee_serializer.course import Course
-from tutee_serializer.dialogs.selection import SelectionCounts, SerializeConfig, select
+from tutee_serializer.dialogs.selection import SelectionCounts, SerializeConfig, graded_rows, select
 from tutee_serializer.errors import CourseError
-from tutee_serializer.schemas import SUBMISSIONS
+from tutee_serializer.schemas import SUBMISSIONS, TRAJECTORY
 
 START = datetime(2024, 10, 1, tzinfo=UTC)
 # Trajectories of (semester, student, assignment), with the days at which each submission came.
@@ -59,7 +59,10 @@ def split(small_course: Callable[..., Course]) -> Callable[..., tuple[pl.DataFra
             courses[by] = small_course(semesters={"split": by, "test": 0.5})
         asked = courses[by].semesters.model_copy(update={"test": share})
         course = courses[by].model_copy(update={"semesters": asked})
-        return select(graded(trajectories), course, SerializeConfig(min_turns=1, **config))
+        log = graded(trajectories).sort(*TRAJECTORY, "order").lazy()
+        rows = graded_rows(log, log, ["double", "half"])
+        changed = pl.Series([True] * rows.height)
+        return select(rows, changed, course, SerializeConfig(min_turns=1, **config))
 
     return run
 
@@ -108,7 +111,7 @@ def test_work_that_spans_the_cut_is_trained_on_up_to_it(split: Split) -> None:
     spanning: Row = ("one", "ann", "double", 0, [1, 30])
     later: Row = ("one", "ben", "double", 10, [1])
     rows, counts = split([spanning, later], "time", 0.5)
-    assert rows.filter(student="ann")["order"].to_list() == [1, 2]
+    assert rows.filter(student="ann")["turn"].to_list() == [0, 1]
     assert set(rows.filter(student="ann")["split"]) == {"train"}
     assert set(rows.filter(student="ben")["split"]) == {"test"}
     assert counts.dropped["after the cut"] == 1

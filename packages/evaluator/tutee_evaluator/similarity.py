@@ -25,18 +25,13 @@ hang; so a script that compares many programs needs its `if __name__ == "__main_
 """
 
 import hashlib
-import os
 import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, count, pairwise
-from multiprocessing import get_context, parent_process
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import codebleu
@@ -46,6 +41,8 @@ from codebleu.parser import DFG, DFG_python, remove_comments_and_docstrings
 from codebleu.utils import get_tree_sitter_language
 from numpy.typing import NDArray
 from tree_sitter import Node, Parser
+
+from tutee_grader.processes import start_processes, usable_cores
 
 _ORDERS = 4
 _OTHER_WORD = 0.2  # the package's weight of a word that is no keyword; a keyword's is 1
@@ -120,21 +117,11 @@ def codebleu_distances(pairs: Sequence[tuple[str, str]]) -> Floats:
 
 def _read(programs: Sequence[str]) -> list[Features]:
     """The features of each program, in order; by several processes where there are enough programs."""
-    workers = min(processes or len(os.sched_getaffinity(0)), len(programs) // _PROGRAMS_PER_PROCESS)
+    workers = min(processes or usable_cores(), len(programs) // _PROGRAMS_PER_PROCESS)
     if workers < 2:
         return list(map(_features, programs))
-    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
+    with start_processes(workers) as pool:
         return list(pool.map(_features, programs, chunksize=1 + len(programs) // (8 * workers)))
-
-
-def _end_with_parent() -> None:
-    """Called in a worker: ends it when its parent is killed, which it would otherwise survive for ever."""
-    Thread(target=_exit_after, args=[parent_process()], daemon=True).start()
-
-
-def _exit_after(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def _values(reference: Counts, candidate: Counts, shared: Counts) -> tuple[Floats, Floats]:

@@ -97,6 +97,17 @@ def atomic_dir(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def scratch_dir(folder: Path) -> Iterator[Path]:
+    """An empty folder, which is there until the block ends. What a killed run left in it goes."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield

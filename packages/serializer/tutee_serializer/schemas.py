@@ -10,8 +10,9 @@ TRAJECTORY = ["semester", "student", "assignment"]
 # A message to the student that is not the grader's, after the submission that holds it.
 MESSAGE = pl.Struct({"author": pl.String(), "sent_at": _UTC, "text": pl.String()})
 
-# One row per submission that can be used. `order` counts from 1 within a student's work on one
-# assignment in one semester. `logged_score` is 0..100; `logged_correct` is the log's own label.
+# One row per submission that can be used, sorted by TRAJECTORY and `order`, which counts from 1 within a
+# student's work on one assignment in one semester. `logged_score` is 0..100; `logged_correct` is the log's
+# own label.
 SUBMISSIONS = pl.Schema(
     {
         "submission_id": pl.String(),

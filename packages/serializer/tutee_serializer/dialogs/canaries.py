@@ -30,12 +30,11 @@ _SYLLABLES = ("ba", "de", "fi", "go", "ku", "la", "me", "no", "pi", "ru", "sa", 
 _PROGRAM = "def {}({}):\n    {} = {} + {}\n    return {}\n"
 
 
-def plant(rows: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
-    """`rows`, as `selection.select` gives them, and behind them those of `count` canaries.
+def plant(rows: pl.DataFrame, assignments: list[str], count: int, seed: int) -> pl.DataFrame:
+    """The `rows` of turns, and behind them those of `count` canaries.
 
-    They take turns on the assignments of the training students. Equal seeds give equal canaries.
+    They take turns on `assignments`, those of the training students. Equal seeds give equal canaries.
     """
-    assignments = rows.filter(split="train")["assignment"].unique().sort().to_list()
     if not count or not assignments:
         return rows
     first = rows.select(pl.col("dialog").max() + 1).item()

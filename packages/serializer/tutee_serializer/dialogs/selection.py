@@ -5,13 +5,12 @@ and that counts what it drops.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import polars as pl
 from pydantic import Field, model_validator
-from tqdm import tqdm
 
 from tutee_grader.config import Section
 from tutee_grader.errors import TuteeError
@@ -80,18 +79,43 @@ class SelectionCounts:
             )
 
 
-def select(
-    graded: pl.DataFrame, course: "Course", config: SerializeConfig
-) -> tuple[pl.DataFrame, SelectionCounts]:
-    """The submissions that become turns, in order, with columns `dialog`, `turn` and `split`.
+def graded_rows(
+    submissions: pl.LazyFrame, verdicts: pl.LazyFrame, assignments: Iterable[str]
+) -> pl.DataFrame:
+    """What of each submission and its verdict says whether it becomes a turn: all but the texts.
 
-    `graded` is submissions joined with their verdicts (null `grade`: none). `dialog` numbers the dialogs
-    and `turn` their submissions, both from 0. Messages of a skipped submission move to the one before.
+    `submissions` are in the order of TRAJECTORY and `order`, in which `row` counts them from 0; `verdict` is
+    the place of the verdict in its table. `grade` is null where there is no verdict or the assignment is not
+    among `assignments`. `learner` and `trajectory` number the students of each semester and their work.
+    """
+    grades = verdicts.select("submission_id", "grade").with_row_index("verdict")
+    names = pl.col(TRAJECTORY).cast(pl.Categorical)
+    return (
+        submissions.select("submission_id", names, "submitted_at", "source_row")
+        .with_row_index("row")
+        .join(grades, on="submission_id", how="left", maintain_order="left")
+        .drop("submission_id")
+        .with_columns(
+            pl.when(pl.col("assignment").is_in(list(assignments))).then("grade"),
+            learner=pl.struct("semester", "student").rle_id(),
+            trajectory=pl.struct(TRAJECTORY).rle_id(),
+        )
+        .collect(engine="streaming")
+    )
+
+
+def select(
+    graded: pl.DataFrame, changed: pl.Series, course: "Course", config: SerializeConfig
+) -> tuple[pl.DataFrame, SelectionCounts]:
+    """Of `graded_rows` those that become turns, in order, with columns `dialog`, `turn` and `split`.
+
+    `changed` says of each row whether it is kept by the rule `skip_unchanged`; null: it has no verdict.
+    `dialog` numbers the dialogs and `turn` their submissions, both from 0.
     """
     check_split(course, config)
     roles = resolve(course.semesters, graded)
-    rows = graded.sort([*TRAJECTORY, "order"])
-    rows = rows.with_columns(begun=pl.col("submitted_at").min().over(TRAJECTORY))
+    work, dialog = "trajectory", "trajectory" if config.scope == "assignment" else "learner"
+    rows = graded.with_columns(changed=changed, begun=pl.col("submitted_at").min().over(work))
     dropped: dict[str, int] = {}
 
     def keep(step: str, condition: pl.Expr | pl.Series) -> None:
@@ -101,13 +125,12 @@ def select(
         rows = kept
 
     keep("no verdict", pl.col("grade").is_not_null())
-    rows = rows.with_columns(logged=pl.len().over(TRAJECTORY))
+    rows = rows.with_columns(logged=pl.len().over(work))
     if config.skip_unchanged:
-        rows = _join_messages(rows.with_columns(changed=_changed(rows)))
         keep("unchanged", pl.col("changed"))
     if config.stop_at_full_marks:
-        done = (pl.col("grade") >= 100).cast(pl.Int64).cum_sum().over(TRAJECTORY) - (pl.col("grade") >= 100)
-        keep("after full marks", done == 0)
+        full = (pl.col("grade") >= 100).cast(pl.Int64)
+        keep("after full marks", full.cum_sum().over(work) - full == 0)
     rows = rows.with_columns(split=_split(rows, roles, config))
     if roles.cut is not None:
         keep("after the cut", (pl.col("split") == "test") | (pl.col("submitted_at") < roles.cut))
@@ -117,43 +140,34 @@ def select(
         rows = rows.join(test, on=["student", "assignment"], how="left", maintain_order="left")
         keep("taken again in a test semester", (pl.col("split") == "test") | pl.col("again").is_null())
     keep("too few logged", pl.col("logged") >= config.min_logged)
-    keep("low final grade", pl.col("grade").last().over(TRAJECTORY) >= config.min_final_grade)
-    dialog = TRAJECTORY if config.scope == "assignment" else TRAJECTORY[:2]
+    keep("low final grade", pl.col("grade").last().over(work) >= config.min_final_grade)
     rows = rows.with_columns(length=pl.len().over(dialog))
     keep("too short", pl.col("length") >= config.min_turns)
     if config.max_length_z is not None:
-        keep("length outlier", _modified_z(rows, dialog, config.scope) <= config.max_length_z)
-    rows = rows.with_columns(_start(rows)).sort(
-        ["semester", "student", *(["start"] if config.scope == "course" else []), "assignment", "order"]
-    )
-    rows = rows.with_columns(dialog=pl.struct(dialog).rle_id(), turn=pl.int_range(pl.len()).over(dialog))
+        keep("length outlier", _modified_z(rows, dialog) <= config.max_length_z)
+    if config.scope == "course":
+        rows = rows.with_columns(_start(rows)).sort("learner", "start", "assignment", "row")
+    rows = rows.with_columns(dialog=pl.col(dialog).rle_id(), turn=pl.int_range(pl.len()).over(dialog))
     dialogs = rows.group_by("split").agg(pl.col("dialog").n_unique()).sort("split").rows()
     return rows, SelectionCounts(graded.height, rows.height, dropped, dict(dialogs))
 
 
-def _changed(rows: pl.DataFrame) -> pl.Series:
-    """Whether each submission is the first of its trajectory or has another tree than the one before."""
-    shown = tqdm(steps(rows, TRAJECTORY), "comparing attempts", rows.height, disable=None, leave=False)
-    return pl.Series([old is None or not same_tree(old, new) for old, new in shown], dtype=pl.Boolean)
+def find_changed(graded: pl.DataFrame, codes: pl.Series) -> pl.Series:
+    """Whether each of the `graded_rows`, with its program, is the first of its trajectory with a verdict or
+    has another tree than the one before; null where it has no verdict."""
+    rows = graded.select("row", "trajectory", "grade", codes.alias("code")).drop_nulls("grade")
+    first = rows["trajectory"] != rows["trajectory"].shift(1)
+    changed = [old is None or not same_tree(old, new) for old, new in steps(rows["code"], first)]
+    found = rows.select("row", changed=pl.Series(changed, dtype=pl.Boolean))
+    return graded.select("row").join(found, on="row", how="left", maintain_order="left")["changed"]
 
 
-def steps(rows: pl.DataFrame, of: list[str]) -> Iterator[tuple[str | None, str]]:
-    """Each program with the one before it, None for the first of each `of`, whose rows are adjacent."""
+def steps(codes: pl.Series, first: pl.Series) -> Iterator[tuple[str | None, str]]:
+    """Each program with the one before it, None where it is the `first` of its kind (or `first` is null)."""
     before = None
-    is_first = rows.select(pl.int_range(pl.len()).over(of) == 0).to_series()
-    for first, code in zip(is_first.to_list(), rows["code"].to_list(), strict=True):
-        yield None if first else before, code
+    for is_first, code in zip(first.to_list(), codes.to_list(), strict=True):
+        yield (before if is_first is False else None), code
         before = code
-
-
-def _join_messages(rows: pl.DataFrame) -> pl.DataFrame:
-    """Gives each changed submission the messages of the unchanged ones that follow it, too."""
-    if not rows["messages"].list.len().sum():
-        return rows
-    rows = rows.with_columns(_run=pl.col("changed").cum_sum().over(TRAJECTORY))
-    runs = [*TRAJECTORY, "_run"]
-    joined = rows.group_by(runs).agg(pl.col("messages").sort_by("order").explode().drop_nulls())
-    return rows.drop("messages").join(joined, on=runs, how="left", maintain_order="left").drop("_run")
 
 
 def check_split(course: "Course", config: SerializeConfig) -> None:
@@ -184,7 +198,7 @@ def _split(rows: pl.DataFrame, roles: Roles, config: SerializeConfig) -> pl.Seri
     learners = rows.filter(~test | (config.split == "assignment"))
     validation = _draw(learners["student"], config.validation, config.seed)
     held = pl.when(pl.col("student").is_in(validation)).then(pl.lit("validation")).otherwise(pl.lit("train"))
-    return rows.select(pl.when(test).then(pl.lit("test")).otherwise(held)).to_series()
+    return rows.select(pl.when(test).then(pl.lit("test")).otherwise(held).cast(pl.Categorical)).to_series()
 
 
 def _draw(names: pl.Series, share: float, seed: int) -> list[str]:
@@ -196,14 +210,14 @@ def _draw(names: pl.Series, share: float, seed: int) -> list[str]:
     return distinct[: min(max(count, 1), len(distinct) - 1) if share and len(distinct) > 1 else 0]
 
 
-def _modified_z(rows: pl.DataFrame, dialog: list[str], scope: str) -> pl.Series:
+def _modified_z(rows: pl.DataFrame, dialog: str) -> pl.Series:
     """0.6745 |x - median| / MAD of a dialog's length, among the dialogs of its assignment (of the course,
     where a dialog spans it); 0 where half of them have the same length, for the score says nothing there."""
-    peers = ["assignment"] if scope == "assignment" else []
-    lengths = rows.select([*dialog, "length"]).unique()
-    far = (pl.col("length") - pl.col("length").median().over(peers or pl.lit(0))).abs()
+    peers = pl.col("assignment") if dialog == "trajectory" else pl.lit(0)
+    lengths = rows.group_by(dialog).agg(pl.col("assignment", "length").first())
+    far = (pl.col("length") - pl.col("length").median().over(peers)).abs()
     lengths = lengths.with_columns(far=far)
-    spread = pl.col("far").median().over(peers or pl.lit(0))
+    spread = pl.col("far").median().over(peers)
     lengths = lengths.with_columns(z=pl.when(spread > 0).then(0.6745 * pl.col("far") / spread).otherwise(0.0))
     return rows.select(dialog).join(lengths, on=dialog, how="left", maintain_order="left")["z"]
 
@@ -211,4 +225,4 @@ def _modified_z(rows: pl.DataFrame, dialog: list[str], scope: str) -> pl.Series:
 def _start(rows: pl.DataFrame) -> pl.Expr:
     """When work on the assignment began: by the clock where the log has times, else by its place there."""
     time = pl.col("submitted_at").dt.timestamp("us") if rows["submitted_at"].null_count() == 0 else None
-    return (pl.col("source_row") if time is None else time).min().over(TRAJECTORY).alias("start")
+    return (pl.col("source_row") if time is None else time).min().over("trajectory").alias("start")

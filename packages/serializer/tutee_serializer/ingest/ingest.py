@@ -1,10 +1,8 @@
 """From a course's log to submissions: every row is kept, quarantined with a reason, or filtered by name."""
 
-import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +11,7 @@ import polars as pl
 from pydantic import Field
 
 from tutee_grader.config import Section
-from tutee_grader.files import atomic_file, write_table
+from tutee_grader.files import atomic_file, scratch_dir, write_table
 from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.account import RowAccount, Step
@@ -33,8 +31,9 @@ from tutee_serializer.logs.staging import StagedLog
 from tutee_serializer.schemas import QUARANTINE
 from tutee_serializer.semesters import Roles, resolve
 
-# The names of folders of temporary files, in the folder of the course's tables, begin so.
-SCRATCH = ".ingest_"
+# The folder of temporary files, beside the tables. An ingest that is killed leaves rows in it, as the
+# log has them; the next one removes them.
+SCRATCH = ".ingest"
 
 
 class IngestConfig(Section):
@@ -94,7 +93,7 @@ def ingest(
     where an expectation of level error fails.
     """
     import_in_background()
-    with _scratch(submissions.parent) as folder:
+    with scratch_dir(submissions.parent / SCRATCH) as folder:
         table = folder / submissions.name
         parsed = _parse(course, config, key, forgotten, simulated, False, folder, table)
         if problems := parsed.roles.problems():
@@ -139,21 +138,10 @@ def parse_log(
     `simulated` is the log that the course's simulator wrote. A `first_look` fills `suggestions`, and where no
     assignment can be used yet, takes all of the log's as usable.
     """
-    with _scratch(None) as folder:
-        table = folder / "submissions.parquet"
-        parsed = _parse(course, config, key, forgotten, simulated, first_look, folder, table)
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder, "submissions.parquet")
+        parsed = _parse(course, config, key, forgotten, simulated, first_look, table.parent, table)
         return IngestResult(**vars(parsed), submissions=pl.read_parquet(table))
-
-
-@contextmanager
-def _scratch(parent: Path | None) -> Iterator[Path]:
-    """A folder for temporary files, removed at the end."""
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-        for left in parent.glob(f"{SCRATCH}*"):  # by one that was killed; it holds rows as the log has them
-            shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=SCRATCH) as folder:
-        yield Path(folder)
 
 
 def _parse(
