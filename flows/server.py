@@ -115,9 +115,10 @@ def _started(home: Path, port: int) -> Iterator[str]:
 
 
 def main() -> None:
-    from flows.environment import exit_with_parent
+    from flows.environment import collect_less_garbage, exit_with_parent
 
     exit_with_parent()
+    collect_less_garbage()
     import uvicorn
     from prefect.server.api.server import create_app
 
