@@ -5,6 +5,9 @@ It is named by when it started, in ticks since the machine did: a clock that is 
 
 import os
 import socket
+import threading
+from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -25,6 +28,16 @@ def has_ended(host: str, process: str, started: str) -> bool:
         return not lives or _started(int(process)) != started
     except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
         return True
+
+
+def end_with_parent() -> None:
+    """Called in a worker: ends it when its parent is killed, which it would otherwise survive for ever."""
+    threading.Thread(target=_exit_after, args=[parent_process()], daemon=True).start()
+
+
+def _exit_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _started(pid: int) -> str:

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from tutee_grader.errors import UnavailableError
 
 ADDRESS, HOME = "PREFECT_API_URL", "PREFECT_HOME"
@@ -73,6 +71,8 @@ def _in_profile() -> str | None:
 
 def scheduled_server(home: Path) -> str | None:
     """The address of the server that a schedule runs with `home`, where it answers."""
+    import httpx
+
     file = home / ADDRESS_FILE
     if not file.exists():
         return None
