@@ -120,8 +120,9 @@ class Pipeline:
         from dvc.stage.serialize import to_lockfile
 
         lock = self.places.root / LOCK
-        recorded = yaml.load(lock.read_text(encoding="utf-8"), yaml.CSafeLoader) if lock.exists() else None
-        return bool(recorded) and recorded.get("stages", {}).get(stage.name) == to_lockfile(stage)[stage.name]
+        text = lock.read_text(encoding="utf-8") if lock.exists() else ""
+        recorded = yaml.load(text, yaml.CSafeLoader) or {}
+        return bool(recorded.get("stages", {}).get(stage.name) == to_lockfile(stage)[stage.name])
 
     def hash_of(self, path: Path) -> str:
         """The content hash that DVC has recorded for an output."""
