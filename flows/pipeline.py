@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from flows.errors import StageError
 from flows.places import Places
 from flows.processes import has_lived_since
-from flows.repository import open_repository
+from flows.repository import LOCK, open_repository
 from tutee_grader.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
@@ -68,12 +70,14 @@ class Pipeline:
         from dvc.lock import LockError
         from dvc.stage.exceptions import StageCmdFailedError
 
+        found = self.stages[stage]
         try:
             # As `Repo.reproduce`, which would read the stages of all courses and presets first, for seconds.
             with self._locked():
-                ran = self.stages[stage].reproduce() is not None
-                if ran:
-                    self.stages[stage].dump(update_pipeline=False)
+                ran = found.reproduce() is not None
+                # It takes more than a second, and `source`, which always runs, seldom has anything new.
+                if ran and not self._is_recorded(found):
+                    found.dump(update_pipeline=False)
             return ran
         except LockError as error:
             raise UnavailableError(f"{stage}: another dvc command is at work here: {error}") from error
@@ -123,6 +127,15 @@ class Pipeline:
                     readers[:] = [reader for reader in readers if has_lived_since(reader["pid"], written)]
         except RWLockFileCorruptedError:
             note.unlink()
+
+    def _is_recorded(self, stage: "Stage") -> bool:
+        """Whether dvc.lock says of a stage that has run what is to be recorded of it."""
+        from dvc.stage.serialize import to_lockfile
+
+        lock = self.places.root / LOCK
+        text = lock.read_text(encoding="utf-8") if lock.exists() else ""
+        recorded = yaml.load(text, yaml.CSafeLoader) or {}
+        return bool(recorded.get("stages", {}).get(stage.name) == to_lockfile(stage)[stage.name])
 
     def hash_of(self, path: Path) -> str:
         """The content hash that DVC has recorded for an output."""

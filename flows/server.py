@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
 from tutee_grader.errors import UnavailableError
 
 ADDRESS, HOME = "PREFECT_API_URL", "PREFECT_HOME"
@@ -73,6 +71,8 @@ def _in_profile() -> str | None:
 
 def scheduled_server(home: Path) -> str | None:
     """The address of the server that a schedule runs with `home`, where it answers."""
+    import httpx
+
     file = home / ADDRESS_FILE
     if not file.exists():
         return None
@@ -115,9 +115,10 @@ def _started(home: Path, port: int) -> Iterator[str]:
 
 
 def main() -> None:
-    from flows.environment import exit_with_parent
+    from flows.environment import collect_less_garbage, exit_with_parent
 
     exit_with_parent()
+    collect_less_garbage()
     import uvicorn
     from prefect.server.api.server import create_app
 

@@ -2,18 +2,16 @@
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from datetime import datetime
 from pathlib import Path
 
-import httpx
-
-from flows import history
 from flows.environment import WRITTEN_FOLDERS, disk_bytes
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.places import Places
-from flows.registry import CHALLENGER, CHAMPION, Registry
 from flows.server import scheduled_server
+from flows.version_lines import local_time, version_lines
 from flows.watch import changes
 from tutee_grader.errors import InputError
 from tutee_grader.files import scan_tables
@@ -25,13 +23,14 @@ from tutee_serializer.ingest.source import read_inputs
 from tutee_serializer.schemas import SUBMISSIONS
 
 
-def status_lines(setup: Setup) -> Iterator[str]:
-    """The lines, each with its heading."""
+def status_lines(setup: Setup, beside: Executor) -> Iterator[str]:
+    """The lines, each with its heading; `beside` asks MLflow meanwhile."""
     places = setup.places
+    versions = beside.submit(version_lines, places)
     yield from _semesters(setup)
     yield from _log(setup)
     yield from _stages(places)
-    yield from _versions(places)
+    yield from versions.result()
     yield from _next_runs(places)
     yield _disk(places.root)
 
@@ -89,22 +88,10 @@ def _stages(places: Places) -> Iterator[str]:
         yield f"stage       {stage}: {reasons}"
 
 
-def _versions(places: Places) -> Iterator[str]:
-    registry = Registry(places)
-    registry.fail_dead_runs()
-    for alias in (CHAMPION, CHALLENGER):
-        version = registry.get_by_alias(alias)
-        yield f"{alias:11} {registry.describe(version) if version else 'none yet'}"
-        if version:
-            for time, text in history.events(version.tags):
-                yield f"{'':11} {time}: {text.splitlines()[0]}"
-    if versions := registry.versions():
-        run = registry.client.get_run(versions[-1].run_id).info
-        yield f"last run    {_local(run.end_time / 1000)}, versions to {versions[-1].number}"
-
-
 def _next_runs(places: Places) -> Iterator[str]:
     """Those that the schedule of this folder has planned."""
+    import httpx
+
     address = scheduled_server(places.prefect)
     if address is None:
         yield f"next run    no schedule is at work here; `tutee schedule {places.course}` starts one"
@@ -124,11 +111,7 @@ def _next_runs(places: Places) -> Iterator[str]:
         yield f"next run    unknown: Prefect's server at {address} answers {answer.status_code}; ask again"
         return
     for run in answer.json():
-        yield f"next run    {_local(datetime.fromisoformat(run['expected_start_time']).timestamp())}"
-
-
-def _local(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M %Z}"
+        yield f"next run    {local_time(datetime.fromisoformat(run['expected_start_time']).timestamp())}"
 
 
 def _disk(root: Path) -> str:

@@ -32,11 +32,23 @@ def retrain(
 
 def status(course: CourseArgument, preset: PresetOption = None) -> None:
     """Says which semesters, stages and versions a course has, what is planned, and what is out of date."""
-    from flows.parameters import load
-    from flows.status import status_lines
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
 
-    for line in status_lines(load(course, preset, logs=False)):
-        print(line, flush=True)
+    from tutee_grader.processes import end_with_parent
+
+    # What is asked of MLflow takes as long as all the rest, most of it to import MLflow.
+    with ProcessPoolExecutor(1, get_context("fork"), end_with_parent) as beside:
+        beside.submit(_import_mlflow)
+        from flows.parameters import load
+        from flows.status import status_lines
+
+        for line in status_lines(load(course, preset, logs=False), beside):
+            print(line, flush=True)
+
+
+def _import_mlflow() -> None:
+    import mlflow  # noqa: F401
 
 
 def promote(

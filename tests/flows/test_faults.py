@@ -190,8 +190,11 @@ def locked(database: Path) -> Iterator[None]:
 
 
 def has_open(process: "subprocess.Popen[str]", file: Path) -> bool:
+    """Whether a process, or one that it has started, has a file open."""
     assert process.poll() is None
-    return any(open_file.path == str(file) for open_file in psutil.Process(process.pid).open_files())
+    started = psutil.Process(process.pid)
+    family = [started, *started.children()]
+    return any(opened.path == str(file) for member in family for opened in member.open_files())
 
 
 def test_a_locked_database_is_waited_for(retrained) -> None:
@@ -203,6 +206,15 @@ def test_a_locked_database_is_waited_for(retrained) -> None:
     said, _ = process.communicate()
     assert process.returncode == 0, said
     assert "champion    tutee-small version" in said
+
+
+def test_nothing_of_a_killed_status_goes_on(retrained) -> None:
+    process = start(retrained, [*RETRAIN[:-2], "status", "small"])
+    while not (beside := psutil.Process(process.pid).children()):
+        pass
+    process.kill()
+    process.communicate()
+    assert not psutil.wait_procs(beside, timeout=60)[1]
 
 
 def test_a_database_that_stays_locked_is_named(retrained, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -13,7 +13,7 @@ def start_processes(count: int) -> ProcessPoolExecutor:
     They are spawned, as a fork of a process with threads may hang; so a script that comes here needs its
     `if __name__ == "__main__":`.
     """
-    return ProcessPoolExecutor(count, get_context("spawn"), _end_with_parent)
+    return ProcessPoolExecutor(count, get_context("spawn"), end_with_parent)
 
 
 def usable_cores() -> int:
@@ -21,7 +21,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Called in a worker: ends it when its parent is killed, which it would otherwise survive for ever."""
     Thread(target=_exit_after, args=[parent_process()], daemon=True).start()
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from queue import SimpleQueue
 from time import monotonic, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 from pydantic import BaseModel, Field, HttpUrl, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
 
 from tutee_evaluator.engines import Completion, Request
@@ -21,6 +20,9 @@ from tutee_grader.errors import InputError, UnavailableError
 from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import Format, TurnError, read_reply
+
+if TYPE_CHECKING:
+    import httpx
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds before another attempt, where the endpoint does not name them
 SEEDS = 2**31  # some servers take no larger ones
@@ -102,6 +104,8 @@ class OpenAIStudent:
     """
 
     def __init__(self, config: EndpointConfig) -> None:
+        import httpx
+
         self.config = config
         self.format: str = config.format
         self.feedback = config.feedback
@@ -170,6 +174,8 @@ class OpenAIStudent:
 
     def _send(self, body: dict[str, Any]) -> _Answer:
         """The answer to one request, counted in `usage`."""
+        import httpx
+
         self._wait_for_rate()
         self._count(requests=1)
         try:
@@ -186,7 +192,7 @@ class OpenAIStudent:
             self._count(0, answer.usage.prompt_tokens, answer.usage.completion_tokens)
         return answer
 
-    def _error(self, response: httpx.Response, body: dict[str, Any]) -> Exception:
+    def _error(self, response: "httpx.Response", body: dict[str, Any]) -> Exception:
         """What an answer without success means."""
         problem = _problem(response)
         said = self._shown(f"status {response.status_code}: {problem['message']}")
@@ -270,7 +276,7 @@ def _read_key(variable: str) -> str:
     return key
 
 
-def _problem(response: httpx.Response) -> dict[str, str]:
+def _problem(response: "httpx.Response") -> dict[str, str]:
     """`message`, `code` and `param` of an error, as OpenAI's API has them; empty where they are missing."""
     try:
         body = response.json()
