@@ -185,20 +185,26 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[Project], None]], Path]:
-    """Has a project changed as the given function does, once for all processes that run tests."""
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Has a project changed as the given function does, once for all processes that run tests.
+
+    It is a copy of the one at `start`, or has the course `small`, of which nothing has been run.
+    """
     mine = tmp_path_factory.getbasetemp()
     shared = mine.parent if os.environ.get("PYTEST_XDIST_WORKER") else mine
 
-    def made(change: Callable[[Project], None]) -> Path:
+    def made(change: Callable[[Project], None], start: Path | None = None) -> Path:
         folder = shared / f"project-{change.__name__}"
         done = folder.with_suffix(".done")
         with FileLock(folder.with_suffix(".lock")):
             if not done.exists():
                 shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir()
-                project = make_project(folder)
-                project.add_course("small")
+                if start:
+                    project = Project(shutil.copytree(start, folder))
+                else:
+                    folder.mkdir()
+                    project = make_project(folder)
+                    project.add_course("small")
                 change(project)
                 done.touch()
         return folder
@@ -223,6 +229,31 @@ def report(project: Project, course: str = "small") -> None:
         shells(places)
         project.commit(course)
         run_stages(places, ["report"])
+
+
+@pytest.fixture(scope="module")
+def retrained(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """`reported` after the flow has been run, of the module's own; what that said is in `data/said`."""
+    folder = made_once(retrain, made_once(report))
+    return Project(shutil.copytree(folder, tmp_path_factory.mktemp("retrained") / "project"))
+
+
+def retrain(project: Project) -> None:
+    done = project.tutee("retrain", "small")
+    assert done.returncode == 0, done.stderr
+    (project.folder / "data/said").write_text(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def prefect_home(made_once: Callable[..., Path]) -> Path:
+    """A home of Prefect in which nothing has run: the first server in a new one works ten seconds for it."""
+    return made_once(make_tables) / "prefect"
+
+
+def make_tables(project: Project) -> None:
+    command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+    environment = {**os.environ, "PREFECT_HOME": str(project.folder / "prefect")}
+    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="session")

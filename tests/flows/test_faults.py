@@ -40,22 +40,11 @@ pytestmark = pytest.mark.slow
 RETRAIN = [sys.executable, "-m", "flows.cli", "retrain", "small"]
 
 
-@pytest.fixture(scope="module")
-def retrained(reported):
-    """The project, after the flow has been run."""
-    done = reported.tutee("retrain", "small")
-    assert done.returncode == 0, done.stderr
-    return reported
-
-
 @pytest.fixture
-def fresh(reported, tmp_path: Path):
+def fresh(reported, prefect_home: Path, tmp_path: Path):
     """A project of which nothing is registered."""
     copy = shutil.copytree(reported.folder, tmp_path / "project")
-    for name in ("mlflow.db", "mlruns", "bentos"):
-        remove = shutil.rmtree if (copy / name).is_dir() else Path.unlink
-        with contextlib.suppress(FileNotFoundError):
-            remove(copy / name)
+    shutil.copytree(prefect_home, copy / "data/.prefect")
     return type(reported)(copy)
 
 

@@ -166,6 +166,18 @@ def test_what_a_course_reads_is_noticed_when_it_changes(changed, file: str) -> N
         assert {"ingest@small", "grade@small"} <= set(pipeline.out_of_date())
 
 
+def test_the_lock_file_is_written_where_a_stage_has_made_something_new(changed) -> None:
+    log, lock = changed.folder / "courses/small/log.csv", changed.folder / "dvc.lock"
+    before = lock.stat().st_mtime_ns
+    with contextlib.chdir(changed.folder):
+        pipeline = Pipeline.of(Places("small", "tiny"))
+        assert pipeline.run("source@small")
+        assert lock.stat().st_mtime_ns == before
+        log.write_text(log.read_text().replace("by hand", "by foot"))
+        pipeline.run("source@small")
+        assert "source@small" not in Pipeline.of(Places("small", "tiny")).out_of_date()
+
+
 def test_a_failed_stage_keeps_its_exit_code(project) -> None:
     (project.folder / "courses/small/log.csv").write_text("student,assignment,code,semester,attempt\n")
     with contextlib.chdir(project.folder):

@@ -24,20 +24,16 @@ pytestmark = pytest.mark.slow
 ADAPTERS = ("para", "sft", "dpo", "dapo")
 
 
-@pytest.fixture(scope="module")
-def retrained(reported):
-    """The project, after the flow has been run; and what it said."""
-    run = reported.tutee("retrain", "small")
-    assert run.returncode == 0, run.stderr
-    return reported, run.stdout
+@pytest.fixture
+def said(retrained) -> str:
+    return (retrained.folder / "data/said").read_text()
 
 
 def registry_of(project) -> Registry:
     return Registry(Places("small", "tiny", project.folder))
 
 
-def test_it_ends_with_the_table_and_what_to_do_next(retrained) -> None:
-    _, said = retrained
+def test_it_ends_with_the_table_and_what_to_do_next(said: str) -> None:
     lines = said.splitlines()
     table = lines.index(next(line for line in lines if line.startswith("method")))
     assert [line.split()[0] for line in lines[table + 2 : table + 11]] == [
@@ -50,9 +46,8 @@ def test_it_ends_with_the_table_and_what_to_do_next(retrained) -> None:
     assert lines[-1].endswith("make serve COURSE=courses/small/course.yaml")
 
 
-def test_each_stage_says_one_line_in_order(retrained) -> None:
-    project, said = retrained
-    with contextlib.chdir(project.folder):
+def test_each_stage_says_one_line_in_order(retrained, said: str) -> None:
+    with contextlib.chdir(retrained.folder):
         stages = Pipeline.of(Places("small", "tiny")).stages
     names = [line.split(":")[0] for line in said.splitlines()]
     plain = [stage.replace("@small-tiny-", " ").removesuffix("@small-tiny") for stage in stages]
@@ -60,8 +55,7 @@ def test_each_stage_says_one_line_in_order(retrained) -> None:
 
 
 def test_nothing_is_registered_promoted_or_built_twice(retrained, monkeypatch) -> None:
-    project, _ = retrained
-    monkeypatch.chdir(project.folder)
+    monkeypatch.chdir(retrained.folder)
     setup, registry = load("small"), Registry(Places("small", "tiny"))
     pipeline, metrics = Pipeline.of(Places("small", "tiny")), pl.read_parquet(Places("small", "tiny").metrics)
     before = registry.versions()
@@ -73,10 +67,9 @@ def test_nothing_is_registered_promoted_or_built_twice(retrained, monkeypatch) -
 
 
 def test_the_best_candidate_is_champion_and_challenger(retrained) -> None:
-    project, _ = retrained
-    registry = registry_of(project)
+    registry = registry_of(retrained)
     champion = registry.champion()
-    skills = pl.read_parquet(Places("small", "tiny", project.folder).metrics).filter(
+    skills = pl.read_parquet(Places("small", "tiny", retrained.folder).metrics).filter(
         pl.col("metric").is_in(["energy_skill_over_mix", "crps_skill_over_mix"]), stratum="overall"
     )
     of = {method: skills.filter(method=method)["value"].sum() for method in ("sft", "dpo", "dapo")}
@@ -85,18 +78,16 @@ def test_the_best_candidate_is_champion_and_challenger(retrained) -> None:
 
 
 def test_what_is_served_holds_the_champion_and_its_base(retrained) -> None:
-    project, _ = retrained
-    champion = registry_of(project).champion()
-    folder = project.folder / "bentos/students/small"
+    champion = registry_of(retrained).champion()
+    folder = retrained.folder / "bentos/students/small"
     about = json.loads((folder / "about.json").read_text())
     assert (about["method"], about["version"]) == (champion.method, str(champion.number))
-    assert project.weights(folder / "student") == champion.method
-    assert project.weights(folder / "base") == "base"
+    assert retrained.weights(folder / "student") == champion.method
+    assert retrained.weights(folder / "base") == "base"
 
 
 def test_prefect_remembers_each_step(retrained) -> None:
-    project, _ = retrained
-    with contextlib.closing(sqlite3.connect(project.folder / "data/.prefect/prefect.db")) as database:
+    with contextlib.closing(sqlite3.connect(retrained.folder / "data/.prefect/prefect.db")) as database:
         flows = database.execute("SELECT name, state_type FROM flow_run").fetchall()
         tasks = database.execute("SELECT name, state_type FROM task_run").fetchall()
         artifacts = dict(database.execute("SELECT DISTINCT key, data FROM artifact").fetchall())
@@ -107,13 +98,12 @@ def test_prefect_remembers_each_step(retrained) -> None:
     }
     assert "TRANSITION" in artifacts["results-small"]
     assert "gain over" in artifacts["gate-small"]
-    picture = (project.folder / "reports/small/tiny/figures/skill.png").read_bytes()
+    picture = (retrained.folder / "reports/small/tiny/figures/skill.png").read_bytes()
     assert base64.b64encode(picture).decode() in artifacts["skill-small"]
 
 
 def test_nothing_is_written_outside_the_project(retrained, monkeypatch: pytest.MonkeyPatch) -> None:
-    project, _ = retrained
-    written = {path.name for path in project.folder.iterdir()}
+    written = {path.name for path in retrained.folder.iterdir()}
     assert written <= {
         *(".dvc", ".dvcignore", "bentos", "courses", "data", "dvc.lock", "dvc.yaml", "mlflow.db", "mlruns"),
         *("models", "packages", "params.yaml", "presets", "reports"),
@@ -121,11 +111,10 @@ def test_nothing_is_written_outside_the_project(retrained, monkeypatch: pytest.M
 
 
 def test_the_log_has_each_event_and_no_student(retrained) -> None:
-    project, _ = retrained
-    places = Places("small", "tiny", project.folder)
+    places = Places("small", "tiny", retrained.folder)
     text = places.log.read_text()
     lines = [json.loads(line) for line in text.splitlines()]
-    with contextlib.chdir(project.folder):
+    with contextlib.chdir(retrained.folder):
         stages = list(Pipeline.of(Places("small", "tiny")).stages)
     assert [line["stage"] for line in lines if line["event"] == "stage"] == stages
     others = [(line["event"], line["outcome"]) for line in lines if line["event"] != "stage"]
@@ -135,15 +124,14 @@ def test_the_log_has_each_event_and_no_student(retrained) -> None:
     ]
     assert next(line for line in lines if line["event"] == "register")["versions"] == [1, 2, 3, 4]
     submissions = pl.read_parquet(places.submissions)
-    log = pl.read_csv(project.folder / "courses/small/log.csv")
+    log = pl.read_csv(retrained.folder / "courses/small/log.csv")
     secrets = [*submissions["student"].unique(), *log["student"].unique(), "def double", "by hand"]
     assert [secret for secret in secrets if secret in text] == []
 
 
 def test_a_champion_trained_on_forgotten_students_need_not_be_beaten(retrained, monkeypatch) -> None:
-    project, _ = retrained
-    monkeypatch.chdir(project.folder)
-    registry = registry_of(project)
+    monkeypatch.chdir(retrained.folder)
+    registry = registry_of(retrained)
     champion = registry.champion()
     forgotten = replace(champion, tags={**champion.tags, FORGOTTEN: "1"})
     _, ledger = promotion._compare(champion.method, load("small"), registry, forgotten)
@@ -189,7 +177,7 @@ def keep_an_equal_out_and_let_a_better_in(project, registry: Registry) -> None:
 def test_a_server_remembers_what_the_gate_decides(
     retrained, mlflow_server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = type(retrained[0])(shutil.copytree(retrained[0].folder, tmp_path / "project"))
+    project = type(retrained)(shutil.copytree(retrained.folder, tmp_path / "project"))
     (project.folder / "mlflow.db").unlink()
     monkeypatch.chdir(project.folder)
     monkeypatch.setenv(mlflow_client.ADDRESS, mlflow_server.address)
@@ -206,12 +194,11 @@ def test_a_server_remembers_what_the_gate_decides(
 
 def test_the_gate_keeps_an_equal_out_and_lets_a_better_in(retrained, monkeypatch) -> None:
     """Last, because it changes the project."""
-    project, _ = retrained
-    monkeypatch.chdir(project.folder)
+    monkeypatch.chdir(retrained.folder)
     setup = load("small")
-    registry = registry_of(project)
+    registry = registry_of(retrained)
     first = registry.champion()
-    keep_an_equal_out_and_let_a_better_in(project, registry)
+    keep_an_equal_out_and_let_a_better_in(retrained, registry)
     pipeline, metrics = Pipeline.of(setup.places), pl.read_parquet(setup.places.metrics)
     registry.roll_back("students complain")
     # What was rolled back stays so, and is refused if the gate is asked again.

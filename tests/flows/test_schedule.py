@@ -106,8 +106,12 @@ class Schedule:
 def scheduled(folder: Path, *options: str) -> Iterator[Schedule]:
     port = free_port()
     command = [sys.executable, "-m", "flows.cli", "schedule", *options, "--port", str(port)]
+    often = {
+        **os.environ,
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    }  # seconds, in place of ten
     with (folder / "schedule.log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=often)
     try:
         yield Schedule(folder, process, f"http://127.0.0.1:{port}/api")
     finally:
@@ -116,7 +120,8 @@ def scheduled(folder: Path, *options: str) -> Iterator[Schedule]:
 
 
 @pytest.fixture(scope="module")
-def schedule(reported) -> Iterator[Schedule]:
+def schedule(reported, prefect_home: Path) -> Iterator[Schedule]:
+    shutil.copytree(prefect_home, reported.folder / "data/.prefect")
     with scheduled(reported.folder, "small", "--every", "3600") as running:
         yield running
 

@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.environment_variables import (
+    MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR,
+    MLFLOW_HTTP_REQUEST_BACKOFF_JITTER,
+)
 
 from flows import mlflow_client, registration, tracking
 from flows.doctor import checks
@@ -284,7 +288,14 @@ def test_of_several_processes_the_first_alone_has_a_run(
 
 
 @pytest.fixture
-def served(changed, mlflow_server, monkeypatch: pytest.MonkeyPatch) -> Places:
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls to a server that is away are repeated at once."""
+    monkeypatch.setenv(MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR.name, "0")
+    monkeypatch.setenv(MLFLOW_HTTP_REQUEST_BACKOFF_JITTER.name, "0")
+
+
+@pytest.fixture
+def served(changed, mlflow_server, no_pauses, monkeypatch: pytest.MonkeyPatch) -> Places:
     """A project whose MLflow is the server."""
     monkeypatch.chdir(changed.folder)
     monkeypatch.setenv(mlflow_client.ADDRESS, mlflow_server.address)
@@ -394,7 +405,7 @@ def test_a_training_ends_well_though_its_server_is_gone(served: Places, mlflow_s
     assert f"keeps no model; it is in {work.output}" in said
 
 
-def test_without_its_server_no_training_begins(settled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_server_no_training_begins(settled, no_pauses, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(settled.folder)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
