@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import random
 import statistics
 import time
@@ -15,6 +14,7 @@ from codebleu import calc_codebleu
 
 from tutee_evaluator.similarity import compare
 from tutee_grader.errors import InputError, TuteeError
+from tutee_grader.processes import usable_cores
 
 Pair = tuple[str, str]
 GROUP = 9  # programs of an energy score: eight samples and the real one
@@ -57,7 +57,7 @@ def bench_codebleu(
         "pairs_per_second": round(fast),
         "usual_pairs_per_second": round(usual),
         "programs": len(set(chain.from_iterable(pairs))),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
     }
     print(json.dumps(result))
     return result

@@ -24,6 +24,7 @@ from tutee_grader.assignment import Assignment
 from tutee_grader.errors import InputError
 from tutee_grader.forms.stdio import ScriptTest
 from tutee_grader.grader import Grader
+from tutee_grader.processes import usable_cores
 from tutee_grader.sandbox.worker import ENVIRONMENT, INSIDE
 from tutee_grader.verdict import Outcome
 
@@ -54,7 +55,7 @@ def bench_grader(
     in the usual way. All of it is done twice: with the tests as they are, and with the same tests in an
     instructor's file (`instructors`).
     """
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or usable_cores()
     distinct = list(dict.fromkeys(programs))
     if not distinct:
         raise InputError("no program to grade")

@@ -5,9 +5,8 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import wait
 from contextlib import suppress
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import psutil
 
 from benchmarks.generated_class import generate_course
 from tutee_grader.errors import TuteeError, UnavailableError
+from tutee_grader.processes import start_processes
 from tutee_grader.verdict import VERDICTS
 from tutee_serializer.course import Course
 from tutee_serializer.dialogs.formats import Format, feedback_turn, system_turn, task_turn, write_turn
@@ -94,14 +94,14 @@ def _shown(result: dict[str, Any], tenth: dict[str, float]) -> str:
 
 
 def _apart(work: Callable[..., Any], *arguments: Any) -> Any:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    with start_processes(1) as process:
         return process.submit(work, *arguments).result()
 
 
 def _apart_measured(work: Callable[..., float], *arguments: Any) -> tuple[float, float]:
     """The seconds that `work` says it took, and the most memory that its processes had, in GB."""
     peak = 0
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    with start_processes(1) as process:
         root = psutil.Process(process.submit(os.getpid).result())
         seconds = process.submit(work, *arguments)
         while not seconds.done():

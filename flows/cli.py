@@ -91,9 +91,9 @@ def main() -> None:
         if not isinstance(code, int):
             traceback.print_exc()
             code, message = BUG, "this is a bug of tutee; the lines above say where"
-        from flows.errors import AwayError
+        from flows.errors import UnreachableError
 
-        if isinstance(error, AwayError):
+        if isinstance(error, UnreachableError):
             # Prefect's threads would try for minutes to tell its server what it has missed; what they have
             # printed of that ends in the middle of a line.
             print(f"\ntutee: {message}", file=sys.stderr, flush=True)

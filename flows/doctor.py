@@ -24,6 +24,7 @@ from flows.server import ADDRESS, named_server, scheduled_server
 from tutee_grader.doctor import protections
 from tutee_grader.errors import UnavailableError
 from tutee_grader.grader import REQUIRED
+from tutee_grader.processes import usable_cores
 
 CONSTRAINTS = Path("constraints.txt")
 PACKAGES = ("tutee", "tutee-grader", "tutee-serializer", "tutee-trainer", "tutee-evaluator")
@@ -89,7 +90,7 @@ def _packages() -> Iterator[Check]:
 
 def _machine() -> Check:
     memory = psutil.virtual_memory()
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     words = f"{cores} cores; {memory.available / 1e9:.0f} of {memory.total / 1e9:.0f} GB of memory are free"
     return Check("machine", True, words)
 

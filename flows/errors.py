@@ -7,7 +7,7 @@ class RefusedError(TuteeError):
     """A challenger that may not become champion; the message says why."""
 
 
-class AwayError(UnavailableError):
+class UnreachableError(UnavailableError):
     """Prefect's server cannot be reached: what it has not been told yet, it never will be."""
 
 

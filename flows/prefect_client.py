@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 from prefect.states import Crashed
 
 from flows.environment import causes
-from flows.errors import AwayError
+from flows.errors import UnreachableError
 from flows.mlflow_client import without_credentials
 from flows.processes import has_ended, this_process
 
@@ -31,7 +31,7 @@ PROCESS = "process"  # a tag: process/HOST/ID/STARTED
 def recorded() -> Iterator[None]:
     """Runs flows in the block, and ends when Prefect has their logs.
 
-    Raises AwayError where the API cannot be reached.
+    Raises UnreachableError where the API cannot be reached.
     """
     # A heartbeat costs a second at the end of every flow, and nothing here watches for it.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -42,9 +42,9 @@ def recorded() -> Iterator[None]:
                 raise
             # Prefect could not record that a flow failed; this is why it did.
             for cause in causes(error):
-                if isinstance(cause, AwayError):
+                if isinstance(cause, UnreachableError):
                     raise cause from cause.__cause__
-            raise _away(error) from error
+            raise _unreachable(error) from error
         finally:
             APILogWorker.drain_all(timeout=SETTLE_S)
 
@@ -53,19 +53,19 @@ def recorded() -> Iterator[None]:
 def answering(stage: str, resume: str) -> Iterator[None]:
     """Runs a stage of a flow once Prefect answers: its server is missed before a stage, not hours later.
 
-    Prefect's client tries for a minute. After that, before or in the block, AwayError is raised, which names
-    the stage and `resume`, the command that goes on from there.
+    Prefect's client tries for a minute. After that, before or in the block, UnreachableError is raised, which
+    names the stage and `resume`, the command that goes on from there.
     """
     try:
         get_client(sync_client=True).hello()
         yield
     except httpx.TransportError as error:
-        raise _away(error, f" (stage {stage})", f"; `{resume}` goes on from there") from error
+        raise _unreachable(error, f" (stage {stage})", f"; `{resume}` goes on from there") from error
 
 
-def _away(error: Exception, where: str = "", resume: str = "") -> AwayError:
+def _unreachable(error: Exception, where: str = "", resume: str = "") -> UnreachableError:
     address = without_credentials(str(PREFECT_API_URL.value()))
-    return AwayError(
+    return UnreachableError(
         f"PREFECT_API_URL: Prefect at {address} cannot be reached ({error}){where}; start it, correct the "
         f"address, or unset the variable: then tutee starts a server of its own{resume}"
     )

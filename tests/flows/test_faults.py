@@ -301,27 +301,30 @@ def test_mlflows_server_that_comes_late_is_waited_for_and_one_that_goes_is_named
     assert "para v1, sft v2, dpo v3, dapo v4\n" in said
 
 
+@contextlib.contextmanager
+def begun_behind_a_proxy(project, home: Path) -> Iterator[tuple["subprocess.Popen[str]", Proxy]]:
+    """A retrain that comes to its stage `grade`, whose server of Prefect nobody reaches from then on."""
+    with prefect(home) as address:
+        proxy = Proxy(int(address.removesuffix("/api").rpartition(":")[2]))
+        with proxy.forward():
+            process = start(project, PREFECT_API_URL=f"http://127.0.0.1:{proxy.port}/api")
+            until_it_says(process, "grade")
+        yield process, proxy
+
+
 @pytest.mark.long
 def test_prefects_server_may_be_away_for_a_while(retrained, tmp_path: Path) -> None:
     """Prefect's client tries again after 2, 4, 8, 16 and 32 s; here the server is back after the first."""
-    with prefect(tmp_path) as address:
-        proxy = Proxy(int(address.removesuffix("/api").rpartition(":")[2]))
-        with proxy.forward():
-            process = start(retrained, PREFECT_API_URL=f"http://127.0.0.1:{proxy.port}/api")
-            said = until_it_says(process, "grade")
+    with begun_behind_a_proxy(retrained, tmp_path) as (process, proxy):
         proxy.refuse_one()
         with proxy.forward():
-            said += process.communicate()[0]
+            said, _ = process.communicate()
         assert process.returncode == 0, said
 
 
 @pytest.mark.long
 def test_prefects_server_that_goes_for_good_ends_the_run_in_three_minutes(retrained, tmp_path: Path) -> None:
-    with prefect(tmp_path) as address:
-        proxy = Proxy(int(address.removesuffix("/api").rpartition(":")[2]))
-        with proxy.forward():
-            process = start(retrained, PREFECT_API_URL=f"http://127.0.0.1:{proxy.port}/api")
-            until_it_says(process, "grade")
+    with begun_behind_a_proxy(retrained, tmp_path) as (process, proxy):
         gone = time.monotonic()
         said, _ = process.communicate()
     assert time.monotonic() - gone < 180

@@ -14,6 +14,7 @@ from tutee_grader.assignment import Assignment
 from tutee_grader.cache import Cache
 from tutee_grader.errors import UnavailableError, WeakSandboxError
 from tutee_grader.forms.scoring import not_run
+from tutee_grader.processes import usable_cores
 from tutee_grader.progress import progress_bar
 from tutee_grader.sandbox.pool import Pool
 from tutee_grader.verdict import Status, Verdict
@@ -42,7 +43,7 @@ class Grader:
     ) -> None:
         self._lock = threading.Lock()
         self._cache: Cache | None = None
-        self._pool, self.protections = _start(workers or len(os.sched_getaffinity(0)), bubblewrap)
+        self._pool, self.protections = _start(workers or usable_cores(), bubblewrap)
         self._finish = weakref.finalize(self, self._pool.close)  # also where the caller forgets to close it
         missing = [name for name in REQUIRED if not self.protections.get(name)]
         if not missing:

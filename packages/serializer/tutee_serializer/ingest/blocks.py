@@ -9,7 +9,7 @@ from tqdm import trange
 BLOCK = 700_000_000
 # What a row needs beside what people wrote.
 ROW = 200
-# Rows that are read at once where a log is parted.
+# Rows that are read at once where a log is partitioned.
 READ = 100_000
 # Rows of a Parquet table that are compressed together. Where it is left open, runs may differ in it.
 ROW_GROUP = 1 << 16
@@ -40,7 +40,7 @@ def split(rows: pl.LazyFrame, names: dict[str, str], folder: Path) -> list[pl.La
     block = _STUDENT.replace_strict(list(names), numbers, default=0, return_dtype=pl.Int32)
     folder.mkdir()
     found: dict[int, list[Path]] = {}
-    for first in trange(0, height, READ, desc="parting the log", unit="row", unit_scale=READ, disable=None):
+    for first in trange(0, height, READ, desc="partitioning the log", unit="slice", disable=None):
         # Slices of bounded size: what streams a log into several files keeps too much of it in memory.
         read = rows.slice(first, READ).with_columns(block=block).collect()
         for (number,), part in read.partition_by("block", as_dict=True, include_key=False).items():

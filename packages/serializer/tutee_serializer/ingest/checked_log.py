@@ -39,6 +39,7 @@ _OF_USABLE = ("position", "source", "source_row", *TRAJECTORY, "submitted_at", "
 _OF_USABLE += ("scale", "logged_correct", "code", "feedback", "author", "demographics")
 _OF_BAD = ("position", "source", "source_row", "field", "value")
 IS_USABLE = pl.col("filter").is_null() & pl.col("reason").is_null()
+IS_QUARANTINED = pl.col("filter").is_null() & pl.col("reason").is_not_null()
 
 
 @dataclass(frozen=True)
@@ -59,25 +60,24 @@ class CheckedLog:
 def check_log(
     staged: StagedLog,
     course: Course,
+    good: Collection[str],
+    broken: Collection[str],
     key: bytes,
     forgotten: Collection[str],
     max_code_bytes: int,
     folder: Path,
-    any_assignment: bool,
 ) -> CheckedLog:
     """Checks every row of a staged log; what does not fit into memory goes to `folder`.
 
-    Students whose pseudonyms are in `forgotten` are dropped. With `any_assignment`, and where none can be
-    used yet, all that the log names are usable.
+    Students whose pseudonyms are in `forgotten` are dropped. Where no assignment is `good`, all that the log
+    names and that are not `broken` are usable.
     """
-    logs = course.logs
-    good, broken = course.load_assignments(required=not any_assignment)
-    one_semester = course.log().one_semester
+    logs, one_semester = course.logs, course.log().one_semester
     by_date = isinstance(logs.semester, dict)
     needs_times = by_date or course.semesters.split == "time"
     parsed = parse_rows(staged.rows, logs, one_semester)
     cut = find_truncated(parsed) if "truncated" in logs.clean else pl.DataFrame()
-    usable = set(good) or (_named(parsed) - set(broken) if any_assignment else set())
+    usable = set(good) or _named(parsed) - set(broken)
     names = {student: pseudonym(student, key) for student in find_students(staged.rows)}
     name = pl.col("student").replace_strict(names, default=None, return_dtype=pl.String)
     rows, bad, files = [], [], []

@@ -142,9 +142,8 @@ def check_rows(
 def used_before(rows: pl.DataFrame) -> pl.Series:
     """Whether the id of a row (`row_id`, a hash or null) is that of a row before it, by `position`."""
     # The export of another semester may count its rows from 1 again: the hash is of the semester, too.
-    seen = rows.sort("position").select("position", again=~pl.col("row_id").is_first_distinct())
-    again = rows.select("position", "row_id").join(seen, on="position", how="left", maintain_order="left")
-    return again.select(pl.col("row_id").is_not_null() & pl.col("again")).to_series()
+    again = pl.col("position") > pl.col("position").min().over("row_id")
+    return rows.select(pl.col("row_id").is_not_null() & again).to_series()
 
 
 def _null(name: str) -> pl.Expr:

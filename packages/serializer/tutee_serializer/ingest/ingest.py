@@ -16,7 +16,7 @@ from tutee_serializer.course import Course
 from tutee_serializer.errors import LogError
 from tutee_serializer.ingest.account import RowAccount, Step
 from tutee_serializer.ingest.assignments import NO_FOLDER, assignment_lines, assignment_table
-from tutee_serializer.ingest.checked_log import IS_USABLE, check_log
+from tutee_serializer.ingest.checked_log import IS_QUARANTINED, IS_USABLE, check_log
 from tutee_serializer.ingest.cleaning import suggest
 from tutee_serializer.ingest.drift import Measure, drift_table
 from tutee_serializer.ingest.left_out import left_out, without_role
@@ -95,7 +95,7 @@ def ingest(
     import_in_background()
     with scratch_dir(submissions.parent / SCRATCH) as folder:
         table = folder / submissions.name
-        parsed = _parse(course, config, key, forgotten, simulated, False, folder, table)
+        parsed = _parse(course, config, key, forgotten, simulated, False, table)
         if problems := parsed.roles.problems():
             lines = [*problems, *parsed.account.semesters[1:]]
             raise LogError("\n".join(f"{course.file}: {line}" for line in lines))
@@ -140,7 +140,7 @@ def parse_log(
     """
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "submissions.parquet")
-        parsed = _parse(course, config, key, forgotten, simulated, first_look, table.parent, table)
+        parsed = _parse(course, config, key, forgotten, simulated, first_look, table)
         return IngestResult(**vars(parsed), submissions=pl.read_parquet(table))
 
 
@@ -151,13 +151,13 @@ def _parse(
     forgotten: Collection[str],
     simulated: Path | None,
     first_look: bool,
-    folder: Path,
     submissions: Path,
 ) -> ParsedLog:
-    """Writes the table SUBMISSIONS; temporary files go to `folder`."""
+    """Writes the table SUBMISSIONS; temporary files go beside it."""
     good, broken = course.load_assignments(required=not first_look)
+    folder = submissions.parent
     staged = read_log(course.log(simulated), folder)
-    checked = check_log(staged, course, key, forgotten, config.max_code_bytes, folder, first_look)
+    checked = check_log(staged, course, good, broken, key, forgotten, config.max_code_bytes, folder)
     masker = Masker(key, checked.names, published(course.assignments_folder))
     roles = resolve(course.semesters, checked.rows.filter(IS_USABLE, row_kind="submission"))
     rows = checked.rows.with_columns(without_role(roles).alias("filter"))
@@ -197,13 +197,12 @@ def _parse(
 
 def _flow(staged: StagedLog, rows: pl.DataFrame, counts: Counter[str]) -> list[Step]:
     """Where the rows of the log went; `counts` are those of `write_submissions`."""
-    bad = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_not_null())
     flow = [
         Step("rows in the log", "in", rows.height + sum(staged.left_out.values())),
         *(Step(name, "filter", count) for name, count in staged.left_out.items()),
         *_steps(rows.filter(pl.col("filter").is_not_null()), "filter"),
         Step("message before the first submission", "filter", counts["early"]),
-        *_steps(bad, "quarantine", "reason"),
+        *_steps(rows.filter(IS_QUARANTINED), "quarantine", "reason"),
         Step("messages kept with their submissions", "kept", counts["messages"]),
         Step("submissions kept", "kept", counts["submissions"]),
     ]
@@ -212,8 +211,8 @@ def _flow(staged: StagedLog, rows: pl.DataFrame, counts: Counter[str]) -> list[S
 
 def _quarantine(rows: pl.DataFrame, bad: pl.DataFrame, masker: Masker) -> pl.DataFrame:
     """The table QUARANTINE, in the order of the log."""
-    reasons = rows.filter(pl.col("filter").is_null() & pl.col("reason").is_not_null())
-    table = reasons.select("position", "reason").join(bad, on="position").sort("position")
+    reasons = rows.filter(IS_QUARANTINED).select("position", "reason")
+    table = reasons.join(bad, on="position").sort("position")
     table = table.with_columns(masker.texts(table["value"]).str.slice(0, 80))
     return table.select(pl.col(name).cast(kind) for name, kind in QUARANTINE.items())
 

@@ -20,7 +20,7 @@ def write_submissions(
     counts: `messages`, `early`, `behind`. Temporary files go beside `target`, which is sorted by trajectory.
     """
     counts: Counter[str] = Counter()
-    parts: dict[str, list[Path]] = {}
+    parts: list[tuple[str, Path]] = []
     for number, file in enumerate(tqdm(files, "ordering the submissions", unit="block", disable=None)):
         mine = kept.filter(pl.col("block") == number).select("position", "arrived")
         rows = pl.read_parquet(file).join(mine, on="position", maintain_order="left")
@@ -31,14 +31,12 @@ def write_submissions(
         )
         # A block has students of all semesters; the table has one semester after the other.
         for part in table.partition_by("semester", maintain_order=True):
-            of_semester = parts.setdefault(part["semester"][0], [])
-            path = file.with_name(f"part_{list(parts).index(part['semester'][0]):04}_{number:04}.parquet")
-            of_semester.append(path)
-            part.write_parquet(path, compression="lz4")
+            parts.append((part["semester"][0], file.with_name(f"part_{len(parts):06}.parquet")))
+            part.write_parquet(parts[-1][1], compression="lz4")
         file.unlink()
     if parts:
-        in_order = [path for semester in sorted(parts) for path in parts[semester]]
-        pl.scan_parquet(in_order).sink_parquet(target, row_group_size=ROW_GROUP)
+        in_order = sorted(parts)  # blocks are in order, and so are their parts' names
+        pl.scan_parquet([path for _, path in in_order]).sink_parquet(target, row_group_size=ROW_GROUP)
     return counts
 
 
