@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from flows.model_card import FILE as CARD
-from flows.provenance import folder_hash
 from tutee_grader.errors import InputError
+from tutee_grader.files import folder_hash
 from tutee_serializer.card import StudentCard
 
 WEIGHTS = ".safetensors"

@@ -14,12 +14,12 @@ from flows.cache import find_unused
 from flows.environment import disk_bytes
 from flows.parameters import Parameters
 from flows.places import Places
-from flows.provenance import folder_hash
 from flows.registry import Registry, Version
 from flows.repository import LOCK
 from flows.retention import present_lock, recorded_in, why_needed
 from flows.server import scheduled_server
 from flows.unneeded_runs import find_unneeded
+from tutee_grader.files import folder_hash
 from tutee_serializer.card import FILE as CARD
 
 

@@ -12,7 +12,7 @@ from flows.places import Places
 from flows.repository import LOCK, git, open_repository
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_grader.errors import InputError
-from tutee_grader.files import hash_file
+from tutee_grader.files import folder_hash, hash_file
 
 PACKAGES = (
     *("tutee", "tutee-grader", "tutee-serializer", "tutee-trainer", "tutee-evaluator"),
@@ -28,16 +28,6 @@ RESULTS = (LOCK, "reports")  # which git keeps too
 def provenance(places: Places, method: str) -> dict[str, str]:
     """The tags of a training by `method` that starts now in `places`."""
     return {**_data(places, method), **_code(places.root), **_machine()}
-
-
-def folder_hash(folder: Path, but: str = "") -> str:
-    """A hash over the names and contents of all files in a folder, but that of the name `but`.
-
-    The same models have the same one.
-    """
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != but)
-    hashes = {file.relative_to(folder).as_posix(): hash_file(file) for file in files}
-    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 
 def rollouts_key(places: Places, config: RolloutConfig, model: Path | None, settings: str = "") -> str:

@@ -11,9 +11,10 @@ from typing import Any
 
 from flows import mlflow_client
 from flows.model_card import FILE as CARD
-from flows.provenance import HASH, folder_hash
+from flows.provenance import HASH
 from flows.registry import NO_TRAINING, STUDENTS, TRAINED_IN, Registry, Version, links
 from flows.tracking import KIND, MODEL, RESULTS
+from tutee_grader.files import folder_hash
 
 FINGERPRINT = "fingerprint"
 

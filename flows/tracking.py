@@ -20,6 +20,7 @@ from flows.mlflow_client import (
 )
 from flows.places import Places
 from tutee_grader.errors import TuteeError
+from tutee_grader.files import folder_hash
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -113,8 +114,6 @@ class TrainingRun:
 
     def finish(self, result: "TrainingResult") -> None:
         """Keeps the model and the totals, and marks the run FINISHED."""
-        from flows.provenance import folder_hash
-
         self.log(
             result.steps,
             {

@@ -1,17 +1,19 @@
 """The bodies of requests and responses; requests are validated here."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_ATTEMPTS = 50
-MAX_CHARACTERS = 20_000
-# The longest valid history, with each character escaped to six bytes in JSON.
-MAX_BYTES = 2 * MAX_ATTEMPTS * MAX_CHARACTERS * 6
+MAX_CHARACTERS = 20_000  # of one program, task, feedback or message
+MAX_TOTAL = 200_000  # characters of a request together
+MAX_SAMPLES = 32
+MAX_BYTES = 2_000_000  # of a body: each of MAX_TOTAL characters escaped, and more
 
 Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
 
 
 class _Strict(BaseModel):
@@ -20,78 +22,98 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class OwnAssignment(_Strict):
+    """An assignment of the caller's own: its task, and its tests as a course's `tests.yaml` has them.
+
+    Of the forms of tests, `calls` and `stdio`: those need no code but the student's.
+    """
+
+    task: Text = Field(min_length=1)
+    tests: dict[str, Any]
+
+
 class HistoryEntry(_Strict):
-    """A submitted program and the feedback on it; without `feedback`, the grader gives it."""
+    """A submitted program and what the student was told about it.
+
+    Without `feedback`, the grader gives it. `tutor` is what a tutor said after it.
+    """
 
     code: Text
     feedback: Text | None = None
+    tutor: Text | None = None
 
 
-class NextSubmissionRequest(_Strict):
+class StudentRequest(_Strict):
     """An assignment, and the student's submissions to it so far, oldest first.
 
-    Temperature 0 gives the likeliest program; above 0, programs are sampled, and the same seed gives
-    the same program.
+    `model` names a student; without it, the champion of the only course. Temperature 0 gives the likeliest
+    program; above 0, programs are sampled. `n` students work on it, each with a seed of its own: the seed of
+    the first is `seed`, and each next one's is one more. The same seed gives the same program.
     """
 
-    assignment: str = Field(max_length=200)
+    model: str | None = Field(default=None, max_length=200)
+    assignment: Annotated[str, Field(max_length=200)] | OwnAssignment
     history: list[HistoryEntry] = Field(default_factory=list, max_length=MAX_ATTEMPTS)
-    temperature: Temperature = 0.0
+    n: Samples = 1
+    temperature: Temperature = 1.0
     seed: Seed | None = None
 
 
+class NextSubmissionRequest(StudentRequest):
+    """The body of POST /next_submission."""
+
+
+class RolloutRequest(StudentRequest):
+    """The body of POST /rollout: the student submits `attempts` more programs at most."""
+
+    attempts: int = Field(default=8, ge=1, le=MAX_ATTEMPTS)
+
+
+class GradedTest(BaseModel):
+    """One test of a program: how it ended, and why."""
+
+    name: str
+    outcome: str
+    message: str
+
+
 class GradedSubmission(BaseModel):
-    """The grader's verdict on a program: grade (0 to 100), status, and the feedback for the student."""
+    """The grader's verdict on a program: grade (0 to 100), status, feedback for the student, and tests."""
 
     grade: float
     status: str
     feedback: str
+    tests: list[GradedTest]
 
 
-class NextSubmission(BaseModel):
-    """The student's next program and its verdict; or the reason why its turn holds no program."""
+class Sample(BaseModel):
+    """A submission and its verdict; or the reason why the student's turn holds no program.
 
-    model: str
-    assignment: str
+    `logprob` is the natural logarithm of the probability with which the student, at temperature 1, hands in
+    its turn as it is written; null where the two are longer than the model can read.
+    """
+
+    sample: int
+    seed: int
     attempt: int
     code: str | None
     reason: str | None
+    logprob: float | None
     verdict: GradedSubmission | None
 
 
-class TextPart(BaseModel):
-    """A part of a chat message; only text is supported."""
+class Usage(BaseModel):
+    """Tokens, as the student's model counts them."""
 
-    type: Literal["text"]
-    text: Text
-
-
-class ChatMessage(BaseModel):
-    """A message of an OpenAI chat: the tutor is the user, the student the assistant."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[TextPart]
-
-    @property
-    def text(self) -> str:
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
 
 
-class StreamOptions(_Strict):
-    """OpenAI's `stream_options`."""
-
-    include_usage: bool = False
-
-
-class ChatRequest(_Strict):
-    """An OpenAI chat request. Fields that this service does not support are rejected, not ignored."""
+class NextSubmission(BaseModel):
+    """The student's next programs; the model did not read `turns_left_out` of the oldest turns."""
 
     model: str
-    messages: list[ChatMessage] = Field(min_length=1, max_length=2 * MAX_ATTEMPTS + 2)
-    temperature: Temperature = 1.0
-    seed: Seed | None = None
-    stream: bool = False
-    stream_options: StreamOptions | None = None
-    n: Literal[1] = 1
-    top_p: Literal[1] = 1
-    user: str | None = None
+    samples: list[Sample]
+    turns_left_out: int
+    usage: Usage

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from flows.checks import incomplete, unsafe
 from flows.model_card import FILE as CARD
-from flows.provenance import folder_hash
+from tutee_grader.files import folder_hash
 from tutee_serializer.card import StudentCard
 
 WEIGHTS = "adapter_model.safetensors"

@@ -1,6 +1,7 @@
 """Tables, files and folders, written whole or not at all."""
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -58,6 +59,16 @@ def hash_file(path: Path) -> str:
     """The SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_hash(folder: Path, but: str = "") -> str:
+    """A hash over the names and contents of all files in a folder, but that of the name `but`.
+
+    The same models have the same one.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != but)
+    hashes = {file.relative_to(folder).as_posix(): hash_file(file) for file in files}
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 
 @contextmanager
