@@ -13,7 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from serving.bundle import OFFLINE_ENVIRONMENT
 from serving.chat import chat
-from serving.limits import SizeLimit
+from serving.limits import BodyLimit
 from serving.payloads import GradedSubmission, HistoryEntry, NextSubmission, NextSubmissionRequest
 from serving.students import ServedStudent
 from serving.website import website
@@ -75,7 +75,7 @@ class ArtificialStudent:
         )
 
 
-ArtificialStudent.add_asgi_middleware(SizeLimit)  # type: ignore[attr-defined]
+ArtificialStudent.add_asgi_middleware(BodyLimit)  # type: ignore[attr-defined]
 
 
 def unknown_assignment(name: str, known: list[str]) -> ValidationError:
