@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.errors import error_response
+from serving.errors import ApiError
 from serving.keys import Key, Keys, KeysFile
 from serving.token_bucket import TokenBucket
 from tutee_grader.errors import InputError
@@ -33,15 +33,6 @@ LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IG
 ORIGIN = re.compile(r"https?://[^/\s*]+")
 READING = {"GET", "HEAD"}
 KEY_HELP = "`tutee keys add NAME`, on the machine of the service, makes one"
-
-
-class _RefusedError(Exception):
-    """A request that goes no further."""
-
-    def __init__(self, status: HTTPStatus, code: str, message: str, **headers: str) -> None:
-        super().__init__(message)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.response = error_response(status, code, message, headers=named)
 
 
 class Access:
@@ -85,8 +76,8 @@ class Access:
         try:
             authenticated = self._check_caller(scope, headers)
             self._check_request(scope, headers)
-        except _RefusedError as refused:
-            await refused.response(scope, receive, send)
+        except ApiError as refused:
+            await refused.response()(scope, receive, send)
             return
         state = {**scope.get("state", {}), "authenticated": authenticated}
         await self._app({**scope, "state": state}, receive, send)
@@ -115,24 +106,24 @@ class Access:
         except InputError as error:
             log.error("no request is answered: %s", error)
             message = "the service cannot read its keys; its log says why"
-            raise _RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", message) from error
+            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", message) from error
 
     def _check_rate(self, key: Key) -> None:
         bucket = self._buckets.get(key.sha256)
         if bucket is None or bucket.per_minute != key.per_minute:
             bucket = self._buckets[key.sha256] = TokenBucket(key.per_minute)
         if wait := bucket.take():
-            raise _RefusedError(
+            raise ApiError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "rate_limit_exceeded",
                 f"the key {key.name!r} may make {key.per_minute:,} requests a minute; wait {wait:.1f} s",
-                Retry_After=str(math.ceil(wait)),
+                headers={"Retry-After": str(math.ceil(wait))},
             )
 
     def _check_request(self, scope: Scope, headers: Headers) -> None:
         """A page of another site can make a browser send simple requests, but none that passes these."""
         if scope["method"] == "POST" and not _is_json(headers):
-            raise _RefusedError(
+            raise ApiError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
                 "the body must be JSON, sent with `Content-Type: application/json`",
@@ -145,7 +136,7 @@ class Access:
             "same-site",  # another port of this host, say
         }
         if foreign or (from_elsewhere and not origins):
-            raise _RefusedError(
+            raise ApiError(
                 HTTPStatus.FORBIDDEN,
                 "forbidden_origin",
                 "pages of other sites may not use this service; TUTEE_CORS_ORIGINS names those that may",
@@ -160,7 +151,7 @@ def _check_local(scope: Scope, headers: Headers) -> None:
         raise _unauthorized(f"without keys, this service answers no request through a proxy; {KEY_HELP}")
     # A name that an attacker's own server resolves to 127.0.0.1 makes their page one of this origin.
     if not LOOPBACK_HOST.fullmatch(_only(headers, "host") or ""):
-        raise _RefusedError(
+        raise ApiError(
             HTTPStatus.FORBIDDEN,
             "forbidden_host",
             "without keys, this service goes by the names localhost, 127.0.0.1 and [::1] only",
@@ -197,5 +188,7 @@ def _only(headers: Headers, name: str) -> str | None:
     return values[0] if len(values) == 1 else None
 
 
-def _unauthorized(message: str) -> _RefusedError:
-    return _RefusedError(HTTPStatus.UNAUTHORIZED, "invalid_api_key", message, WWW_Authenticate="Bearer")
+def _unauthorized(message: str) -> ApiError:
+    return ApiError(
+        HTTPStatus.UNAUTHORIZED, "invalid_api_key", message, headers={"WWW-Authenticate": "Bearer"}
+    )

@@ -4,10 +4,9 @@ import asyncio
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import error_response
+from serving.errors import ApiError
 from serving.payloads import MAX_BYTES
 
 BODY_TIMEOUT = 30  # seconds from a request's headers to the end of its body
@@ -28,22 +27,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if any(self._is_too_long(length) for length in Headers(scope=scope).getlist("content-length")):
-            await self._too_large()(scope, receive, send)
-            return
         try:
-            async with asyncio.timeout(self._timeout):
-                body = await self._read(receive)
-        except TimeoutError:
-            message = f"the body did not arrive within {self._timeout:g} s"
-            headers = {"Connection": "close"}
-            slow = error_response(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", message, headers=headers)
-            await slow(scope, receive, send)
+            body = await self._read(Headers(scope=scope), receive)
+        except ApiError as refused:
+            await refused.response()(scope, receive, send)
             return
         if body is None:
-            return
-        if len(body) > self._max_bytes:
-            await self._too_large()(scope, receive, send)
             return
         unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -52,21 +41,34 @@ class BodyLimit:
 
         await self._app(scope, receive_body, send)
 
-    async def _read(self, receive: Receive) -> bytes | None:
-        """The body; of one that is too large, somewhat more than is allowed; None where the client went."""
+    async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
+        """The body; None where the client hung up in it. Raises ApiError."""
+        if any(self._is_too_long(length) for length in headers.getlist("content-length")):
+            raise self._too_large()
         body = bytearray()
         more = True
-        while more and len(body) <= self._max_bytes:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
+        try:
+            async with asyncio.timeout(self._timeout):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(body) > self._max_bytes:
+                        raise self._too_large()
+        except TimeoutError as error:
+            raise ApiError(
+                HTTPStatus.REQUEST_TIMEOUT,
+                "request_timeout",
+                f"the body did not arrive within {self._timeout:g} s",
+                headers={"Connection": "close"},
+            ) from error
         return bytes(body)
 
     def _is_too_long(self, length: str) -> bool:
         return length.isdecimal() and int(length[:20]) > self._max_bytes
 
-    def _too_large(self) -> JSONResponse:
+    def _too_large(self) -> ApiError:
         message = f"the body is longer than {self._max_bytes:,} bytes"
-        return error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", message)
+        return ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", message)
