@@ -109,10 +109,9 @@ class Access:
             raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", message) from error
 
     def _check_rate(self, key: Key) -> None:
-        bucket = self._buckets.get(key.sha256)
-        if bucket is None or bucket.per_minute != key.per_minute:
-            bucket = self._buckets[key.sha256] = TokenBucket(key.per_minute)
-        if wait := bucket.take():
+        if key.sha256 not in self._buckets:
+            self._buckets[key.sha256] = TokenBucket(key.per_minute)
+        if wait := self._buckets[key.sha256].take():
             raise ApiError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "rate_limit_exceeded",
@@ -189,6 +188,5 @@ def _only(headers: Headers, name: str) -> str | None:
 
 
 def _unauthorized(message: str) -> ApiError:
-    return ApiError(
-        HTTPStatus.UNAUTHORIZED, "invalid_api_key", message, headers={"WWW-Authenticate": "Bearer"}
-    )
+    headers = {"WWW-Authenticate": "Bearer"}
+    return ApiError(HTTPStatus.UNAUTHORIZED, "invalid_api_key", message, headers=headers)

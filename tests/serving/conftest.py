@@ -221,12 +221,12 @@ def listening(app: ASGIApp, host: str = "127.0.0.1") -> Iterator[int]:
     server = uvicorn.Server(config)
     bound = config.bind_socket()
     bound.listen()  # so who connects before the server accepts waits
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     try:
         yield bound.getsockname()[1]
     finally:
-        server.should_exit = True
+        server.should_exit = server.force_exit = True  # without waiting for a test's open connection
         thread.join(30)
 
 
