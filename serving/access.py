@@ -19,11 +19,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.errors import ApiError
 from serving.keys import Key, Keys, KeysFile
 from serving.token_bucket import TokenBucket
+from serving.website import PAGE
 from tutee_grader.errors import InputError
 
 log = logging.getLogger(__name__)
 
-PAGE = Path(__file__).parent / "page"
 # What needs no key, for it holds no data: the files of the page, which asks for all that it shows with a key.
 PAGE_PATHS = {"/"} | {f"/{file.relative_to(PAGE).as_posix()}" for file in PAGE.rglob("*.*")}
 # These too, for whoever restarts a service that does not answer; without a key they answer with no details.
@@ -38,7 +38,7 @@ KEY_HELP = "`tutee keys add NAME`, on the machine of the service, makes one"
 class Access:
     """ASGI middleware that answers requests which may not be made, and passes the others on.
 
-    It tells `app` in `scope["state"]["authenticated"]` whether the answer may hold details. `cors_origins`
+    It tells `app` in `scope["state"]["unauthenticated"]` that an answer may hold no details. `cors_origins`
     are the origins (scheme://host:port) of other sites whose scripts may use the service.
     """
 
@@ -79,8 +79,8 @@ class Access:
         except ApiError as refused:
             await refused.response()(scope, receive, send)
             return
-        state = {**scope.get("state", {}), "authenticated": authenticated}
-        await self._app({**scope, "state": state}, receive, send)
+        scope.setdefault("state", {})["unauthenticated"] = not authenticated
+        await self._app(scope, receive, send)
 
     def _check_caller(self, scope: Scope, headers: Headers) -> bool:
         """Whether the answer may hold details."""

@@ -17,7 +17,7 @@ OWN, OTHER, TUTOR = "http://127.0.0.1:3000", "https://evil.example", "https://tu
 
 async def service(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers every request with what Access has told it."""
-    await JSONResponse({"authenticated": scope["state"]["authenticated"]})(scope, receive, send)
+    await JSONResponse({"authenticated": not scope["state"]["unauthenticated"]})(scope, receive, send)
 
 
 def ask(

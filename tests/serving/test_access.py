@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from serving.access import PAGE, Access
+from serving.access import Access
 from serving.keys import add_key, revoke_key
+from serving.website import PAGE
 
 from .asking import ELSEWHERE, EVERY_PATH, JSON, LOOPBACK, ask, assert_refused, bearer, call, service
 
