@@ -4,13 +4,16 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from starlette.types import ASGIApp
 
 TASK = "Write a function `double(n)` that returns twice n."
 # The student's submissions in order. The first one holds markup that a page must not run.
@@ -241,3 +244,24 @@ def port(service: subprocess.Popen) -> int:
 def client(service: subprocess.Popen, port: int) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
         yield client
+
+
+@contextmanager
+def listening(app: ASGIApp, host: str = "127.0.0.1") -> Iterator[int]:
+    """Serves a small app by a real uvicorn of this process, with BentoML's settings; gives its port."""
+    config = uvicorn.Config(app, host=host, port=0, lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    bound = config.bind_socket()
+    bound.listen()  # so who connects before the server accepts waits
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    try:
+        yield bound.getsockname()[1]
+    finally:
+        server.should_exit = server.force_exit = True  # without waiting for a test's open connection
+        thread.join(30)
+
+
+@pytest.fixture(scope="session")
+def serve_app() -> Callable[..., AbstractContextManager[int]]:
+    return listening
