@@ -33,7 +33,7 @@ class Address:
             self.ip = ip_address("127.0.0.1" if host == "localhost" else host)
         except ValueError as error:
             raise InputError(
-                f"--host {host}: not an address; 127.0.0.1 is for this machine alone, 0.0.0.0 for all others too"
+                f"--host {host}: not an address; 127.0.0.1 is for this machine alone, 0.0.0.0 for all"
             ) from error
         self.port = port
 
@@ -148,8 +148,8 @@ class Watch:
     def _restarted(self) -> str:
         if self._restarts == MAX_RESTARTS:
             raise UnavailableError(
-                f"the service's worker ended {MAX_RESTARTS + 1} times without a minute of service in between; "
-                "its last lines above say why"
+                f"the worker ended {MAX_RESTARTS + 1} times without a minute of service in between; its last "
+                "lines above say why"
             )
         self._restarts += 1
         self._answers_since = None
