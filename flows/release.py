@@ -120,7 +120,7 @@ def pack(setup: Setup, registry: Registry) -> str:
 
     inputs = hashlib.sha256(places.inputs.read_bytes()).hexdigest()
     engine = setup.parameters.engine
-    contents = f"{champion.number} {champion.tags[MODEL]} {inputs} {engine} {code_hash()}"
+    contents = f"{champion.number} {champion.tags.get(MODEL)} {inputs} {engine} {code_hash()}"
     if places.packed.exists():
         packed = json.loads(places.packed.read_text(encoding="utf-8"))
         if packed["contents"] == contents and (places.bentos / packed["folder"]).is_dir():

@@ -153,9 +153,7 @@ def version_entry(registry: Registry, version: Version) -> catalog.Version:
 def _hashes(folder: Path, version: Version) -> dict[Path, str]:
     """The hashes under which the folders of a version and of its base were registered.
 
-    Versions of earlier releases say none of the base.
+    Versions of earlier releases lack the base's, or both.
     """
-    hashes = {folder: version.tags[MODEL]}
-    if BASE in version.tags:
-        hashes[folder.parent / "base"] = version.tags[BASE]
-    return hashes
+    registered = {folder: version.tags.get(MODEL), folder.parent / "base": version.tags.get(BASE)}
+    return {path: value for path, value in registered.items() if value}

@@ -20,7 +20,7 @@ from serving.bundle import OFFLINE_ENVIRONMENT
 from tutee_grader.errors import InputError, UnavailableError
 
 SERVICE = "serving.service:ArtificialStudent"
-LOOK_S = 1.0
+LOOK_S = 1.0  # a worker takes longer to load, so none is missed that ends while it does
 # A worker that ends is started again, but not more often than this without a minute of service in between.
 MAX_RESTARTS, GOOD_S = 3, 60.0
 
@@ -115,7 +115,7 @@ class Watch:
     def __init__(self, service: "subprocess.Popen[bytes]", url: str) -> None:
         self._service, self._url = service, url
         # Not through a proxy that the environment sets: the address is this machine's own.
-        self._client = httpx.Client(base_url=url, timeout=2, trust_env=False)
+        self._client = httpx.Client(base_url=url, timeout=LOOK_S, trust_env=False)
         self._said: dict[str, str] = {}
         self._workers: set[int] = set()
         self._restarts = 0
