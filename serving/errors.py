@@ -9,6 +9,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from tutee_grader.errors import TuteeError
+
 
 class ErrorDetail(BaseModel):
     """What is wrong: in words, of which type, in which field, and a code for programs."""
@@ -60,17 +62,26 @@ def invalid_value(message: str, param: str | None) -> ApiError:
     return ApiError(HTTPStatus.BAD_REQUEST, "invalid_value", message, param)
 
 
+def as_api_error(error: BaseException) -> ApiError:
+    """What a caller is told of an error, or of a group's first: a TuteeError is the service's own lack."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, ApiError):
+        return error
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", str(error))
+
+
 def add_handlers(app: FastAPI) -> None:
     """Has every error of `app` answered in this form. No body is logged: it holds students' programs."""
     app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(TuteeError, _api_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _bug)
 
 
 async def _api_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ApiError)
-    return error.response()
+    return as_api_error(error).response()
 
 
 async def _validation_error(_: Request, error: Exception) -> JSONResponse:
@@ -81,9 +92,9 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
 
 
 def _field(place: tuple[str | int, ...]) -> str:
-    """The path of a field in the body; a member of a union is no part of it, nor is a place in broken JSON."""
+    """The path of a field in the body; members of unions are no part of it, nor are places in broken JSON."""
     parts = [str(part) for part in place[1:]]
-    return ".".join(part for part in parts if part.isidentifier() and part[0].islower() or part.isdigit())
+    return ".".join(part for part in parts if (part.isidentifier() and part[0].islower()) or part.isdigit())
 
 
 async def _http_error(_: Request, error: Exception) -> JSONResponse:

@@ -1,8 +1,8 @@
 """The service's API keys: one file of JSON, which the command `tutee keys` writes and the service reads.
 
-The file holds a hash of each key and never a key. A key is 256 random bits, so one round of SHA-256 is enough:
-a slow, salted hash protects passwords, which can be guessed, and no search goes through 2**256 keys. Whoever
-steals the file can therefore not use the service.
+The file holds a hash of each key and never a key. A key is 256 random bits, so one round of SHA-256 is
+enough: a slow, salted hash protects passwords, which can be guessed, and no search goes through 2**256 keys.
+Whoever steals the file can therefore not use the service.
 """
 
 import fcntl

@@ -13,13 +13,14 @@ from serving import metrics
 from serving.catalog import Catalog, Course, load_assignments
 from serving.engine import EngineThread
 from serving.errors import ApiError
-from tutee_evaluator.engines.calibrated import TrainedStudent
+from tutee_evaluator.engines import EngineConfig
+from tutee_evaluator.engines.calibrated import Calibrated, TrainedStudent
 from tutee_grader.assignment import Assignment
 from tutee_grader.errors import TuteeError
-from tutee_serializer.dialogs.formats import assignments_by_turn
 
 LOOK_S = 1.0  # between two looks at the catalog
 RETRY_S = 30.0  # before another attempt to load a champion that could not be
+PREFIX_BYTES = 500_000_000  # of what each student has read and written: several of them are in memory
 KEPT = 3  # students in memory besides the champions: those last asked for
 
 _log = logging.getLogger("tutee.serving")
@@ -35,6 +36,11 @@ class LoadedStudent:
     folder: Path
     users: int = 0
     used: float = field(default_factory=time.monotonic)
+
+    @property
+    def tells_tokens(self) -> bool:
+        """Whether the probability of each token is known: a mixture with look-ups has none."""
+        return not isinstance(self.student, Calibrated)
 
 
 @dataclass(eq=False)
@@ -88,7 +94,7 @@ class Students:
         while True:
             try:
                 await self.look()
-            except Exception:  # a bug must not end the watch: the old students go on
+            except Exception:  # noqa: BLE001 - a bug must not end the watch: the old students go on
                 _log.exception("the catalog could not be followed")
             await asyncio.sleep(LOOK_S)
 
@@ -208,8 +214,7 @@ class Students:
                 return known
             begun = time.monotonic()
             await asyncio.to_thread(self._catalog.check, version)
-            engine = self._catalog.engine
-            student = await asyncio.to_thread(_load_student, version.folder, engine)
+            student = await asyncio.to_thread(_load_student, version.folder, self._catalog.engine)
             loaded = LoadedStudent(model, student, EngineThread(student, model), version.folder)
             self._loaded[model] = loaded
             _log.info("%s is loaded (%.1f s)", model, time.monotonic() - begun)
@@ -253,19 +258,12 @@ def not_ready(problem: str) -> ApiError:
     )
 
 
-def assignment_of(course: ServedCourse, task: str, format: str) -> Assignment | None:
-    """The course's assignment whose task a dialog's turn gives, if one has it."""
-    name = assignments_by_turn(format, course.assignments).get(task)
-    return course.assignments[name] if name else None
-
-
-def _load_student(folder: Path, engine: object) -> TrainedStudent:
-    # Torch and transformers are imported here, in a thread: the service answers /livez meanwhile.
-    from tutee_evaluator.engines import EngineConfig
+def _load_student(folder: Path, engine: EngineConfig) -> TrainedStudent:
+    # Imported here, in a thread, for it takes seconds: the service answers /livez meanwhile.
     from tutee_evaluator.engines.loading import load_student
 
-    assert isinstance(engine, EngineConfig)
-    return load_student(folder, engine)
+    kept = min(engine.prefix_bytes, PREFIX_BYTES)
+    return load_student(folder, engine.model_copy(update={"prefix_bytes": kept}))
 
 
 def _stamp(file: Path) -> object:

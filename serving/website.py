@@ -1,14 +1,11 @@
-"""The page, and the two resources that it loads: what the student is, and the assignments."""
+"""The page."""
 
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse
+from starlette.responses import FileResponse
 from starlette.routing import Route
-
-from serving.payloads import MAX_ATTEMPTS
-from serving.students import current_student
 
 PAGE = Path(__file__).parent / "page"
 HEADERS = {
@@ -34,35 +31,10 @@ async def asset(request: Request) -> FileResponse:
     return page_file(request.url.path.rsplit("/", 1)[-1])
 
 
-async def about(_: Request) -> JSONResponse:
-    """The served version and its metrics."""
-    student = current_student()
-    return JSONResponse(
-        {
-            "model": student.about.model,
-            "course": student.about.course,
-            "synthetic": student.about.synthetic,
-            "method": student.about.method,
-            "version": student.about.version,
-            "metrics": student.about.metrics,
-            "feedback": student.card.feedback,
-            "most_attempts": MAX_ATTEMPTS,
-        }
-    )
-
-
-async def assignments(_: Request) -> JSONResponse:
-    """The names and tasks of the assignments."""
-    loaded = current_student().assignments.values()
-    return JSONResponse([{"name": assignment.name, "task": assignment.task} for assignment in loaded])
-
-
 website = Starlette(
     routes=[
         Route("/", index),
         Route("/style.css", asset),
         Route("/page.js", asset),
-        Route("/about", about),
-        Route("/assignments", assignments),
     ]
 )
