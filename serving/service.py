@@ -4,6 +4,7 @@ import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.app import Settings, make_app
+from serving.bundle import OFFLINE_ENVIRONMENT
 
 app = make_app(Settings.from_environment())
 
@@ -22,7 +23,12 @@ class AllRequests:
 
 
 # A rollout of thirty students may take minutes; app.py has deadlines of its own.
-@bentoml.service(name="tutee", traffic={"timeout": 3600}, metrics={"enabled": False})
+@bentoml.service(
+    name="tutee",
+    traffic={"timeout": 3600},
+    metrics={"enabled": False},
+    envs=[{"name": name, "value": value} for name, value in OFFLINE_ENVIRONMENT.items()],
+)
 @bentoml.asgi_app(app, path="/")
 class ArtificialStudent:
     """Artificial students: give one an assignment and its attempts so far, and it makes the next one."""
