@@ -54,6 +54,7 @@ async def next_submission(request: Request, body: NextSubmissionRequest) -> Next
 
 @router.post(
     "/rollout",
+    status_code=200,  # otherwise it is asked of the class of responses, which has none
     response_class=EventStream,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )

@@ -157,18 +157,6 @@ def make_tokenizer(texts: list[str]):
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file: Path) -> Path:
-    """The folder that the service reads."""
-    from serving.bundle import pack
-    from tutee_serializer.course import Course
-
-    destination = tmp_path_factory.mktemp("bundle") / "toy"
-    about = {"version": "7", "metrics": {"grade proximity": 0.8125}}
-    pack(adapter, Course.load(course_file), destination, about)
-    return destination
-
-
-@pytest.fixture(scope="session")
 def catalog(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file: Path) -> Path:
     """The file that the service reads: the adapter as champion 7 of the course `toy`, and its base as 6."""
     from serving.catalog import Catalog, Course, Version
