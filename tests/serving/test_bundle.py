@@ -1,4 +1,4 @@
-"""A Bento holds all that a champion needs, once, and nothing of a student; it runs away from this repository."""
+"""A Bento holds all that a champion needs, once, and names no student; it runs away from this repository."""
 
 import os
 import shutil

@@ -118,7 +118,7 @@ def test_bentoml_keeps_its_metrics_and_all_else_in_the_services_own_folder(story
 
 
 def test_nobody_outside_this_machine_is_looked_up_or_connected_to(story: dict) -> None:
-    """Though nothing in its environment says so: without the import of `serving` it looks BentoML's host up."""
+    """Though nothing in its environment says so: without the import of `serving` it looks up BentoML's."""
     outside = [line for line in story["spy"] if "127.0.0.1" not in line and "0.0.0.0" not in line]
     assert story["spy"]
     assert [line for line in outside if "/" not in line] == []  # a path is a socket of this machine
@@ -166,7 +166,7 @@ def test_who_reaches_an_address(host: str, loopback: bool, url: str) -> None:
 
 
 def test_a_host_that_is_no_address_is_named() -> None:
-    with pytest.raises(InputError, match="--host example.org: not an address"):
+    with pytest.raises(InputError, match=r"--host example\.org: not an address"):
         Address("example.org", 80)
 
 

@@ -1,4 +1,4 @@
-"""Python imports this in every process that has its folder on PYTHONPATH: it notes whom the process looks up."""
+"""Python imports this wherever its folder is on PYTHONPATH: it notes whom the process looks up."""
 
 import os
 import sys
