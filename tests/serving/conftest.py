@@ -55,6 +55,17 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Gives a port that nobody listens on."""
+    return _free_port
+
+
 @pytest.fixture(scope="session")
 def trajectory() -> tuple[str, ...]:
     return TRAJECTORY
@@ -146,18 +157,6 @@ def make_tokenizer(texts: list[str]):
         chat_template=TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file: Path) -> Path:
-    """The folder that the service reads."""
-    from serving.bundle import pack
-    from tutee_serializer.course import Course
-
-    destination = tmp_path_factory.mktemp("bundle") / "toy"
-    about = {"version": "7", "metrics": {"grade proximity": 0.8125}}
-    pack(adapter, Course.load(course_file), destination, about)
-    return destination
 
 
 @pytest.fixture(scope="session")
