@@ -45,7 +45,7 @@ export class Class {
   }
 
   async replay(signal, moved) {
-    if (this.state.at) await this.advance(signal, moved);
+    if (this.state.at && !this.finished) await this.advance(signal, moved);
   }
 
   drawTile(index) {

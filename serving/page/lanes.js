@@ -81,7 +81,7 @@ export class Lanes {
   // The plot, which is drawn anew for every width of the window.
   draw() {
     const series = this.lanes.map((lane) => ({
-      name: lane.name,
+      name: this.lanes.length > 1 ? lane.name : "",
       values: this.shown(lane).map(({ verdict }) => (verdict ? Number(rounded(verdict.grade)) : null)),
     }));
     this.figure.replaceChildren(plot(series, this.state.attempts, this.figure.clientWidth - 24 || 600));
