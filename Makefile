@@ -55,9 +55,9 @@ serve: $(VENV)/installed
 bench: $(VENV)/installed
 	$(TUTEE) bench grader $(COURSE)
 
-# All that can be made again: not what git keeps, nor the key of the pseudonyms and the list of the forgotten.
+# All that can be made again: not what git keeps, nor keys and the list of the forgotten.
 clean:
 	rm -rf $(VENV) models build bentos mlruns mlflow.db .dvc/cache .dvc/tmp
 	mkdir -p data reports
-	find data reports -type f ! -name pseudonym.key ! -name forgotten.txt \
+	find data reports -type f ! -name pseudonym.key ! -name keys.json ! -name forgotten.txt \
 		! -name metrics.json ! -name solved.csv -delete

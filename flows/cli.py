@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import course, experiments, machine, stages, students
+from flows.commands import course, experiments, keys, machine, stages, students
 from flows.environment import collect_less_garbage, exit_with_parent, explain, set_variables
 
 app = typer.Typer(
@@ -72,6 +72,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
 for panel, commands in PANELS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
+app.add_typer(keys.app, name="keys", rich_help_panel="Students")
 
 BUG = 70  # EX_SOFTWARE of sysexits.h
 

@@ -232,6 +232,11 @@ class Places:
         return self.root / "data" / "pseudonym.key"
 
     @property
+    def api_keys(self) -> Path:
+        """Hashes of the keys with which the service may be used."""
+        return self.root / "data" / "keys.json"
+
+    @property
     def accounts(self) -> list[Path]:
         """The row accounts of all courses that have been ingested here; each says which key it was under."""
         return sorted(self.key.parent.glob("*/account.json"))

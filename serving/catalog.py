@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tutee_evaluator.engines import EngineConfig
 from tutee_grader.assignment import Assignment
 from tutee_grader.config import describe_errors
 from tutee_grader.errors import InputError
@@ -48,9 +49,13 @@ class Course(_Entry):
 
 
 class Catalog(_Entry):
-    """The courses by name. `hashes` has the `folder_hash` of models' folders, as they were registered."""
+    """The courses by name, and the engine that plays their students.
+
+    `hashes` has the `folder_hash` of models' folders, as they were registered.
+    """
 
     courses: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], Course]
+    engine: EngineConfig = EngineConfig()
     hashes: dict[Path, str] = {}
 
     @classmethod
@@ -80,7 +85,7 @@ class Catalog(_Entry):
             for name, course in catalog.courses.items()
         }
         hashes = {(root / path).resolve(): value for path, value in catalog.hashes.items()}
-        return cls(courses=courses, hashes=hashes)
+        return catalog.model_copy(update={"courses": courses, "hashes": hashes})
 
     def save(self, file: Path) -> None:
         """Writes the file, whole or not at all; paths in it should be absolute, or relative to its folder."""

@@ -1,155 +1,216 @@
-"""An OpenAI-compatible chat: the tutor writes as the user, the student answers as the assistant.
+"""OpenAI's chat completions and models."""
 
-The first user message is the task. Programs of the student and feedback of the tutor follow in turn. The
-answer is the student's next program, as plain text. A system message replaces the one that the student was
-trained with.
-"""
-
+import asyncio
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from fastapi import APIRouter, Request
+from starlette.responses import Response
 
-from serving.payloads import ChatRequest
-from serving.students import ServedStudent, current_student
-from tutee_serializer.dialogs.dialog import Dialog
+from serving.answers import Answer, answer, cut_at, logprobs, shown_so_far
+from serving.chat_payloads import (
+    AnswerMessage,
+    ChatCompletion,
+    ChatRequest,
+    Choice,
+    Model,
+    ModelList,
+)
+from serving.conversation import Conversation, read_conversation
+from serving.errors import ApiError, invalid_value
+from serving.events import EventStream, begun, deadline, until_none
+from serving.payloads import Usage
+from serving.state import state_of
+from serving.students import LoadedStudent
+from serving.together import together
+from serving.trajectory import count_tokens, read
+from tutee_evaluator.engines import Completion
+from tutee_evaluator.engines import Request as Turn
 
-chat = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+CHAT_S = 120.0  # deadline
+SEEDS = 2**64
 
-
-class ChatError(Exception):
-    """A request that cannot be answered, with the body of an OpenAI error."""
-
-    def __init__(self, message: str, param: str | None, code: str, status: HTTPStatus) -> None:
-        super().__init__(message)
-        self.body = {
-            "error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-        }
-        self.status = status
-
-
-def invalid_value(message: str, param: str | None) -> ChatError:
-    """The error of a field with a wrong value."""
-    return ChatError(message, param, "invalid_value", HTTPStatus.BAD_REQUEST)
-
-
-@chat.exception_handler(ChatError)
-async def error_response(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ChatError)
-    return JSONResponse(error.body, error.status)
+router = APIRouter(prefix="/v1")
 
 
-@chat.exception_handler(RequestValidationError)
-async def validation_error_response(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    problems = [(".".join(map(str, problem["loc"][1:])), problem["msg"]) for problem in error.errors()]
-    text = "; ".join(f"{field}: {message}" if field else message for field, message in problems)
-    return await error_response(request, invalid_value(text, problems[0][0] or None))
+@router.get("/models")
+async def models(request: Request) -> ModelList:
+    """The students that can be chatted with: champions, challengers, and every registered version."""
+    return ModelList(data=[_model(request, name) for name in state_of(request).students.names()])
 
 
-@chat.get("/models")
-async def models() -> dict[str, Any]:
-    """A list of the one model."""
-    return {"object": "list", "data": [model_object(current_student())]}
-
-
-@chat.get("/models/{name}")
-async def model(name: str) -> dict[str, Any]:
+@router.get("/models/{name}")
+async def model(request: Request, name: str) -> Model:
     """The model of this name."""
-    student = current_student()
-    check_model(student, name)
-    return model_object(student)
+    names = state_of(request).students.names()
+    if name not in names:
+        message = f"there is no model {name[:80]!r}; there are: {', '.join(names)}"
+        raise ApiError(HTTPStatus.NOT_FOUND, "model_not_found", message, "model")
+    return _model(request, name)
 
 
-@chat.post("/chat/completions")
-async def completions(request: ChatRequest) -> Response:
-    """The student's next program as an assistant message; as server-sent events with `stream`.
-
-    A program is known only once the student's turn has ended, so a stream sends all of its lines then.
-    """
-    student = current_student()
-    check_model(student, request.model)
-    completion = await student.complete(dialog_from_chat(student, request), request.temperature, request.seed)
-    head = {
-        "id": f"chatcmpl-{secrets.token_hex(12)}",
-        "created": int(time.time()),
-        "model": student.about.model,
-    }
-    content, reason = completion.program, completion.reason
-    refusal = None if reason is None else f"the student's turn holds no program: {reason}"
-    usage = {
-        "prompt_tokens": completion.prompt_tokens,
-        "completion_tokens": completion.completion_tokens,
-        "total_tokens": completion.prompt_tokens + completion.completion_tokens,
-    }
-    if request.stream:
-        with_usage = request.stream_options is not None and request.stream_options.include_usage
-        events = stream_events(head, content, refusal, usage if with_usage else None)
-        headers = {"Cache-Control": "no-cache"}
-        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
-    message = {"role": "assistant", "content": content, "refusal": refusal}
-    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-    return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
+def _model(request: Request, name: str) -> Model:
+    return Model(id=name, created=request.app.state.started, owned_by="tutee")
 
 
-def stream_events(
-    head: dict[str, Any], content: str | None, refusal: str | None, usage: dict[str, int] | None
-) -> Iterator[str]:
-    """The server-sent events of one answer: the role, each line of the program, the end, the usage."""
+@router.post(
+    "/chat/completions",
+    response_model=ChatCompletion,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def completions(request: Request, body: ChatRequest) -> Response | ChatCompletion:
+    """The student's next program as an assistant's message; as server-sent events with `stream`."""
+    if body.stream_options and not body.stream:
+        raise invalid_value("stream_options needs stream to be true", "stream_options")
+    if body.stream:
+        return EventStream(await begun(_stream(request, body)))
+    state = state_of(request)
+    async with deadline(CHAT_S), state.students.use(body.model) as (student, _):
+        with state.load.take(body.n or 1):
+            turns = await _Turns.prepare(request, body, student)
+            done = await together(turns.write(number) for number in range(body.n or 1))
+    choices = [turns.choice(number, completion) for number, completion in enumerate(done)]
+    return ChatCompletion(**turns.head, choices=choices, usage=turns.usage(done))
 
-    def event(choices: list[dict[str, Any]], **more: Any) -> str:
-        body = {**head, "object": "chat.completion.chunk", "choices": choices, **more}
-        return f"data: {json.dumps(body)}\n\n"
 
-    def delta(part: dict[str, Any], finish: str | None = None) -> str:
-        return event([{"index": 0, "delta": part, "finish_reason": finish, "logprobs": None}])
+class _Turns:
+    """The turns that a student writes for one request."""
 
-    yield delta({"role": "assistant", "content": "", "refusal": refusal})
-    for line in (content or "").splitlines(keepends=True):
-        yield delta({"content": line})
-    yield delta({}, "stop")
-    if usage is not None:
-        yield event([], usage=usage)
-    yield "data: [DONE]\n\n"
+    def __init__(
+        self, body: ChatRequest, student: LoadedStudent, conversation: Conversation, prompt: tuple[int, ...]
+    ) -> None:
+        self.body, self.student, self.conversation, self._prompt = body, student, conversation, prompt
+        self._seed = secrets.randbits(32) if body.seed is None else body.seed
+        self.head: dict[str, Any] = {
+            "id": f"chatcmpl-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": student.model,
+        }
 
-
-def dialog_from_chat(student: ServedStudent, request: ChatRequest) -> Dialog:
-    """The dialog of a chat.
-
-    Raises ChatError where user and assistant do not alternate, from the task to a last user message.
-    """
-    messages = list(enumerate(request.messages))
-    system = messages.pop(0)[1].text if messages[0][1].role in ("system", "developer") else None
-    for turn, (index, message) in enumerate(messages):
-        expected = "assistant" if turn % 2 else "user"
-        if message.role != expected:
+    @classmethod
+    async def prepare(cls, request: Request, body: ChatRequest, student: LoadedStudent) -> "_Turns":
+        """Reads the conversation; raises ApiError where the student cannot go on from it."""
+        request.state.model = student.model
+        if body.logprobs and not student.tells_tokens:
             raise invalid_value(
-                f"messages.{index} has role {message.role!r}, expected {expected!r}: after an optional "
-                "system message come the task (user), a program (assistant), feedback (user), and so on",
-                f"messages.{index}.role",
+                f"{student.model} is a mixture with look-ups, so its tokens have no probabilities; "
+                "POST /next_submission says how likely a whole submission is",
+                "logprobs",
             )
-    if not messages or messages[-1][1].role != "user":
-        raise invalid_value(
-            "the last message must be the tutor's (role user): the task, or feedback on the last program",
-            "messages",
+        conversation = read_conversation(student.student.card, body.messages)
+        prompt = await read(student.student, conversation.dialog)
+        return cls(body, student, conversation, prompt.tokens)
+
+    async def write(self, number: int, on_text: Any = None) -> Completion:
+        """The turn of a choice."""
+        turn = Turn(
+            self.conversation.dialog,
+            1.0 if self.body.temperature is None else self.body.temperature,
+            (self._seed + number) % SEEDS,
+            self.body.limit,
+            bool(self.body.logprobs),
+            self._prompt,
         )
-    task, *turns = (message.text for _, message in messages)
-    return student.dialog(task, zip(turns[::2], turns[1::2], strict=True), system)
+        completion = await self.student.engine.complete(turn, on_text)
+        count_tokens(self.student.model, len(self._prompt), completion.completion_tokens)
+        return completion
+
+    def answer(self, completion: Completion) -> Answer:
+        return answer(self.conversation, completion, self.body.stops)
+
+    def choice(self, number: int, completion: Completion) -> Choice:
+        found = self.answer(completion)
+        return Choice(
+            index=number,
+            message=AnswerMessage(content=found.content, refusal=found.refusal),
+            logprobs=logprobs(self.student.student.chat, completion) if self.body.logprobs else None,
+            finish_reason=found.finish_reason,
+        )
+
+    def usage(self, done: list[Completion]) -> Usage:
+        """The prompt is read once for all choices."""
+        written = sum(completion.completion_tokens for completion in done)
+        read = len(self._prompt)
+        return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
 
-def check_model(student: ServedStudent, name: str) -> None:
-    """Raises ChatError where `name` is not the served model's."""
-    if name != student.about.model:
-        text = f"there is no model {name[:80]!r}; there is: {student.about.model}"
-        raise ChatError(text, "model", "model_not_found", HTTPStatus.NOT_FOUND)
+async def _stream(request: Request, body: ChatRequest) -> AsyncGenerator[str, None]:
+    """The events of a stream: of whole programs token by token, of edits the program at their end."""
+    state = state_of(request)
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    async with state.students.use(body.model) as (student, _):
+        with state.load.take(body.n or 1):
+            turns = await _Turns.prepare(request, body, student)
+            queue: asyncio.Queue[str | None] = asyncio.Queue()
+
+            def send(choices: list[dict[str, Any]], **more: Any) -> None:
+                more = more | ({"usage": more.get("usage")} if with_usage else {})
+                chunk = {**turns.head, "object": "chat.completion.chunk", "choices": choices, **more}
+                queue.put_nowait(f"data: {json.dumps(chunk)}\n\n")
+
+            async def write_all() -> None:
+                try:
+                    async with deadline(CHAT_S):
+                        done = await together(
+                            _Piecewise(turns, number, send).write() for number in range(body.n or 1)
+                        )
+                    if with_usage:
+                        send([], usage=turns.usage(done).model_dump())
+                except ApiError as error:
+                    queue.put_nowait(f"data: {json.dumps(error.body)}\n\n")
+                finally:
+                    queue.put_nowait("data: [DONE]\n\n")
+                    queue.put_nowait(None)
+
+            worker = asyncio.create_task(write_all())
+            try:
+                async for event in until_none(queue):
+                    yield event
+                await worker  # raises what was a bug
+            finally:
+                worker.cancel()
 
 
-def model_object(student: ServedStudent) -> dict[str, Any]:
-    """The model as OpenAI's API describes one."""
-    return {"id": student.about.model, "object": "model", "created": student.started, "owned_by": "tutee"}
+class _Piecewise:
+    """One choice of a stream."""
+
+    def __init__(self, turns: _Turns, number: int, send: Any) -> None:
+        self._turns, self._number, self._send = turns, number, send
+        self._sent = ""
+
+    async def write(self) -> Completion:
+        """Sends the role, the pieces and the end."""
+        self._delta({"role": "assistant", "content": ""})
+        completion = await self._turns.write(self._number, self._on_text)
+        found = self._turns.answer(completion)
+        content = found.content or ""
+        if not content.startswith(self._sent):
+            text = f"the student's turn became unreadable: {completion.reason or 'it has several programs'}"
+            raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "unreadable_turn", text)
+        if content != self._sent:
+            self._delta({"content": content[len(self._sent) :]})
+        if found.refusal:
+            self._delta({"refusal": found.refusal})
+        probabilities = self._turns.choice(self._number, completion).logprobs
+        self._delta({}, found.finish_reason, probabilities and probabilities.model_dump())
+        return completion
+
+    def _on_text(self, text: str) -> None:
+        shown = shown_so_far(self._turns.conversation, text)
+        if shown is None:
+            return
+        stops = self._turns.body.stops
+        longest = max(map(len, stops), default=1)
+        if cut_at(shown, stops) != shown:  # the rest is sent, or not, at the end
+            return
+        shown = shown[: len(shown) - longest + 1]  # a stop that has begun may be held back
+        if shown.startswith(self._sent) and shown != self._sent:
+            self._delta({"content": shown[len(self._sent) :]})
+            self._sent = shown
+
+    def _delta(self, part: dict[str, Any], finish: str | None = None, likely: Any = None) -> None:
+        self._send([{"index": self._number, "delta": part, "finish_reason": finish, "logprobs": likely}])

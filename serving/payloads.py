@@ -1,19 +1,35 @@
 """The bodies of requests and responses; requests are validated here."""
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 MAX_ATTEMPTS = 50
 MAX_CHARACTERS = 20_000  # of one program, task, feedback or message
 MAX_TOTAL = 200_000  # characters of a request together
 MAX_SAMPLES = 32
+MAX_SEED = 2**32
 MAX_BYTES = 2_000_000  # of a body: each of MAX_TOTAL characters escaped, and more
 
-Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("holds a NUL character, which no program or message has")
+    return text
+
+
+Text = Annotated[str, Field(max_length=MAX_CHARACTERS), AfterValidator(_without_nul)]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[int, Field(ge=0, lt=MAX_SEED)]
 Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
+
+
+def check_total(texts: Iterable[str | None]) -> None:
+    """Raises ValueError where the texts of a request have more than MAX_TOTAL characters together."""
+    total = sum(len(text or "") for text in texts)
+    if total > MAX_TOTAL:
+        raise ValueError(f"the request has {total:,} characters, and at most {MAX_TOTAL:,} are read")
 
 
 class _Strict(BaseModel):
@@ -57,6 +73,14 @@ class StudentRequest(_Strict):
     n: Samples = 1
     temperature: Temperature = 1.0
     seed: Seed | None = None
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        texts = [text for entry in self.history for text in (entry.code, entry.feedback, entry.tutor)]
+        if isinstance(self.assignment, OwnAssignment):
+            texts.append(self.assignment.task)
+        check_total(texts)
+        return self
 
 
 class NextSubmissionRequest(StudentRequest):

@@ -1,90 +1,31 @@
-"""The BentoML service of one artificial student.
-
-`POST /next_submission` is BentoML's own API; the chat (chat.py) and the page (website.py) are mounted
-beside it. BentoML adds /readyz, /livez, /metrics and /schema.json.
-"""
-
-import asyncio
-import os
-from pathlib import Path
+"""The BentoML service of artificial students; app.py has what it answers."""
 
 import bentoml
-from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.bundle import OFFLINE_ENVIRONMENT
-from serving.chat import chat
-from serving.limits import SizeLimit
-from serving.payloads import GradedSubmission, HistoryEntry, NextSubmission, NextSubmissionRequest
-from serving.students import ServedStudent
-from serving.website import website
-from tutee_grader.verdict import Verdict
+from serving.app import Settings, make_app
 
-# Where a Bento has its student: in a folder beside the code.
-BENTO_STUDENT = Path(__file__).parent.parent / "student"
+app = make_app(Settings.from_environment())
 
 
-@bentoml.service(
-    name="tutee",
-    traffic={"timeout": 300},
-    envs=[{"name": name, "value": value} for name, value in OFFLINE_ENVIRONMENT.items()],
-)
-@bentoml.asgi_app(chat, path="/v1")
-@bentoml.asgi_app(website, path="/")
+class AllRequests:
+    """Middleware that hands every request to `app`, and the rest (startup, shutdown) to BentoML.
+
+    BentoML's own endpoints would answer before an app that is mounted, and log and report in their own way.
+    """
+
+    def __init__(self, bentoml_app: ASGIApp) -> None:
+        self._bentoml = bentoml_app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (app if scope["type"] == "http" else self._bentoml)(scope, receive, send)
+
+
+# A rollout of thirty students may take minutes; app.py has deadlines of its own.
+@bentoml.service(name="tutee", traffic={"timeout": 3600}, metrics={"enabled": False})
+@bentoml.asgi_app(app, path="/")
 class ArtificialStudent:
-    """An artificial student: give it an assignment and its attempts so far, and it makes the next one."""
-
-    def __init__(self) -> None:
-        self.student = ServedStudent(Path(os.environ.get("TUTEE_STUDENT") or BENTO_STUDENT))
-
-    @bentoml.on_shutdown
-    def close(self) -> None:
-        self.student.close()
-
-    @bentoml.api(input_spec=NextSubmissionRequest)
-    async def next_submission(
-        self, assignment: str, history: list[HistoryEntry], temperature: float, seed: int | None
-    ) -> NextSubmission:
-        """The next program for an assignment after a history of attempts, and the grader's verdict on it."""
-        student = self.student
-        if assignment not in student.assignments:
-            raise unknown_assignment(assignment, list(student.assignments))
-        loaded = student.assignments[assignment]
-
-        async def feedback_on(entry: HistoryEntry) -> Verdict | str:
-            if entry.feedback is not None:
-                return entry.feedback
-            return await student.grade(loaded, entry.code)
-
-        feedback = await asyncio.gather(*map(feedback_on, history))
-        programs = (entry.code for entry in history)
-        dialog = student.dialog(loaded.task, zip(programs, feedback, strict=True))
-        completion = await student.complete(dialog, temperature, seed)
-        graded = None
-        if completion.program is not None:
-            verdict = await student.grade(loaded, completion.program)
-            graded = GradedSubmission(
-                grade=verdict.grade, status=verdict.status, feedback=student.feedback(verdict)
-            )
-        return NextSubmission(
-            model=student.about.model,
-            assignment=assignment,
-            attempt=len(history) + 1,
-            code=completion.program,
-            reason=completion.reason,
-            verdict=graded,
-        )
+    """Artificial students: give one an assignment and its attempts so far, and it makes the next one."""
 
 
-ArtificialStudent.add_asgi_middleware(SizeLimit)  # type: ignore[attr-defined]
-
-
-def unknown_assignment(name: str, known: list[str]) -> ValidationError:
-    """The kind of error that an invalid field raises too, so that callers handle one."""
-    problem = PydanticCustomError(
-        "unknown_assignment",
-        "there is no assignment {name}; there are: {known}",
-        {"name": repr(name[:80]), "known": ", ".join(known)},
-    )
-    return ValidationError.from_exception_data(
-        "NextSubmissionRequest", [InitErrorDetails(type=problem, loc=("assignment",), input=name)]
-    )
+ArtificialStudent.add_asgi_middleware(AllRequests)  # type: ignore[attr-defined]

@@ -1,80 +1,274 @@
-"""The student that the service serves, with its assignments and the grader, for all requests at once."""
+"""The students that the service plays: loaded when they are asked for, swapped when the catalog changes."""
 
-import secrets
+import asyncio
+import logging
 import time
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
-from typing import cast
 
-import bentoml
-
-from serving.batching import Batcher
-from serving.bundle import Bundle
-from tutee_evaluator.engines import Completion, EngineConfig, Request, complete
-from tutee_evaluator.engines.loading import load_student
+from serving import metrics
+from serving.catalog import Catalog, Course, load_assignments
+from serving.engine import EngineThread
+from serving.errors import ApiError
+from tutee_evaluator.engines import EngineConfig
+from tutee_evaluator.engines.calibrated import Calibrated, TrainedStudent
 from tutee_grader.assignment import Assignment
-from tutee_grader.feedback import feedback
-from tutee_grader.grader import Grader
-from tutee_grader.verdict import Verdict
-from tutee_serializer.dialogs.dialog import Dialog
+from tutee_grader.errors import TuteeError
 
-# On a CPU, larger batches are no faster.
-MAX_BATCH = 32
+LOOK_S = 1.0  # between two looks at the catalog
+RETRY_S = 30.0  # before another attempt to load a champion that could not be
+PREFIX_BYTES = 500_000_000  # of what each student has read and written: several of them are in memory
+KEPT = 3  # students in memory besides the champions: those last asked for
+
+_log = logging.getLogger("tutee.serving")
 
 
-class ServedStudent:
-    """The student of a bundle with its assignments; programs run in the grader's sandbox only.
+@dataclass(eq=False)
+class LoadedStudent:
+    """A student in memory; `users` requests are being answered by it."""
 
-    Raises InputError where the folder holds no bundle, and UnavailableError where there is no sandbox or
-    the model cannot be loaded.
+    model: str
+    student: TrainedStudent
+    engine: EngineThread
+    folder: Path
+    users: int = 0
+    used: float = field(default_factory=time.monotonic)
+
+    @property
+    def tells_tokens(self) -> bool:
+        """Whether the probability of each token is known: a mixture with look-ups has none."""
+        return not isinstance(self.student, Calibrated)
+
+
+@dataclass(eq=False)
+class ServedCourse:
+    """A course as it is served: `student` is the champion that answers, `entry` what the catalog says.
+
+    `problem` says why there is none, or why it is not the one that the registry calls champion.
     """
 
-    def __init__(self, folder: Path) -> None:
-        bundle = Bundle.load(folder)
-        self.about = bundle.about
-        self.assignments = bundle.assignments()
-        self.started = int(time.time())  # seconds since 1970
-        # Before the model, which takes longer: without a sandbox there is no service.
-        self._grader = Grader()
-        student = load_student(bundle.student, EngineConfig(batch=MAX_BATCH))
-        self.card = student.card
-        self._completions = Batcher(partial(complete, student), MAX_BATCH)
-        self._verdicts = Batcher(self._grader.grade, MAX_BATCH)
+    name: str
+    entry: Course
+    assignments: dict[str, Assignment] = field(default_factory=dict)
+    student: LoadedStudent | None = None
+    problem: str | None = "the champion is being loaded"
 
-    def dialog(
-        self, task: str, history: Iterable[tuple[str, Verdict | str]], system: str | None = None
-    ) -> Dialog:
-        """The dialog up to the student's next turn, as in training.
+    @property
+    def champion(self) -> str | None:
+        """The model name of the registry's champion."""
+        return None if self.entry.champion is None else version_name(self.name, self.entry.champion)
 
-        `history` has each earlier program with the feedback on it, a verdict's or any text. `system`
-        replaces the system turn of training.
+
+class Students:
+    """All students of a catalog, a file that is looked at every second.
+
+    A new champion is loaded beside the old one, which answers until then, and as long as the new one cannot
+    be loaded. A version that is not a champion is loaded when it is asked for.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._stamp: object = None
+        self._catalog = Catalog(courses={})
+        self.courses: dict[str, ServedCourse] = {}
+        self.problem: str | None = f"{file}: not there yet"
+        self._loaded: dict[str, LoadedStudent] = {}
+        self._loading = asyncio.Lock()  # one student at a time: loading takes memory and cores
+        self._retry = 0.0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every course has a champion that answers."""
+        return bool(self.courses) and all(course.student for course in self.courses.values())
+
+    @property
+    def loaded(self) -> list[str]:
+        """The model names of the students in memory."""
+        return sorted(self._loaded)
+
+    async def watch(self) -> None:
+        """Follows the catalog until it is cancelled."""
+        while True:
+            try:
+                await self.look()
+            except Exception:  # noqa: BLE001 - a bug must not end the watch: the old students go on
+                _log.exception("the catalog could not be followed")
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Reads the catalog if it has changed, and loads the champions that do not answer yet."""
+        stamp = _stamp(self._file)
+        if stamp == self._stamp and time.monotonic() < self._retry:
+            return
+        changed, self._stamp, self._retry = stamp != self._stamp, stamp, time.monotonic() + RETRY_S
+        try:
+            self._catalog = await asyncio.to_thread(Catalog.load, self._file)
+        except TuteeError as error:
+            self.problem = str(error)
+            return
+        self.problem = None
+        for name in self.courses.keys() - self._catalog.courses.keys():
+            del self.courses[name]
+        for name, entry in self._catalog.courses.items():
+            course = self.courses.setdefault(name, ServedCourse(name, entry))
+            course.entry = entry
+            await self._update(course, changed)
+        self._unload()
+
+    async def _update(self, course: ServedCourse, changed: bool) -> None:
+        """Brings a course to what its entry in the catalog says, if that can be loaded."""
+        before = course.problem
+        try:
+            if changed or course.problem:
+                course.assignments = await asyncio.to_thread(load_assignments, course.entry)
+            if course.champion is None:
+                command = f"`tutee retrain {course.name}` makes one"
+                course.problem = f"no version of {course.name} is champion yet; {command}"
+                if course.student is None:
+                    return
+            else:
+                student = await self._load(course.name, course.entry.champion or 0)
+                if course.student is not student:
+                    _log.info("%s answers for %s", student.model, champion_name(course.name))
+                    metrics.SWAPS.labels(course.name).inc()
+                course.student, course.problem = student, None
+        except (TuteeError, ApiError) as error:
+            course.problem = str(error)
+            metrics.LOAD_FAILURES.labels(course.name).inc()
+        if course.problem and course.problem != before:
+            _log.error("%s: %s", course.name, course.problem)
+        metrics.serving(course.name, course.student.model if course.student else None)
+
+    @asynccontextmanager
+    async def use(self, name: str | None) -> AsyncIterator[tuple[LoadedStudent, ServedCourse]]:
+        """The student of a model name, or the champion of the only course; it stays loaded for the block.
+
+        Raises ApiError where there is no such model, or it cannot be loaded.
         """
-        dialog = Dialog.start(self.card.format, self.card.feedback, task, system)
-        for program, verdict in history:
-            dialog.append(program, verdict)
-        return dialog
+        course, number = self._find(name)
+        if number is None:
+            if course.student is None:
+                raise not_ready(course.problem or "")
+            student = course.student
+        else:
+            try:
+                student = await self._load(course.name, number)
+            except TuteeError as error:
+                raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "model_unavailable", str(error)) from error
+        student.users += 1
+        try:
+            yield student, course
+        finally:
+            student.users -= 1
+            student.used = time.monotonic()
+            self._unload()
 
-    async def complete(self, dialog: Dialog, temperature: float, seed: int | None) -> Completion:
-        """The student's next turn; temperature 0 takes the likeliest token each time."""
-        seed = secrets.randbits(32) if seed is None else seed
-        return await self._completions.submit(Request(dialog, temperature, seed))
+    def names(self) -> dict[str, tuple[str, int | None]]:
+        """Every model name with its course and version; None: the champion that answers."""
+        found: dict[str, tuple[str, int | None]] = {}
+        for name, course in self.courses.items():
+            if course.student:
+                found[champion_name(name)] = name, None
+            if course.entry.challenger is not None:
+                found.setdefault(f"{champion_name(name)}-challenger", (name, course.entry.challenger))
+            for number in course.entry.versions:
+                found.setdefault(version_name(name, number), (name, number))
+        return found
 
-    async def grade(self, assignment: Assignment, program: str) -> Verdict:
-        """The grader's verdict on a program."""
-        return await self._verdicts.submit((assignment, program))
+    def _find(self, name: str | None) -> tuple[ServedCourse, int | None]:
+        if not self.courses:
+            raise not_ready(self.problem or "")
+        names = self.names()
+        if name is None:
+            if len(self.courses) > 1:
+                known = ", ".join(map(champion_name, self.courses))
+                raise ApiError(
+                    HTTPStatus.BAD_REQUEST,
+                    "invalid_value",
+                    f"several courses are served; name a model: {known}",
+                    "model",
+                )
+            (course,) = self.courses.values()
+            return course, None
+        for course in self.courses.values():
+            if name == champion_name(course.name):
+                return course, None
+        if name not in names:
+            message = f"there is no model {name[:80]!r}; there are: {', '.join(names)}"
+            raise ApiError(HTTPStatus.NOT_FOUND, "model_not_found", message, "model")
+        place, number = names[name]
+        return self.courses[place], number
 
-    def feedback(self, verdict: Verdict) -> str:
-        """The feedback on a verdict at the level that the student was trained with."""
-        return feedback(verdict, level=self.card.feedback)
+    async def _load(self, name: str, number: int) -> LoadedStudent:
+        """The student of a version, loaded if it is not; raises TuteeError where it cannot be."""
+        model = version_name(name, number)
+        async with self._loading:
+            version = self._catalog.courses[name].versions.get(number)
+            if version is None:
+                raise TuteeError(f"{model}: the catalog says nothing of its files; serve again")
+            known = self._loaded.get(model)
+            if known and known.folder == version.folder:
+                return known
+            begun = time.monotonic()
+            await asyncio.to_thread(self._catalog.check, version)
+            student = await asyncio.to_thread(_load_student, version.folder, self._catalog.engine)
+            loaded = LoadedStudent(model, student, EngineThread(student, model), version.folder)
+            self._loaded[model] = loaded
+            _log.info("%s is loaded (%.1f s)", model, time.monotonic() - begun)
+            return loaded
+
+    def _unload(self) -> None:
+        """Lets go of the students that nobody uses, but for the champions and the last others."""
+        champions = {course.student for course in self.courses.values()}
+        others = sorted(
+            (one for one in self._loaded.values() if one not in champions), key=lambda one: -one.used
+        )
+        for one in others[KEPT:]:
+            if not one.users:
+                one.engine.close()
+                del self._loaded[one.model]
 
     def close(self) -> None:
-        """Stops the threads and the grader."""
-        self._completions.close()
-        self._verdicts.close()
-        self._grader.close()
+        """Ends the threads of all students."""
+        for one in self._loaded.values():
+            one.engine.close()
 
 
-def current_student() -> ServedStudent:
-    """The student of the service that handles the present request."""
-    return cast("ServedStudent", bentoml.get_current_service().student)
+def champion_name(course: str) -> str:
+    """The model name of a course's champion, whichever it is."""
+    return f"tutee-{course}"
+
+
+def version_name(course: str, number: int) -> str:
+    """The model name of a registered version."""
+    return f"tutee-{course}-v{number}"
+
+
+def not_ready(problem: str) -> ApiError:
+    """The error of a request that comes before there is a student to answer it."""
+    return ApiError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "not_ready",
+        f"no student answers yet: {problem}",
+        None,
+        {"Retry-After": "2"},
+    )
+
+
+def _load_student(folder: Path, engine: EngineConfig) -> TrainedStudent:
+    # Imported here, in a thread, for it takes seconds: the service answers /livez meanwhile.
+    from tutee_evaluator.engines.loading import load_student
+
+    kept = min(engine.prefix_bytes, PREFIX_BYTES)
+    return load_student(folder, engine.model_copy(update={"prefix_bytes": kept}))
+
+
+def _stamp(file: Path) -> object:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.routing import Route
@@ -22,7 +23,9 @@ async def page_file(request: Request) -> FileResponse:
     return FileResponse(PAGE / (request.url.path.rsplit("/", 1)[-1] or "index.html"), headers=HEADERS)
 
 
-routes = [
-    Route("/", page_file),
-    *(Route(f"/{file.name}", page_file) for file in sorted(PAGE.iterdir()) if file.name != "index.html"),
-]
+website = Starlette(
+    routes=[
+        Route("/", page_file),
+        *(Route(f"/{file.name}", page_file) for file in sorted(PAGE.iterdir()) if file.name != "index.html"),
+    ]
+)

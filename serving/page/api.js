@@ -44,16 +44,13 @@ async function said(response) {
 
 async function whyNotReady() {
   const response = await send("readyz");
-  let courses = {};
   try {
-    ({ courses } = await response.json());
+    const { problem, courses } = await response.json();
+    const ofCourses = Object.entries(courses ?? {}).filter(([, course]) => course.problem);
+    return [problem, ...ofCourses.map(([name, course]) => `${name}: ${course.problem}`)].filter(Boolean).join("; ");
   } catch {
     return "";
   }
-  return Object.entries(courses ?? {})
-    .filter(([, course]) => course.problem)
-    .map(([name, course]) => `${name}: ${course.problem}`)
-    .join("; ");
 }
 
 async function explained(response) {

@@ -142,10 +142,12 @@ class Scripted:
         self._asked.append(request.dialog)
         self._waiting.append((key, request.dialog))
 
-    def collect(self) -> list[tuple[int, Completion]]:
+    def step(self) -> list[tuple[int, Completion]]:
         """Answers two at a time, the last one first."""
         now, self._waiting = self._waiting[-2:], self._waiting[:-2]
         return [(key, self._answer(dialog)) for key, dialog in reversed(now)]
+
+    collect = step
 
     def _answer(self, dialog: Dialog) -> Completion:
         step = sum(asked is dialog for asked in self._asked)

@@ -30,7 +30,7 @@ LIKELY = {OWN: 0.5, LAST: 0.3, PEER: 0.2}
 class Scripted:
     """Stands for a trained student in these tests: writes OWN always, and claims the likelihoods LIKELY."""
 
-    format, feedback, batch, card = FORMAT, "summary", 4, None
+    format, feedback, batch, card, chat = FORMAT, "summary", 4, None, None
 
     def __init__(self) -> None:
         self.waiting: list[int] = []
@@ -38,7 +38,7 @@ class Scripted:
     def add(self, key: int, request: Request) -> None:
         self.waiting.append(key)
 
-    def collect(self) -> list[tuple[int, Completion]]:
+    def step(self) -> list[tuple[int, Completion]]:
         done, self.waiting = self.waiting, []
         return [(key, Completion(write_turn(FORMAT, None, OWN), OWN)) for key in done]
 
@@ -144,13 +144,13 @@ def test_what_is_mostly_drawn_again_is_as_much_less_likely(monkeypatch: pytest.M
 
 
 def test_what_the_model_breaks_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def collect(scripted: Scripted) -> list[tuple[int, Completion]]:
+    def step(scripted: Scripted) -> list[tuple[int, Completion]]:
         """OWN, where it is asked for one alone; otherwise the last one breaks the program."""
         keys, scripted.waiting = scripted.waiting, []
         last = OWN if len(keys) == 1 else "def double("
         return [(key, Completion("", OWN if key != keys[-1] else last)) for key in keys]
 
-    monkeypatch.setattr(Scripted, "collect", collect)
+    monkeypatch.setattr(Scripted, "step", step)
     engine = student(replace(gate(-50, -50, 0), acceptance=0.0))
     assert drawn(engine, history((LAST, 0)), 2) == {OWN: 2}
     assert drawn(student(gate(-50, -50, 0)), history((LAST, 0)), 2) == {OWN: 1, "def double(": 1}

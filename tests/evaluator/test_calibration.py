@@ -42,9 +42,11 @@ class Scripted:
         program = self.write(str(request.dialog.previous), random.Random(request.seed))
         self.done.append((key, Completion(str(program), program)))
 
-    def collect(self) -> list[tuple[int, Completion]]:
+    def step(self) -> list[tuple[int, Completion]]:
         done, self.done = self.done, []
         return done
+
+    collect = step
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from tutee_evaluator.engines import Completion, EngineConfig, Request, complete
 from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.engines.generation import BatchGenerator
 from tutee_evaluator.engines.loading import load_engine
+from tutee_evaluator.engines.local import Written
 from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.schemas import COPY
 from tutee_grader.errors import InputError
@@ -206,8 +207,8 @@ def test_whatever_a_model_writes_is_a_program_or_has_a_reason(
     """Whether it is Python is for the grader to say."""
     card = StudentCard(**{**vars(student.card), "format": "code"})
     writer = Student(student.model, student.chat, card)
-    collected = iter([[(0, [*student.chat.tokens(turn), student.chat.end])], []])
-    monkeypatch.setattr(writer._generator, "collect", lambda: next(collected))
+    written = Written(0, [*student.chat.tokens(turn), student.chat.end], [])
+    monkeypatch.setattr(writer._generator, "step", lambda: [written])
 
     (completion,) = complete(writer, [Request(Dialog.start("code", "summary", "Write `f`."))])
 

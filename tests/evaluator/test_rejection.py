@@ -27,7 +27,7 @@ class Scripted:
         self.waiting.append((key, request))
         self.asked += 1
 
-    def collect(self) -> list[tuple[int, Completion]]:
+    def step(self) -> list[tuple[int, Completion]]:
         """Of the requests that wait, the last ones first."""
         done = self.waiting[-self.batch :]
         del self.waiting[-self.batch :]

@@ -58,6 +58,7 @@ class SamplingParams:
     stop_token_ids: list[int] = field(default_factory=list)
     ignore_eos: bool = False
     prompt_logprobs: int | None = None
+    logprobs: int | None = None
     detokenize: bool = True
     output_kind: RequestOutputKind = RequestOutputKind.CUMULATIVE
 
@@ -131,7 +132,7 @@ class LLMEngine:
             if finished:
                 del self._going[request_id]
             if finished or asked.params.output_kind is RequestOutputKind.CUMULATIVE:
-                output = SimpleNamespace(token_ids=tuple(written))
+                output = SimpleNamespace(token_ids=tuple(written), logprobs=None)
                 outputs.append(
                     SimpleNamespace(
                         request_id=request_id, finished=finished, outputs=[output], prompt_logprobs=chances

@@ -215,6 +215,7 @@ def test_files_that_save_no_work_any_more_are_gone(semesters: Semesters, cleaned
 def test_make_clean_leaves_what_cannot_be_made_again(tmp_path: Path) -> None:
     kept = [
         "dvc.lock",
+        "data/keys.json",
         "data/pseudonym.key",
         "reports/small/tiny/metrics.json",
         "reports/small/tiny/solved.csv",

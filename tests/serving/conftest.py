@@ -1,6 +1,5 @@
 """A synthetic student of a synthetic course: a very small model that has memorised one trajectory."""
 
-import json
 import os
 import socket
 import subprocess
@@ -158,45 +157,78 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file:
     return destination
 
 
+@pytest.fixture(scope="session")
+def catalog(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file: Path) -> Path:
+    """The file that the service reads: the adapter as champion 7 of the course `toy`, and its base as 6."""
+    from serving.catalog import Catalog, Course, Version
+    from tutee_grader.files import folder_hash
+
+    base = adapter.parent / "base"
+    toy = Course(
+        synthetic=True,
+        assignments=course_file.parent / "assignments",
+        names=("double", "echo"),
+        champion=7,
+        challenger=6,
+        versions={
+            6: Version(method="base", folder=base),
+            7: Version(method="sft", folder=adapter, metrics={"grade_proximity": 0.8125}),
+        },
+    )
+    file = tmp_path_factory.mktemp("catalog") / "catalog.json"
+    Catalog(courses={"toy": toy}, hashes={folder: folder_hash(folder) for folder in (base, adapter)}).save(
+        file
+    )
+    return file
+
+
 @contextmanager
-def running(bundle: Path, folder: Path) -> Iterator[subprocess.Popen]:
-    """The real service, as `tutee serve` starts it: `serving.run.serve` in a process of its own."""
-    from serving.run import stop_service, wait_until_ready
+def running(catalog: Path, folder: Path, **environment: str) -> Iterator[subprocess.Popen]:
+    """The real service in a process of BentoML's; `folder` gets its log."""
+    from serving.run import stop_service
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = folder / "log"
-    code = f"import pathlib, serving.run as run; run.serve(pathlib.Path({str(bundle)!r}), port={port})"
+    command = ["-m", "bentoml", "serve", "serving.service:ArtificialStudent", "--host", "127.0.0.1"]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-c", code],
+            [sys.executable, *command, "--port", str(port)],
             stdout=out,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "TUTEE_SECRET": "a secret of the service"},
+            env={
+                **os.environ,
+                "TUTEE_CATALOG": str(catalog),
+                "TUTEE_SECRET": "a secret of the service",
+                **environment,
+            },
+            cwd=Path(__file__).parents[2],
+            process_group=0,
         )
     process.log, process.port = log, port
     try:
-        wait_until_ready(process, f"http://127.0.0.1:{port}", timeout=240)
-        deadline = time.monotonic() + 60
-        while "is ready at" not in log.read_text():  # `serve` notices a moment later
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
+        wait_until_ready(process)
         yield process
     finally:
         stop_service(process)
 
 
+def wait_until_ready(process: subprocess.Popen, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        assert process.poll() is None and time.monotonic() < deadline, process.log.read_text()
+        try:
+            if httpx.get(f"http://127.0.0.1:{process.port}/readyz", trust_env=False).is_success:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+
+
 @pytest.fixture(scope="session")
-def service(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen]:
-    with running(bundle, tmp_path_factory.mktemp("service")) as process:
-        yield process
-
-
-@pytest.fixture
-def own_service(bundle: Path, tmp_path: Path) -> Iterator[subprocess.Popen]:
-    """A service for a test that stops it; the other tests share one."""
-    with running(bundle, tmp_path) as process:
+def service(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen]:
+    with running(catalog, tmp_path_factory.mktemp("service")) as process:
         yield process
 
 
@@ -209,8 +241,3 @@ def port(service: subprocess.Popen) -> int:
 def client(service: subprocess.Popen, port: int) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
         yield client
-
-
-@pytest.fixture(scope="session")
-def about(bundle: Path) -> dict:
-    return json.loads((bundle / "about.json").read_text())

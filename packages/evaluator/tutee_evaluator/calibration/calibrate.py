@@ -7,7 +7,7 @@ from random import Random
 import polars as pl
 
 from tutee_evaluator.calibration.fitting import Forecasts, cross_validate, fit
-from tutee_evaluator.engines import Engine, Request, complete
+from tutee_evaluator.engines import Request, SteppingEngine, complete
 from tutee_evaluator.engines.baselines.revisions import Revisions
 from tutee_evaluator.engines.gate import Gate, features, last_grade
 from tutee_evaluator.engines.peers import Peers
@@ -46,7 +46,7 @@ class _Start:
 
 
 def calibrate(
-    student: Engine,
+    student: SteppingEngine,
     dialogs: pl.DataFrame,
     revisions: Revisions,
     assignments: Mapping[str, Assignment],
@@ -93,7 +93,9 @@ def calibrate(
     return replace(fit(forecasts, penalty), acceptance=acceptance), cross_validate(forecasts, penalty)
 
 
-def _starts(student: Engine, dialogs: pl.DataFrame, assignments: Mapping[str, Assignment]) -> list[_Start]:
+def _starts(
+    student: SteppingEngine, dialogs: pl.DataFrame, assignments: Mapping[str, Assignment]
+) -> list[_Start]:
     """Each submission of the validation students but the first ones on a task, in order."""
     names = assignments_by_turn(student.format, assignments)
     rows = dialogs.filter(split="validation", format=student.format, feedback=student.feedback)
@@ -108,7 +110,7 @@ def _starts(student: Engine, dialogs: pl.DataFrame, assignments: Mapping[str, As
 
 
 def _write(
-    student: Engine, requests: Sequence[Request], revisions: Revisions, progress: bool
+    student: SteppingEngine, requests: Sequence[Request], revisions: Revisions, progress: bool
 ) -> tuple[list[Program], float]:
     """The student's program for each request, as `RejectionSampler` draws it, and its acceptance rate."""
     turns = complete(student, requests, "samples" if progress else "")

@@ -11,8 +11,9 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from tutee_evaluator.engines import KEPT_BYTES
+
 ROOM = 64  # tokens that memory is taken for at once
-KEPT_BYTES = 4_000_000_000
 BLOCK = 16  # tokens; a prefix is found by whole blocks
 
 

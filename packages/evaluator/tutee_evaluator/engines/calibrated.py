@@ -6,26 +6,42 @@ too unlikely. The weights of the mixture are those at which validation students'
 best (`calibration/`).
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from math import exp, inf, log
 from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from tutee_evaluator.engines import Completion, LanguageModel, Request
+from tutee_evaluator.engines import Completion, LanguageModel, Request, SteppingEngine
 from tutee_evaluator.engines.baselines.revisions import load_revisions
 from tutee_evaluator.engines.gate import MODEL, PEERS, Gate, last_grade
 from tutee_evaluator.engines.peers import Peers
 from tutee_evaluator.engines.rejection import RejectionSampler, breaks_syntax
 from tutee_evaluator.schemas import COPY
 from tutee_serializer.card import StudentCard
+from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import Dialog
-from tutee_serializer.dialogs.formats import read_turn, write_turn
+from tutee_serializer.dialogs.formats import Message, read_turn, write_turn
 
 
-class TrainedStudent(LanguageModel, Protocol):
+class TrainedStudent(LanguageModel, SteppingEngine, Protocol):
     """An engine with a model in a student's folder."""
 
     card: StudentCard
+    chat: Chat
+
+    def cut(self, dialog: Dialog) -> list[Message]:
+        """What the model reads of a dialog: without its oldest turns, where it is long."""
+        ...
+
+    def too_long(self, prompt: Sequence[int]) -> str | None:
+        """Why the model cannot write after a prompt of so many tokens; None where it can."""
+        ...
+
+    def written(self, key: int) -> str | None:
+        """The text of a turn, as far as it is written and stays; None where that is not known."""
+        ...
 
     def fits(self, dialog: Dialog) -> bool:
         """Whether the model reads the whole dialog before its turn."""
@@ -42,10 +58,11 @@ class Calibrated:
     """
 
     def __init__(self, student: TrainedStudent, peers: Peers, gate: Gate) -> None:
-        self.student, self.gate, self.card = student, gate, student.card
+        self.student, self.gate, self.card, self.chat = student, gate, student.card, student.chat
         self.format, self.feedback, self.batch = student.format, student.feedback, student.batch
         self._peers = peers
         self._model = RejectionSampler(student, gate.acceptance)
+        self._asked: dict[int, Request] = {}
         self._done: list[tuple[int, Completion]] = []
 
     @classmethod
@@ -56,6 +73,18 @@ class Calibrated:
     def fits(self, dialog: Dialog) -> bool:
         """Whether the model reads the whole dialog before its turn."""
         return self.student.fits(dialog)
+
+    def cut(self, dialog: Dialog) -> list[Message]:
+        """What the model reads of a dialog: without its oldest turns, where it is long."""
+        return self.student.cut(dialog)
+
+    def too_long(self, prompt: Sequence[int]) -> str | None:
+        """Why the model cannot write after a prompt of so many tokens; None where it can."""
+        return self.student.too_long(prompt)
+
+    def written(self, key: int) -> str | None:
+        """None: what is written may be drawn again."""
+        return None
 
     def nats(self, dialog: Dialog, turn: str) -> float | None:
         """The negative log-likelihood of `turn`, as it is written in dialogs, after `dialog`.
@@ -79,9 +108,12 @@ class Calibrated:
 
     def add(self, key: int, request: Request) -> None:
         """Takes a request, which `key` names."""
+        self._asked[key] = request
+        # A turn's likelihood is the mixture's, which is asked for once the turn is there.
+        alone = replace(request, logprobs=False)
         previous = request.dialog.previous
         if previous is None:
-            self._model.add(key, request)
+            self._model.add(key, alone)
             return
         chances = self._chances(request.dialog, previous)
         if request.temperature > 0:
@@ -91,14 +123,35 @@ class Calibrated:
         else:
             program = max(chances, key=lambda one: chances[one])
         if program is None:
-            self._model.add(key, request)
+            self._model.add(key, alone)
         else:
             self._done.append((key, Completion(write_turn(self.format, previous, program), program)))
 
+    def cancel(self, key: int) -> None:
+        """Stops working on a request, which is never done; nothing if it is done."""
+        if self._asked.pop(key, None):
+            self._done = [done for done in self._done if done[0] != key]
+            self._model.cancel(key)
+
+    def step(self) -> list[tuple[int, Completion]]:
+        """Works for a moment, on all requests; returns those that are done by it."""
+        done, self._done = self._done, []
+        return [(key, self._scored(completion, key)) for key, completion in done or self._model.step()]
+
     def collect(self) -> list[tuple[int, Completion]]:
         """Works until at least one request is done; returns those that are. Empty: there are none left."""
-        done, self._done = self._done, []
-        return done or self._model.collect()
+        done: list[tuple[int, Completion]] = []
+        while not done and self._asked:
+            done = self.step()
+        return done
+
+    def _scored(self, completion: Completion, key: int) -> Completion:
+        """A completion with the log-likelihood that was asked for."""
+        request = self._asked.pop(key)
+        if not request.logprobs or completion.program is None:
+            return completion
+        nats = self.nats(request.dialog, completion.content)
+        return completion if nats is None else replace(completion, logprob=-nats)
 
     def _chances(self, dialog: Dialog, previous: str) -> dict[str | None, float]:
         """The probability of each program that is looked up, and under None that of the model."""

@@ -12,14 +12,18 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from tutee_evaluator.engines.cache import KEPT_BYTES, Held, PrefixCache, allows_gaps, growing_cache, join
+from tutee_evaluator.engines import KEPT_BYTES
+from tutee_evaluator.engines.cache import Held, PrefixCache, allows_gaps, growing_cache, join
 from tutee_evaluator.engines.drafts import PromptLookup
+from tutee_evaluator.engines.local import Written
 from tutee_evaluator.engines.rows import Row, choose
 
 READ_AT_ONCE = 512  # tokens, of one prompt or of several: fewer make a processor's products slow
 # A processor reads drafts for no more rows than these: of 8 rows of SmolLM2, 16 tokens each take 3 times as
 # long as one token each, and of 32 rows 8 times, for which too few are accepted where turns are drawn.
 DRAFTED_ROWS = 8
+# A prompt waits for so many passes at most while there is room: each time rows join, all are copied.
+LONGEST_WAIT = 16
 
 
 class BatchGenerator:
@@ -43,43 +47,58 @@ class BatchGenerator:
         self._drafts = allows_gaps(model.config)
         self._known = PrefixCache(prefix_bytes)
         self._waiting: deque[Row] = deque()
+        self._passes = 0  # since a prompt began to wait
         self._rows: list[Row] = []  # of the cache and its mask
         self._cache: Any = None
         self._mask = torch.zeros(0, 0)
         self._done: list[Row] = []
 
-    def add(self, key: int, prompt: list[int], temperature: float = 0.0, seed: int = 0) -> None:
-        """Takes a prompt, which `key` names.
+    def add(
+        self,
+        key: int,
+        prompt: list[int],
+        temperature: float = 0.0,
+        seed: int = 0,
+        limit: int | None = None,
+        logprobs: bool = False,
+    ) -> None:
+        """Takes a prompt, which `key` names, after which at most `limit` tokens are written.
 
         `temperature` 0 takes the likeliest token each time; above, tokens are drawn, which depends on `seed`
         and not on the other prompts.
         """
+        limit = min(limit or self.max_new_tokens, self.max_new_tokens)
         lookup = PromptLookup(prompt) if self._drafts else None
-        draws = np.random.default_rng(seed).random(self.max_new_tokens) if temperature else None
-        self._waiting.append(
-            Row(key, prompt, self.end, self.max_new_tokens, lookup, temperature or 1.0, draws)
-        )
+        draws = np.random.default_rng(seed).random(limit) if temperature else None
+        self._waiting.append(Row(key, prompt, self.end, limit, lookup, temperature or 1.0, draws, logprobs))
+
+    def cancel(self, key: int) -> None:
+        """Stops writing after a prompt, which is never done; nothing if it is done."""
+        self._waiting = deque(row for row in self._waiting if row.key != key)
+        for row in self._rows:
+            row.cancelled = row.cancelled or (row.key == key and not row.is_done)
+
+    def written(self, key: int) -> list[int]:
+        """The tokens that have been written after a prompt that is not done yet."""
+        return next((row.written for row in self._rows if row.key == key and not row.is_done), [])
+
+    def step(self) -> list[Written]:
+        """Reads or writes once for all prompts; returns what was written after those that are done by it."""
+        with torch.inference_mode():
+            if self._waiting or self._rows:
+                self._step()
+        done, self._done = self._done, []
+        return [Written(row.key, row.written, row.likely) for row in done]
 
     def collect(self) -> list[tuple[int, list[int]]]:
         """Works until at least one prompt is done: the keys of those that are, and the tokens after them.
 
-        The last token is `end`, or there are `max_new_tokens` without it. Empty: no prompt is left.
+        Empty: no prompt is left.
         """
-        with torch.inference_mode():
-            while not self._done and (self._waiting or self._rows):
-                try:
-                    if self._has_places():
-                        self._refill()
-                    else:
-                        self._advance()
-                except Exception as error:
-                    if not _is_out_of_memory(error) or len(self._rows) <= 1:
-                        self._waiting.clear()
-                        self._clear()
-                        raise
-                    self._halve()
-        done, self._done = self._done, []
-        return [(row.key, row.written) for row in done]
+        done: list[Written] = []
+        while not done and (self._waiting or self._rows):
+            done = self.step()
+        return [(written.key, written.tokens) for written in done]
 
     def collect_all(self) -> Iterator[tuple[int, list[int]]]:
         """The same until no prompt is left, one after the other as they are done."""
@@ -98,15 +117,34 @@ class BatchGenerator:
             chances = torch.log_softmax(logits[0].float(), dim=-1)
             return -float(chances.gather(1, self._tensor([turn]).T).sum())
 
+    def _step(self) -> None:
+        try:
+            if self._has_places():
+                self._refill()
+            else:
+                self._advance()
+        except Exception as error:
+            if not _is_out_of_memory(error) or len(self._rows) <= 1:
+                self._waiting.clear()
+                self._clear()
+                raise
+            self._halve()
+
     def _has_places(self) -> bool:
-        """Whether enough rows are done that it pays to copy the others."""
+        """Whether enough rows are done that it pays to copy the others, or a prompt has waited for long."""
         going = sum(not row.is_done for row in self._rows)
         if not going:
             return True
-        return self._joins and 4 * going <= 3 * min(self.batch, len(self._rows) + len(self._waiting))
+        if not self._joins:
+            return False
+        self._passes = self._passes + 1 if self._waiting and going < self.batch else 0
+        return self._passes > LONGEST_WAIT or 4 * going <= 3 * min(
+            self.batch, len(self._rows) + len(self._waiting)
+        )
 
     def _refill(self) -> None:
         """Reads waiting prompts in the place of rows that are done."""
+        self._passes = 0
         stay = [at for at, row in enumerate(self._rows) if not row.is_done]
         free = [at for at, row in enumerate(self._rows) if row.is_done]
         new = [self._waiting.popleft() for _ in range(min(self.batch - len(stay), len(self._waiting)))]

@@ -7,6 +7,7 @@ import polars as pl
 from tutee_evaluator.engines import Engine, EngineConfig, gate
 from tutee_evaluator.engines.baselines import BASELINES
 from tutee_evaluator.engines.calibrated import Calibrated, TrainedStudent
+from tutee_evaluator.engines.local import LocalStudent
 from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.engines.vllm import VllmStudent
 from tutee_grader.errors import InputError
@@ -17,8 +18,11 @@ def load_student(folder: Path, config: EngineConfig) -> TrainedStudent:
 
     Raises InputError and UnavailableError as the `load` of its class does.
     """
-    kind = VllmStudent if config.backend == "vllm" else Student
-    student = kind.load(folder, batch=config.batch)
+    student: LocalStudent
+    if config.backend == "vllm":
+        student = VllmStudent.load(folder, batch=config.batch)
+    else:
+        student = Student.load(folder, batch=config.batch, prefix_bytes=config.prefix_bytes)
     return Calibrated.load(student, folder) if (folder / gate.FILE).exists() else student
 
 

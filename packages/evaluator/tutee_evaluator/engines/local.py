@@ -1,29 +1,54 @@
 """What the engines have in common that write with a model on this machine."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tutee_evaluator.engines import Completion, Request
 from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import Dialog
-from tutee_serializer.dialogs.formats import TurnError, read_reply
+from tutee_serializer.dialogs.formats import Message, TurnError, read_reply
 from tutee_serializer.dialogs.tokens import TokenCounter
+
+
+class Written(NamedTuple):
+    """What was written after the prompt `key`: its last token ends the turn, or there are as many as may be.
+
+    `logprobs` has the log-likelihood of each token at temperature 1, in nats, where it was asked for.
+    """
+
+    key: int
+    tokens: list[int]
+    logprobs: list[float]
 
 
 class Generator(Protocol):
     """Writes tokens after prompts, up to the token that ends a turn or as many as a turn may have."""
 
-    def add(self, key: int, prompt: list[int], temperature: float = 0.0, seed: int = 0) -> None:
+    def add(
+        self,
+        key: int,
+        prompt: list[int],
+        temperature: float = 0.0,
+        seed: int = 0,
+        limit: int | None = None,
+        logprobs: bool = False,
+    ) -> None:
         """Takes a prompt, which `key` names."""
         ...
 
-    def collect(self) -> list[tuple[int, list[int]]]:
-        """Works until at least one prompt is done: the keys of those that are, and the tokens after them.
+    def cancel(self, key: int) -> None:
+        """Stops writing after a prompt, which is never done; nothing if it is done."""
+        ...
 
-        Empty: no prompt is left.
-        """
+    def written(self, key: int) -> list[int]:
+        """The tokens that have been written after a prompt that is not done yet."""
+        ...
+
+    def step(self) -> list[Written]:
+        """Works for a moment, for all prompts; returns what was written after those that are done."""
         ...
 
     def score(self, prompt: list[int], turn: list[int]) -> float | None:
@@ -47,16 +72,20 @@ class LocalStudent:
         self._count = TokenCounter(chat)
         self._room = self._count.room(self._longest_prompt)
         self._generator = generator
-        self._asked: dict[int, tuple[Dialog, int]] = {}  # each dialog and the length of its prompt, by key
+        self._asked: dict[int, tuple[Request, int]] = {}  # each with the length of its prompt, by key
         self._refused: list[tuple[int, Completion]] = []
 
-    def prompt(self, dialog: Dialog) -> list[int]:
-        """The tokens after which the model writes the student's next turn.
+    def cut(self, dialog: Dialog) -> list[Message]:
+        """What the model reads of a dialog.
 
-        The oldest turns are left out until the prompt and the longest possible turn fit `card.max_length`.
-        The shortest cut may still be longer.
+        The oldest turns are left out until it and the longest possible turn fit `card.max_length`. The
+        shortest cut may still be longer.
         """
-        return self.chat.prompt(dialog.truncated(self._room, self._count))
+        return dialog.truncated(self._room, self._count)
+
+    def prompt(self, dialog: Dialog) -> list[int]:
+        """The tokens of `cut`, after which the model writes the student's next turn."""
+        return self.chat.prompt(self.cut(dialog))
 
     def fits(self, dialog: Dialog) -> bool:
         """Whether the model reads the whole dialog before its turn: `prompt` leaves nothing out."""
@@ -71,34 +100,76 @@ class LocalStudent:
 
     def add(self, key: int, request: Request) -> None:
         """Takes a request, which `key` names."""
-        prompt = self.prompt(request.dialog)
-        if len(prompt) > self._longest_prompt:
-            reason = (
-                f"the dialog is too long for the model: its shortest cut has {len(prompt)} tokens, and "
-                f"{self._longest_prompt} leave space for a turn"
-            )
+        prompt = self.prompt(request.dialog) if request.prompt is None else list(request.prompt)
+        if reason := self.too_long(prompt):
             self._refused.append((key, Completion("", None, reason, len(prompt))))
-        else:
-            self._asked[key] = request.dialog, len(prompt)
-            self._generator.add(key, prompt, request.temperature, request.seed)
+            return
+        self._asked[key] = request, len(prompt)
+        self._generator.add(
+            key, prompt, request.temperature, request.seed, request.max_new_tokens, request.logprobs
+        )
 
-    def collect(self) -> list[tuple[int, Completion]]:
-        """Works until at least one request is done; returns those that are. Empty: there are none left."""
+    def too_long(self, prompt: Sequence[int]) -> str | None:
+        """Why the model cannot write after a prompt of so many tokens; None where it can."""
+        if len(prompt) <= self._longest_prompt:
+            return None
+        return (
+            f"the dialog is too long for the model: its shortest cut has {len(prompt)} tokens, and "
+            f"{self._longest_prompt} leave space for a turn"
+        )
+
+    def cancel(self, key: int) -> None:
+        """Stops working on a request, which is never done; nothing if it is done."""
+        self._refused = [refused for refused in self._refused if refused[0] != key]
+        if self._asked.pop(key, None):
+            self._generator.cancel(key)
+
+    def written(self, key: int) -> str | None:
+        """The text of a turn, as far as it is written; None where it is done or has not begun."""
+        tokens = self._generator.written(key) if key in self._asked else []
+        return self.chat.decode(tokens).rstrip("\ufffd") if tokens else None
+
+    def step(self) -> list[tuple[int, Completion]]:
+        """Works for a moment, on all requests; returns those that are done by it."""
         if self._refused:
             refused, self._refused = self._refused, []
             return refused
-        return [(key, self._read(tokens, *self._asked.pop(key))) for key, tokens in self._generator.collect()]
+        return [
+            (written.key, self._read(written, *self._asked.pop(written.key)))
+            for written in self._generator.step()
+        ]
 
-    def _read(self, tokens: list[int], dialog: Dialog, prompt_tokens: int) -> Completion:
-        if tokens[-1:] != [self.chat.end]:
-            reason = f"no end of turn within {self.card.max_new_tokens} tokens"
-            return Completion("", None, reason, prompt_tokens, len(tokens))
+    def collect(self) -> list[tuple[int, Completion]]:
+        """Works until at least one request is done; returns those that are. Empty: there are none left."""
+        done: list[tuple[int, Completion]] = []
+        while not done and (self._refused or self._asked):
+            done = self.step()
+        return done
+
+    def _read(self, written: Written, request: Request, prompt_tokens: int) -> Completion:
+        tokens, likely = written.tokens, written.logprobs
         text = self.chat.decode(tokens)
-        try:
-            reading = read_reply(self.format, dialog.previous, text)
-        except TurnError as error:
-            return Completion(text, None, str(error), prompt_tokens, len(tokens))
-        return Completion(text, reading.program, None, prompt_tokens, len(tokens), reading.repair)
+        program, reason, repair = None, None, None
+        ended = tokens[-1:] == [self.chat.end]
+        if not ended:
+            reason = f"no end of turn within {len(tokens)} tokens"
+        else:
+            try:
+                reading = read_reply(self.format, request.dialog.previous, text)
+                program, repair = reading.program, reading.repair
+            except TurnError as error:
+                reason = str(error)
+        return Completion(
+            text,
+            program,
+            reason,
+            prompt_tokens,
+            len(tokens),
+            repair,
+            "stop" if ended else "length",
+            sum(likely) if likely else None,
+            tuple(zip(tokens, likely, strict=True)) if likely else (),
+        )
 
 
 def base_of(folder: Path, card: StudentCard) -> tuple[str, str | None]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
-from tutee_evaluator.engines import Completion, Engine, Request
+from tutee_evaluator.engines import Completion, Request, SteppingEngine
 from tutee_serializer.programs import parse
 
 # Of so many draws the last one stays, whatever it is.
@@ -18,7 +18,7 @@ class RejectionSampler:
     that stays. At temperature 0 nothing is drawn again.
     """
 
-    def __init__(self, student: Engine, acceptance: float) -> None:
+    def __init__(self, student: SteppingEngine, acceptance: float) -> None:
         self.student, self.acceptance = student, acceptance
         self.format, self.feedback, self.batch = student.format, student.feedback, student.batch
         self._drawn: dict[int, tuple[Request, int]] = {}  # the present request, and how many draws that makes
@@ -27,20 +27,27 @@ class RejectionSampler:
         """Takes a request, which `key` names."""
         self._draw(key, request, 1)
 
+    def cancel(self, key: int) -> None:
+        """Stops working on a request, which is never done; nothing if it is done."""
+        if self._drawn.pop(key, None):
+            self.student.cancel(key)
+
+    def step(self) -> list[tuple[int, Completion]]:
+        """Works for a moment, on all requests; returns those that are done by it."""
+        done = []
+        for key, completion in self.student.step():
+            request, draws = self._drawn.pop(key)
+            if draws == DRAWS or request.temperature == 0 or accepts(request, completion, self.acceptance):
+                done.append((key, completion))
+            else:
+                self._draw(key, another_draw(request), draws + 1)
+        return done
+
     def collect(self) -> list[tuple[int, Completion]]:
         """Works until at least one request is done; returns those that are. Empty: there are none left."""
         done: list[tuple[int, Completion]] = []
-        while not done and (collected := self.student.collect()):
-            for key, completion in collected:
-                request, draws = self._drawn.pop(key)
-                if (
-                    draws == DRAWS
-                    or request.temperature == 0
-                    or accepts(request, completion, self.acceptance)
-                ):
-                    done.append((key, completion))
-                else:
-                    self._draw(key, another_draw(request), draws + 1)
+        while not done and self._drawn:
+            done = self.step()
         return done
 
     def _draw(self, key: int, request: Request, draws: int) -> None:

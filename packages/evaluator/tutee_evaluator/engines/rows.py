@@ -16,7 +16,8 @@ from tutee_evaluator.engines.drafts import PromptLookup
 class Row:
     """A prompt with what has been written after it: `limit` tokens at most, `end` the last.
 
-    `draws`, one for each token and from 0 to 1, choose the tokens; None: the likeliest are taken.
+    `draws`, one for each token and from 0 to 1, choose the tokens; None: the likeliest are taken. With
+    `logprobs`, `likely` has the log-likelihood of each written token at temperature 1, in nats.
     """
 
     key: int
@@ -26,8 +27,11 @@ class Row:
     lookup: PromptLookup | None
     temperature: float
     draws: NDArray[np.float64] | None
+    logprobs: bool = False
     written: list[int] = field(default_factory=list)
+    likely: list[float] = field(default_factory=list)
     draft: list[int] = field(default_factory=list)
+    cancelled: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -35,11 +39,11 @@ class Row:
 
     @property
     def is_done(self) -> bool:
-        return self.has_ended or len(self.written) == self.limit
+        return self.cancelled or self.has_ended or len(self.written) == self.limit
 
     def restart(self) -> None:
         """Takes back what was written."""
-        self.written, self.draft = [], []
+        self.written, self.likely, self.draft = [], [], []
         self.lookup = PromptLookup(self.prompt) if self.lookup else None
 
     def unread(self, drafting: bool) -> list[int]:
@@ -76,13 +80,25 @@ def choose(rows: Sequence[Row], logits: torch.Tensor) -> list[list[int]]:
     chosen: list[list[int]] = [[] for _ in rows]
     going = [at for at, row in enumerate(rows) if not row.is_done]
     for place in range(logits.shape[1]):
-        tokens = _next(logits[going, place], [rows[at] for at in going], place)
+        after = logits[going, place]
+        tokens = _next(after, [rows[at] for at in going], place)
+        _note_logprobs(after, [rows[at] for at in going], tokens)
         for at, token in zip(going, tokens, strict=True):
             chosen[at].append(token)
         going = [at for at in going if rows[at].draft[place : place + 1] == chosen[at][place:]]
         if not going:
             break
     return chosen
+
+
+def _note_logprobs(logits: torch.Tensor, rows: Sequence[Row], tokens: Sequence[int]) -> None:
+    """Notes in the rows that ask for it how likely the chosen tokens were, of logits (rows, vocabulary)."""
+    asked = [at for at, row in enumerate(rows) if row.logprobs]
+    if asked:
+        chosen = logits.new_tensor([tokens[at] for at in asked], dtype=torch.long)[:, None]
+        likely = torch.log_softmax(logits[asked].float(), dim=-1).gather(1, chosen)[:, 0]
+        for at, value in zip(asked, likely.tolist(), strict=True):
+            rows[at].likely.append(value)
 
 
 def _next(logits: torch.Tensor, rows: Sequence[Row], place: int) -> list[int]:

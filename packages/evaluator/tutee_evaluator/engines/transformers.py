@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tutee_evaluator.engines import KEPT_BYTES
 from tutee_evaluator.engines.local import LocalStudent, base_of, load_tokenizer
 from tutee_grader.errors import UnavailableError
 from tutee_serializer.card import StudentCard
@@ -10,13 +11,21 @@ from tutee_serializer.dialogs.chat import Chat
 
 
 class Student(LocalStudent):
-    """A language model that plays a student. `batch` is the number of dialogs continued at once."""
+    """A language model that plays a student.
 
-    def __init__(self, model: Any, chat: Chat, card: StudentCard, *, batch: int = 16) -> None:
+    `batch` is the number of dialogs continued at once, `prefix_bytes` the memory for what was read and
+    written and need not be read again.
+    """
+
+    def __init__(
+        self, model: Any, chat: Chat, card: StudentCard, *, batch: int = 16, prefix_bytes: int = KEPT_BYTES
+    ) -> None:
         from tutee_evaluator.engines.generation import BatchGenerator
 
         self.model = model
-        generator = BatchGenerator(model, chat.end, card.max_new_tokens, batch=batch)
+        generator = BatchGenerator(
+            model, chat.end, card.max_new_tokens, batch=batch, prefix_bytes=prefix_bytes
+        )
         super().__init__(generator, chat, card, batch=batch)
 
     @classmethod

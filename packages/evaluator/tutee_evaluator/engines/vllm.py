@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tutee_evaluator.engines.local import LocalStudent, base_of, load_tokenizer
+from tutee_evaluator.engines.local import LocalStudent, Written, base_of, load_tokenizer
 from tutee_grader.errors import InputError, UnavailableError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.chat import Chat
@@ -85,26 +85,40 @@ class VllmGenerator:
         self._end, self._max_new_tokens, self._context = end, max_new_tokens, context
         self._done: dict[str, Any] = {}  # vLLM's outputs, by the name of the request
 
-    def add(self, key: int, prompt: list[int], temperature: float = 0.0, seed: int = 0) -> None:
+    def add(
+        self,
+        key: int,
+        prompt: list[int],
+        temperature: float = 0.0,
+        seed: int = 0,
+        limit: int | None = None,
+        logprobs: bool = False,
+    ) -> None:
         """Takes a prompt, which `key` names. At `temperature` 0 `seed` does not matter."""
         self._ask(
             str(key),
             prompt,
             temperature=temperature,
             seed=seed % SEEDS,
-            max_tokens=self._max_new_tokens,
+            max_tokens=min(limit or self._max_new_tokens, self._max_new_tokens),
             stop_token_ids=[self._end],
+            logprobs=0 if logprobs else None,
         )
 
-    def collect(self) -> list[tuple[int, list[int]]]:
-        """Works until at least one prompt is done: the keys of those that are, and the tokens after them.
+    def cancel(self, key: int) -> None:
+        """Stops writing after a prompt, which is never done; nothing if it is done."""
+        self._engine.abort_request([str(key)])
 
-        The last token is `end`, or there are `max_new_tokens` without it. Empty: no prompt is left.
-        """
-        while not self._done and self._engine.has_unfinished_requests():
+    def written(self, key: int) -> list[int]:
+        """None: vLLM gives what it has written at the end."""
+        return []
+
+    def step(self) -> list[Written]:
+        """Works for a moment, for all prompts; returns what was written after those that are done."""
+        if not self._done and self._engine.has_unfinished_requests():
             self._step()
         done, self._done = self._done, {}
-        return [(int(name), list(output.outputs[0].token_ids)) for name, output in done.items()]
+        return [_written(int(name), output.outputs[0]) for name, output in done.items()]
 
     def score(self, prompt: list[int], turn: list[int]) -> float | None:
         """The negative log-likelihood of a turn after a prompt, in nats; None: they exceed the context."""
@@ -138,6 +152,15 @@ class VllmGenerator:
         for output in self._engine.step():
             if output.finished:
                 self._done[output.request_id] = output
+
+
+def _written(key: int, output: Any) -> Written:
+    """What vLLM wrote after a prompt; of its log-likelihoods, those of the tokens that it chose."""
+    tokens = list(output.token_ids)
+    chances = output.logprobs or []
+    return Written(
+        key, tokens, [chance[token].logprob for token, chance in zip(tokens, chances, strict=False)]
+    )
 
 
 def _rank(folder: Path) -> int:

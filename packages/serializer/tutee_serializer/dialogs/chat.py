@@ -12,6 +12,7 @@ from tutee_serializer.dialogs.markup import escape
 
 # Llama 3.1 and later write today's date into the system turn, and would train and serve with different ones.
 _TODAY = "26 Jul 2024"
+LONGEST_KEPT = 2000  # characters of a part whose tokens are kept
 _REPLY, _ANSWER = "Sentinel three.", "Sentinel four."
 _START: list[Message] = [
     {"role": "system", "content": "Sentinel one."},
@@ -49,8 +50,8 @@ class Chat:
         special = {token.content for token in added if token.special}
         self._special = sorted(token for token in special if escape(token) == token)
         self.end, self._end_text = self._find_end()
-        self._between = lru_cache(maxsize=1 << 12)(self._render_between)
-        self._encode = lru_cache(maxsize=1 << 14)(self.tokens)
+        self._rendered = lru_cache(maxsize=1 << 12)(self._render_between)
+        self._known = lru_cache(maxsize=1 << 14)(self.tokens)
         self._check()
 
     def encode(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
@@ -89,6 +90,10 @@ class Chat:
         """The tokens of a text alone."""
         return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
+    def _encode(self, text: str) -> tuple[int, ...]:
+        """The tokens of a part; those of long ones are not kept, or a few thousand would fill the memory."""
+        return self._known(text) if len(text) <= LONGEST_KEPT else self.tokens(text)
+
     @cached_property
     def markup(self) -> int:
         """The most tokens that the template adds to a turn."""
@@ -118,6 +123,11 @@ class Chat:
             else:
                 yield self._render(list(run), opens=True), False
                 opened = True
+
+    def _between(self, users: tuple[str, ...]) -> str:
+        """What stands between two of the student's turns; long ones are not kept, either."""
+        kept = sum(map(len, users)) <= LONGEST_KEPT
+        return (self._rendered if kept else self._render_between)(users)
 
     def _render_between(self, users: tuple[str, ...]) -> str:
         """What stands between the end of a student's turn and the beginning of the next."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from tutee_serializer.dialogs.chat import Chat
+from tutee_serializer.dialogs.chat import LONGEST_KEPT, Chat
 
 # The words of the tiny preset's tokenizer. A newline and the blanks after it make one, so that an indented
 # line costs no more than another.
@@ -31,7 +31,9 @@ class TokenCounter:
 
     def __call__(self, content: str) -> int:
         known = self._counted.get(content)
-        return self._chat.markup + (self._count(content) if known is None else known)
+        if known is None:  # long texts are not kept: a few thousand would fill the memory
+            known = (self._count if len(content) <= LONGEST_KEPT else self.length)(content)
+        return self._chat.markup + known
 
     def length(self, text: str) -> int:
         """The tokens of a text alone, without markup."""
