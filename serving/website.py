@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 PAGE = Path(__file__).parent / "page"
 HEADERS = {
@@ -23,7 +22,7 @@ async def page_file(request: Request) -> FileResponse:
     return FileResponse(PAGE / (request.url.path.rsplit("/", 1)[-1] or "index.html"), headers=HEADERS)
 
 
-website = Starlette(
+website = Router(
     routes=[
         Route("/", page_file),
         *(Route(f"/{file.name}", page_file) for file in sorted(PAGE.iterdir()) if file.name != "index.html"),

@@ -117,7 +117,7 @@ def test_the_results_of_the_tests_are_there(opened):
     tests.locator("summary").click()
     passed, failed = tests.locator("li").all()
     expect(passed).to_have_text(re.compile(r"^✓double\(2\)passed$"))
-    expect(failed).to_have_text(re.compile(r"^✗double\(5\).*10.*7"))
+    expect(failed).to_have_text(re.compile(r"^✗double\(5\).*returned 7, expected 10$"))
 
 
 def test_the_plot_has_named_axes_and_the_grades(opened):
@@ -246,7 +246,7 @@ def test_the_page_says_what_the_student_is(opened, client):
         assert phrase in text
     assert f"registered version {version['version']}" in text
     for value in version["metrics"].values():
-        assert f"{value:.3f}" in text
+        assert str(value)[:4] in text
 
 
 def test_the_address_is_read_as_it_was_written(opened):
