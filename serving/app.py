@@ -21,6 +21,7 @@ from serving.limits import BodyLimit
 from serving.load import Load
 from serving.metrics import Measured
 from serving.openapi import document
+from serving.recording import Record
 from serving.state import State
 from serving.students import Students
 from serving.website import website
@@ -90,6 +91,8 @@ def make_app(settings: Settings) -> FastAPI:
     app.router.routes.extend(website.routes)
     add_handlers(app)
     # The last one added is the first to see a request.
+    if settings.record:
+        app.add_middleware(Record, folder=settings.record)
     app.add_middleware(CancelOnDisconnect)
     app.add_middleware(BodyLimit)  # reads a body, of a caller whom Access has let in
     app.add_middleware(Access, keys_file=settings.keys, cors_origins=settings.cors_origins)
