@@ -55,6 +55,17 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Gives a port that nobody listens on."""
+    return _free_port
+
+
 @pytest.fixture(scope="session")
 def trajectory() -> tuple[str, ...]:
     return TRAJECTORY
@@ -149,18 +160,6 @@ def make_tokenizer(texts: list[str]):
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file: Path) -> Path:
-    """The folder that the service reads."""
-    from serving.bundle import pack
-    from tutee_serializer.course import Course
-
-    destination = tmp_path_factory.mktemp("bundle") / "toy"
-    about = {"version": "7", "metrics": {"grade proximity": 0.8125}}
-    pack(adapter, Course.load(course_file), destination, about)
-    return destination
-
-
-@pytest.fixture(scope="session")
 def catalog(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file: Path) -> Path:
     """The file that the service reads: the adapter as champion 7 of the course `toy`, and its base as 6."""
     from serving.catalog import MODEL_CARD, Catalog, Course, Version
@@ -179,9 +178,9 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file
         },
     )
     file = tmp_path_factory.mktemp("catalog") / "catalog.json"
-    Catalog(
-        courses={"toy": toy}, hashes={folder: folder_hash(folder, MODEL_CARD) for folder in (base, adapter)}
-    ).save(file)
+    # peft writes a card of its own into the adapter's folder.
+    hashes = {folder: folder_hash(folder, but=MODEL_CARD) for folder in (base, adapter)}
+    Catalog(courses={"toy": toy}, hashes=hashes).save(file)
     return file
 
 
@@ -217,7 +216,7 @@ def running(catalog: Path, folder: Path, **environment: str) -> Iterator[subproc
         stop_service(process)
 
 
-def wait_until_ready(process: subprocess.Popen, seconds: float = 90) -> None:
+def wait_until_ready(process: subprocess.Popen, seconds: float = 150) -> None:
     deadline = time.monotonic() + seconds
     while True:
         assert process.poll() is None and time.monotonic() < deadline, process.log.read_text()

@@ -21,10 +21,10 @@ from .asking import ELSEWHERE, JSON, LOOPBACK, OTHER, assert_refused, bearer
 
 # Its own, BentoML's, and one that there is not.
 PATHS = [
-    *("/", "/page.js", "/about", "/assignments", "/docs.json", "/metrics", "/livez", "/readyz", "/v1/models"),
+    *("/", "/main.js", "/about", "/assignments", "/docs.json", "/metrics", "/livez", "/readyz", "/v1/models"),
     *("/next_submission", "/rollout", "/v1/chat/completions", "/healthz", "/schema.json", "/none"),
 ]
-OPEN = {"/", "/page.js", "/livez", "/readyz"}
+OPEN = {"/", "/main.js", "/livez", "/readyz"}
 # What no file and no line of a log may hold.
 MARK = "a_students_own_words"
 PROGRAM = f"def double(n):\n    return '{MARK}'\n"
