@@ -138,7 +138,7 @@ class Access:
             raise ApiError(
                 HTTPStatus.FORBIDDEN,
                 "forbidden_origin",
-                "pages of other sites may not use this service; TUTEE_CORS_ORIGINS names those that may",
+                "pages of other sites may not use this service; `tutee serve --cors-origin ORIGIN` lets one",
             )
 
 

@@ -121,7 +121,7 @@ def test_every_endpoint_needs_a_key(with_keys: Access, key: str, client: str, pa
 
 
 @pytest.mark.parametrize(
-    "path", ["/next_submission", "/rollout", "/v1/chat/completions", "/", "/livez", "/page.js"]
+    "path", ["/next_submission", "/rollout", "/v1/chat/completions", "/", "/livez", "/main.js"]
 )
 def test_every_post_needs_a_key(with_keys: Access, key: str, path: str) -> None:
     assert_refused(ask(with_keys, path, "POST", JSON), 401, "invalid_api_key")
@@ -159,7 +159,7 @@ def test_probes_and_the_page_itself_need_no_key(with_keys: Access, key: str, pat
 
 
 @pytest.mark.parametrize(
-    "path", ["/livez/", "/readyz/x", "/x//livez", "/x/page.js", "/other.js", "/livez;x", "/LIVEZ"]
+    "path", ["/livez/", "/readyz/x", "/x//livez", "/x/main.js", "/other.js", "/livez;x", "/LIVEZ"]
 )
 def test_what_only_looks_like_a_probe_or_the_page_needs_a_key(with_keys: Access, path: str) -> None:
     assert_refused(ask(with_keys, path), 401, "invalid_api_key")
