@@ -148,6 +148,7 @@ def test_starts_are_left_out_until_the_rest_has_room(
 
 # --- in a browser -----------------------------------------------------------------------------------
 
+
 @pytest.fixture(scope="module")
 def file(course: Course, steps: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [(method, "coverage", "overall", 1.0, 1.0, 1.0, 4) for method in METHODS]
