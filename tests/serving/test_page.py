@@ -176,6 +176,8 @@ def test_what_the_tutor_says_reaches_one_of_two_students(opened, choice, field, 
     told = {entry.get(field) for (entry,) in histories}
     assert told == {None, "Use <b>2 * n</b> & return it."}
     assert {body["seed"] for _, body in opened.posted} == {5}
+    without, tutored = (column.locator(KEPT).all_text_contents() for column in columns.all())
+    assert ("made no difference" in status(page).inner_text()) == (without == tutored)
     # And the address says it again.
     after = [column.text_content() for column in columns.all()]
     page.reload()
