@@ -80,7 +80,7 @@ def tokenizer_of() -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """A headless Chromium. Closed after each file: while it is open, its thread cannot run asyncio for others."""
+    """A headless Chromium. Closed after each file: while it is open, no other test here can run asyncio."""
     from playwright.sync_api import sync_playwright
 
     executable = shutil.which("chromium") or shutil.which("google-chrome")

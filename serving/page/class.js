@@ -53,7 +53,7 @@ export class Class {
     const { seed, attempts, ended, tile } = this.students[index];
     const last = attempts.at(-1);
     const grade = last?.verdict ? rounded(last.verdict.grade) : last ? "–" : "";
-    const doing = isSolved(last) ? `solved, ${attempts.length}` : ended ? `${last?.verdict ? "unsolved" : "stopped"}, ${attempts.length}` : last ? "working" : "";
+    const doing = isSolved(last) ? `solved in ${attempts.length}` : ended ? (last?.verdict ? "unsolved" : "stopped") : last ? "working" : "";
     // In Watch it works with the same settings, up to where it is now.
     tile.href = write({ ...state, view: "watch", seed, at: attempts.length, messages: new Map() });
     tile.className = `tile ${level(last)}${ended ? "" : " working"}`;

@@ -101,8 +101,15 @@ export class Lanes {
       if (isSolved(last)) return `${lane.name}: solved in attempt ${attempts.length}`;
       return `${lane.name}: ${last.verdict ? `${rounded(last.verdict.grade)} of 100` : result(last)}`;
     });
-    const text = `${this.finished ? "Over" : `Attempt ${state.at}`}. ${each.join("; ")}.`;
+    const begin = this.finished ? "Over" : `Attempt ${state.at}`;
+    const text = `${begin}. ${each.join("; ")}.${this.noDifference ? " What you said made no difference so far." : ""}`;
     return { text, kind: solved.length === lanes.length ? "solved" : "" };
+  }
+
+  // Whether students who differ by a tutor's messages alone have handed in the same.
+  get noDifference() {
+    const [first, ...others] = this.lanes.map((lane) => JSON.stringify(this.shown(lane).map(({ code }) => code)));
+    return this.together > 0 && this.state.at > this.together && others.every((codes) => codes === first);
   }
 
   statusOfOne(attempts) {

@@ -1,4 +1,4 @@
-"""The page, in a real browser, on the real service: what one does with it, from the first step to the link."""
+"""The page, in a real browser, on the real service: what one does with it, from a step to the link."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Request, expect
 
 SETTINGS = "&assignment=double&temperature=0&seed=5"
 # Of a program on the page, the lines that are not removed ones.
@@ -14,16 +14,14 @@ KEPT = ".program > :not(del) > span"
 
 
 class Opened:
-    """The page in a window of its own, and what it asked of the service."""
+    """The page in a window, and what it asks of the service."""
 
     def __init__(self, page: Page, address: str) -> None:
         self.page = page
         self.address = address
         self.posted: list[tuple[str, dict]] = []
-        page.on("request", self._note)
-        page.set_default_timeout(20_000)
 
-    def _note(self, request) -> None:
+    def note(self, request: Request) -> None:
         if request.method == "POST":
             self.posted.append((request.url.removeprefix(self.address), request.post_data_json))
 
@@ -35,10 +33,19 @@ class Opened:
         return self.page
 
 
+@pytest.fixture(scope="module")
+def window(browser: Browser) -> Iterator[Page]:
+    with browser.new_page(reduced_motion="reduce") as page:
+        page.set_default_timeout(20_000)
+        yield page
+
+
 @pytest.fixture
-def opened(browser: Browser, client: httpx.Client) -> Iterator[Opened]:
-    with browser.new_context(reduced_motion="reduce") as context:
-        yield Opened(context.new_page(), str(client.base_url).rstrip("/"))
+def opened(window: Page, client: httpx.Client) -> Iterator[Opened]:
+    opened = Opened(window, str(client.base_url).rstrip("/"))
+    window.on("request", opened.note)
+    yield opened
+    window.remove_listener("request", opened.note)
 
 
 def status(page: Page) -> Locator:
@@ -52,10 +59,8 @@ def step(page: Page, attempt: int) -> None:
 
 
 def programs(page: Page) -> list[str]:
-    return [
-        "".join(card.locator(KEPT).all_text_contents())
-        for card in page.locator(".attempt:has(.program)").all()
-    ]
+    cards = page.locator(".attempt:has(.program)").all()
+    return ["".join(card.locator(KEPT).all_text_contents()) for card in cards]
 
 
 def test_step_by_step_until_the_program_is_right(opened, trajectory):
@@ -171,6 +176,8 @@ def test_what_the_tutor_says_reaches_one_of_two_students(opened, choice, field, 
     told = {entry.get(field) for (entry,) in histories}
     assert told == {None, "Use <b>2 * n</b> & return it."}
     assert {body["seed"] for _, body in opened.posted} == {5}
+    without, tutored = (column.locator(KEPT).all_text_contents() for column in columns.all())
+    assert ("made no difference" in status(page).inner_text()) == (without == tutored)
     # And the address says it again.
     after = [column.text_content() for column in columns.all()]
     page.reload()
@@ -256,29 +263,24 @@ def test_the_address_is_read_as_it_was_written(opened):
         "view": "watch", "model": "tutee-a-v1", "assignment": "own", "task": "a & b=c #d\n+é`x`",
         "tests": [{"call": "f('&')", "returns": "'='"}, {"call": "f(1)", "returns": "{'a': 2}"}],
         "temperature": 0.3, "seed": 17, "attempts": 9, "at": 4,
+        "messages": [[2, {"text": "50% & more", "alone": True}], [3, {"text": "#", "alone": False}]],
     }  # fmt: skip
     back = page.evaluate(
         """async (state) => {
             const { read, write } = await import("/state.js");
-            state.messages = new Map([[2, { text: "50% & more", alone: true }], [3, { text: "#", alone: false }]]);
+            state.messages = new Map(state.messages);
             const back = read(write(state), { attempts: 50, samples: 32 });
             return JSON.stringify({ ...back, messages: [...back.messages] });
         }""",
         state,
     )
-    messages = [[2, {"text": "50% & more", "alone": True}], [3, {"text": "#", "alone": False}]]
-    assert json.loads(back) | state | {"messages": messages} == json.loads(back)
+    assert json.loads(back) | state == json.loads(back)
 
 
 def test_a_diff_gives_both_programs_back(opened):
     page = opened.at("view=watch")
-    for before, after in (
-        ("abcabba", "cbabac"),
-        ("", "ab"),
-        ("ab", ""),
-        ("aaaa", "aa"),
-        ("ab" * 1500, "ba" * 1500),
-    ):
+    pairs = [("abcabba", "cbabac"), ("", "ab"), ("ab", ""), ("aaaa", "aa"), ("ab" * 1500, "ba" * 1500)]
+    for before, after in pairs:
         rows = page.evaluate(
             """async ([before, after]) => (await import("/diff.js")).diff([...before], [...after])""",
             [before, after],
