@@ -76,6 +76,12 @@ def story(tmp_path_factory: pytest.TempPathFactory, free_port) -> dict:
         psutil.Process(worker).kill()
         waited(lambda: log.read_text().count("tutee-toy-v2 answers") == 2, log.read_text())
         children = family.children(recursive=True)
+        listening = {
+            one.laddr
+            for process in (family, *children)
+            for one in process.net_connections("inet")
+            if one.status == psutil.CONN_LISTEN
+        }
         process.send_signal(signal.SIGTERM)
         code = process.wait(60)
     finally:
@@ -85,6 +91,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, free_port) -> dict:
         "code": code,
         "left": psutil.wait_procs(children, timeout=10)[1],
         "said": [line for line in log.read_text().splitlines() if line.startswith("serve:")],
+        "listening": listening,
         "url": f"http://127.0.0.1:{port}",
         "folder": folder,
         "spy": spy.read_text().splitlines(),
@@ -109,6 +116,11 @@ def test_a_worker_that_ended_is_said_and_started_again(story: dict) -> None:
 def test_sigterm_ends_it_well_with_all_that_it_started(story: dict) -> None:
     assert (story["code"], story["left"]) == (0, [])
     assert story["said"][-1] == "serve: stopping"
+
+
+def test_nothing_listens_beyond_loopback(story: dict) -> None:
+    assert story["url"] in {f"http://{address.ip}:{address.port}" for address in story["listening"]}
+    assert {address.ip for address in story["listening"]} == {"127.0.0.1"}
 
 
 def test_bentoml_keeps_its_metrics_and_all_else_in_the_services_own_folder(story: dict) -> None:
