@@ -13,10 +13,11 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import chat, info, submissions
+from serving.access import Access
 from serving.errors import ErrorBody, add_handlers
 from serving.events import CancelOnDisconnect
 from serving.grading import Graders
-from serving.limits import SizeLimit
+from serving.limits import BodyLimit
 from serving.load import Load
 from serving.metrics import Measured
 from serving.openapi import document
@@ -89,9 +90,10 @@ def make_app(settings: Settings) -> FastAPI:
     app.router.routes.extend(website.routes)
     add_handlers(app)
     # The last one added is the first to see a request.
-    app.add_middleware(NamesModel, state=app.state)
     app.add_middleware(CancelOnDisconnect)
-    app.add_middleware(SizeLimit)
+    app.add_middleware(BodyLimit)  # reads a body, of a caller whom Access has let in
+    app.add_middleware(Access, keys_file=settings.keys, cors_origins=settings.cors_origins)
+    app.add_middleware(NamesModel, state=app.state)
     app.add_middleware(Measured)
     return app
 

@@ -5,6 +5,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.app import Settings, make_app
 from serving.bundle import OFFLINE_ENVIRONMENT
+from serving.submissions import ROLLOUT_S
 
 app = make_app(Settings.from_environment())
 
@@ -22,10 +23,10 @@ class AllRequests:
         await (app if scope["type"] == "http" else self._bentoml)(scope, receive, send)
 
 
-# A rollout of thirty students may take minutes; app.py has deadlines of its own.
+# The timeout is above the deadlines that the service has itself.
 @bentoml.service(
     name="tutee",
-    traffic={"timeout": 3600},
+    traffic={"timeout": 2 * ROLLOUT_S},
     metrics={"enabled": False},
     envs=[{"name": name, "value": value} for name, value in OFFLINE_ENVIRONMENT.items()],
 )

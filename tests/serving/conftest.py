@@ -4,13 +4,16 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from starlette.types import ASGIApp
 
 TASK = "Write a function `double(n)` that returns twice n."
 # The student's submissions in order. The first one holds markup that a page must not run.
@@ -175,9 +178,9 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file
         },
     )
     file = tmp_path_factory.mktemp("catalog") / "catalog.json"
-    Catalog(
-        courses={"toy": toy}, hashes={folder: folder_hash(folder, MODEL_CARD) for folder in (base, adapter)}
-    ).save(file)
+    # peft writes a card of its own into the adapter's folder.
+    hashes = {folder: folder_hash(folder, but=MODEL_CARD) for folder in (base, adapter)}
+    Catalog(courses={"toy": toy}, hashes=hashes).save(file)
     return file
 
 
@@ -213,7 +216,7 @@ def running(catalog: Path, folder: Path, **environment: str) -> Iterator[subproc
         stop_service(process)
 
 
-def wait_until_ready(process: subprocess.Popen, seconds: float = 90) -> None:
+def wait_until_ready(process: subprocess.Popen, seconds: float = 150) -> None:
     deadline = time.monotonic() + seconds
     while True:
         assert process.poll() is None and time.monotonic() < deadline, process.log.read_text()
@@ -240,3 +243,24 @@ def port(service: subprocess.Popen) -> int:
 def client(service: subprocess.Popen, port: int) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
         yield client
+
+
+@contextmanager
+def listening(app: ASGIApp, host: str = "127.0.0.1") -> Iterator[int]:
+    """Serves a small app by a real uvicorn of this process, with BentoML's settings; gives its port."""
+    config = uvicorn.Config(app, host=host, port=0, lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    bound = config.bind_socket()
+    bound.listen()  # so who connects before the server accepts waits
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    try:
+        yield bound.getsockname()[1]
+    finally:
+        server.should_exit = server.force_exit = True  # without waiting for a test's open connection
+        thread.join(30)
+
+
+@pytest.fixture(scope="session")
+def serve_app() -> Callable[..., AbstractContextManager[int]]:
+    return listening
