@@ -174,7 +174,7 @@ class Watch:
         except httpx.HTTPError:
             return None
         try:
-            courses = answer.json()["courses"]
+            courses = answer.json()["courses"] or {}
         except (ValueError, KeyError):  # without a catalog there are none
             return {}
         lines = {}
