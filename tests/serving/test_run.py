@@ -130,7 +130,6 @@ def test_bentoml_keeps_its_metrics_and_all_else_in_the_services_own_folder(story
 
 
 def test_nobody_outside_this_machine_is_looked_up_or_connected_to(story: dict) -> None:
-    """Though nothing in its environment says so: without the import of `serving` it looks up BentoML's."""
     outside = [line for line in story["spy"] if "127.0.0.1" not in line and "0.0.0.0" not in line]
     assert story["spy"]
     assert [line for line in outside if "/" not in line] == []  # a path is a socket of this machine
