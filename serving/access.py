@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import math
 import re
+import secrets
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -39,10 +40,17 @@ class Access:
     """ASGI middleware that answers requests which may not be made, and passes the others on.
 
     It tells `app` in `scope["state"]["unauthenticated"]` that an answer may hold no details. `cors_origins`
-    are the origins (scheme://host:port) of other sites whose scripts may use the service.
+    are the origins (scheme://host:port) of other sites whose scripts may use the service. With `probe_token`
+    in place of a key PROBES answer with details too: `tutee serve` asks them of its own service.
     """
 
-    def __init__(self, app: ASGIApp, keys_file: Path | None, cors_origins: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys_file: Path | None,
+        cors_origins: Sequence[str] = (),
+        probe_token: str | None = None,
+    ) -> None:
         if wrong := [origin for origin in cors_origins if not ORIGIN.fullmatch(origin)]:
             raise InputError(
                 f"TUTEE_CORS_ORIGINS: {', '.join(map(repr, wrong))}: not an origin; write each as "
@@ -50,6 +58,7 @@ class Access:
             )
         self._app = app
         self._keys_file = KeysFile(keys_file) if keys_file else None
+        self._probe_token = probe_token
         self._had_keys = False
         self._buckets: dict[str, TokenBucket] = {}
         self._origins = frozenset(cors_origins)
@@ -92,7 +101,10 @@ class Access:
             return True
         key = _sent_key(headers, keys)
         if scope["method"] in READING and scope["path"] in PAGE_PATHS | PROBES:
-            return key is not None
+            token = _bearer(headers)
+            return key is not None or bool(
+                self._probe_token and secrets.compare_digest(token.encode(), self._probe_token.encode())
+            )
         if key is None and "authorization" in headers:
             raise _unauthorized(f"`Authorization` holds no valid key of this service; {KEY_HELP}")
         if key is None:
@@ -172,8 +184,14 @@ def _is_of_proxy(header: str) -> bool:
 
 
 def _sent_key(headers: Headers, keys: Keys) -> Key | None:
+    secret = _bearer(headers)
+    return keys.find(secret) if secret else None
+
+
+def _bearer(headers: Headers) -> str:
+    """What is sent as `Authorization: Bearer ...`, or nothing."""
     scheme, _, secret = (_only(headers, "authorization") or "").partition(" ")
-    return keys.find(secret.strip()) if scheme.lower() == "bearer" else None
+    return secret.strip() if scheme.lower() == "bearer" else ""
 
 
 def _is_json(headers: Headers) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -81,10 +82,12 @@ def serve(address: Address, home: Path, environment: Mapping[str, str], beside: 
             failures.append(error)
 
     with _interrupted_by_sigterm():
-        service = start_service(address, home, environment)
+        # By it the service knows that this process asks, where others need a key to be told more.
+        token = secrets.token_urlsafe()
+        service = start_service(address, home, {**environment, "TUTEE_PROBE_TOKEN": token})
         try:
             Thread(target=run_beside, daemon=True).start()
-            watch = Watch(service, address.url)
+            watch = Watch(service, address.url, token)
             while not failures:
                 for line in watch.look():
                     print(f"serve: {line}", flush=True)
@@ -112,10 +115,15 @@ def start_service(address: Address, home: Path, environment: Mapping[str, str]) 
 class Watch:
     """Looks at a running service: which versions answer, and whether its worker had to be started again."""
 
-    def __init__(self, service: "subprocess.Popen[bytes]", url: str) -> None:
+    def __init__(self, service: "subprocess.Popen[bytes]", url: str, token: str) -> None:
         self._service, self._url = service, url
         # Not through a proxy that the environment sets: the address is this machine's own.
-        self._client = httpx.Client(base_url=url, timeout=LOOK_S, trust_env=False)
+        self._client = httpx.Client(
+            base_url=url,
+            timeout=LOOK_S,
+            trust_env=False,
+            headers={"Authorization": f"Bearer {token}"},
+        )
         self._said: dict[str, str] = {}
         self._workers: set[int] = set()
         self._restarts = 0
@@ -162,9 +170,13 @@ class Watch:
     def _ask(self) -> dict[str, str] | None:
         """Of each course, what there is to say of it; None where the service does not answer."""
         try:
-            courses = self._client.get("/readyz").json()["courses"]
-        except (httpx.HTTPError, ValueError, KeyError):
+            answer = self._client.get("/readyz")
+        except httpx.HTTPError:
             return None
+        try:
+            courses = answer.json()["courses"] or {}
+        except (ValueError, KeyError):  # without a catalog there are none
+            return {}
         lines = {}
         for name, state in courses.items():
             answers = f"{state['model']} answers at {self._url}" if state["model"] else ""

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import bentoml
 
-import serving  # noqa: F401 - as the service does, and by that alone turns off telemetry
-
 
 class ReadyzOfFile:
     def __init__(self, app) -> None:

@@ -158,6 +158,13 @@ def test_probes_and_the_page_itself_need_no_key(with_keys: Access, key: str, pat
     assert ask(with_keys, path, headers=bearer(key)).json() == {"authenticated": True}
 
 
+def test_the_token_of_tutee_serve_is_good_for_probes_alone(file: Path, key: str) -> None:
+    app = Access(service, file, probe_token="token")
+    assert ask(app, "/readyz", headers=bearer("token")).json() == {"authenticated": True}
+    assert ask(app, "/readyz", headers=bearer("tokens")).json() == {"authenticated": False}
+    assert_refused(ask(app, "/about", headers=bearer("token")), 401, "invalid_api_key")
+
+
 @pytest.mark.parametrize(
     "path", ["/livez/", "/readyz/x", "/x//livez", "/x/main.js", "/other.js", "/livez;x", "/LIVEZ"]
 )

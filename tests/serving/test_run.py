@@ -76,6 +76,12 @@ def story(tmp_path_factory: pytest.TempPathFactory, free_port) -> dict:
         psutil.Process(worker).kill()
         waited(lambda: log.read_text().count("tutee-toy-v2 answers") == 2, log.read_text())
         children = family.children(recursive=True)
+        listening = {
+            one.laddr
+            for process in (family, *children)
+            for one in process.net_connections("inet")
+            if one.status == psutil.CONN_LISTEN
+        }
         process.send_signal(signal.SIGTERM)
         code = process.wait(60)
     finally:
@@ -85,6 +91,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, free_port) -> dict:
         "code": code,
         "left": psutil.wait_procs(children, timeout=10)[1],
         "said": [line for line in log.read_text().splitlines() if line.startswith("serve:")],
+        "listening": listening,
         "url": f"http://127.0.0.1:{port}",
         "folder": folder,
         "spy": spy.read_text().splitlines(),
@@ -111,6 +118,11 @@ def test_sigterm_ends_it_well_with_all_that_it_started(story: dict) -> None:
     assert story["said"][-1] == "serve: stopping"
 
 
+def test_nothing_listens_beyond_loopback(story: dict) -> None:
+    assert story["url"] in {f"http://{address.ip}:{address.port}" for address in story["listening"]}
+    assert {address.ip for address in story["listening"]} == {"127.0.0.1"}
+
+
 def test_bentoml_keeps_its_metrics_and_all_else_in_the_services_own_folder(story: dict) -> None:
     """In a folder that services share, the next one that starts removes the metrics of the others."""
     assert list((story["folder"] / "bentoml" / "prometheus_multiproc_dir").glob("*.db"))
@@ -118,7 +130,6 @@ def test_bentoml_keeps_its_metrics_and_all_else_in_the_services_own_folder(story
 
 
 def test_nobody_outside_this_machine_is_looked_up_or_connected_to(story: dict) -> None:
-    """Though nothing in its environment says so: without the import of `serving` it looks up BentoML's."""
     outside = [line for line in story["spy"] if "127.0.0.1" not in line and "0.0.0.0" not in line]
     assert story["spy"]
     assert [line for line in outside if "/" not in line] == []  # a path is a socket of this machine
