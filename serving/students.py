@@ -33,7 +33,7 @@ class LoadedStudent:
     model: str
     student: TrainedStudent
     engine: EngineThread
-    folder: Path
+    files: tuple[Path, str | None]  # the folder, and its hash
     users: int = 0
     used: float = field(default_factory=time.monotonic)
 
@@ -76,6 +76,7 @@ class Students:
         self.courses: dict[str, ServedCourse] = {}
         self.problem: str | None = f"{file}: not there yet"
         self._loaded: dict[str, LoadedStudent] = {}
+        self._replaced: list[LoadedStudent] = []
         self._loading = asyncio.Lock()  # one student at a time: loading takes memory and cores
         self._retry = 0.0
 
@@ -209,13 +210,16 @@ class Students:
             version = self._catalog.courses[name].versions.get(number)
             if version is None:
                 raise TuteeError(f"{model}: the catalog says nothing of its files; serve again")
+            files = version.folder, self._catalog.hashes.get(version.folder.resolve())
             known = self._loaded.get(model)
-            if known and known.folder == version.folder:
+            if known and known.files == files:
                 return known
             begun = time.monotonic()
             await asyncio.to_thread(self._catalog.check, version)
             student = await asyncio.to_thread(_load_student, version.folder, self._catalog.engine)
-            loaded = LoadedStudent(model, student, EngineThread(student, model), version.folder)
+            loaded = LoadedStudent(model, student, EngineThread(student, model), files)
+            if known:  # its files have changed, as where a student was forgotten
+                self._replaced.append(known)
             self._loaded[model] = loaded
             _log.info("%s is loaded (%.1f s)", model, time.monotonic() - begun)
             return loaded
@@ -230,10 +234,13 @@ class Students:
             if not one.users:
                 one.engine.close()
                 del self._loaded[one.model]
+        for one in [one for one in self._replaced if not one.users]:
+            one.engine.close()
+            self._replaced.remove(one)
 
     def close(self) -> None:
         """Ends the threads of all students."""
-        for one in self._loaded.values():
+        for one in (*self._loaded.values(), *self._replaced):
             one.engine.close()
 
 

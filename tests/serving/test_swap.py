@@ -16,6 +16,8 @@ from serving.catalog import Catalog
 from serving.errors import ApiError
 from serving.students import Students
 from tutee_evaluator.engines import Request
+from tutee_grader.files import folder_hash
+from tutee_serializer.card import MODEL_CARD
 from tutee_serializer.dialogs.dialog import Dialog
 
 
@@ -103,6 +105,23 @@ def test_who_is_answered_when_the_champion_changes_is_answered_to_the_end(own_ca
             completion = await student.engine.complete(Request(Dialog.start("edits", "summary", "?")))
             assert completion.completion_tokens > 0
         assert students.loaded == ["tutee-toy-v6"]
+
+    run(own_catalog, story)
+
+
+def test_a_student_whose_files_were_registered_anew_is_loaded_anew(own_catalog):
+    """As where a training student was forgotten, whose programs it looked up."""
+
+    async def story(students):
+        before = students.courses["toy"].student
+        card = own_catalog.parent / "models" / "sft" / "note.txt"
+        card.write_text("another file")
+        content = json.loads(own_catalog.read_text())
+        content["hashes"][str(card.parent)] = folder_hash(card.parent, but=MODEL_CARD)
+        own_catalog.write_text(json.dumps(content))
+        await students.look()
+        assert students.courses["toy"].problem is None
+        assert students.courses["toy"].student is not before
 
     run(own_catalog, story)
 
