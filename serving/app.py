@@ -13,13 +13,15 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import chat, info, submissions
+from serving.access import Access
 from serving.errors import ErrorBody, add_handlers
 from serving.events import CancelOnDisconnect
 from serving.grading import Graders
-from serving.limits import SizeLimit
+from serving.limits import BodyLimit
 from serving.load import Load
 from serving.metrics import Measured
 from serving.openapi import document
+from serving.recording import Record
 from serving.state import State
 from serving.students import Students
 from serving.website import website
@@ -86,12 +88,15 @@ def make_app(settings: Settings) -> FastAPI:
     for router in (submissions.router, chat.router, info.router):
         app.include_router(router)
     app.add_api_route("/docs.json", lambda: document(app), include_in_schema=False)
-    app.mount("/", website)
+    app.router.routes.extend(website.routes)
     add_handlers(app)
     # The last one added is the first to see a request.
-    app.add_middleware(NamesModel)
+    if settings.record:
+        app.add_middleware(Record, folder=settings.record)
     app.add_middleware(CancelOnDisconnect)
-    app.add_middleware(SizeLimit)
+    app.add_middleware(BodyLimit)  # reads a body, of a caller whom Access has let in
+    app.add_middleware(Access, keys_file=settings.keys, cors_origins=settings.cors_origins)
+    app.add_middleware(NamesModel, state=app.state)
     app.add_middleware(Measured)
     return app
 
@@ -99,8 +104,8 @@ def make_app(settings: Settings) -> FastAPI:
 class NamesModel:
     """Middleware that names, in every response, the version that answered, or else the champions."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, state: Any) -> None:
+        self.app, self._state = app, state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -110,8 +115,7 @@ class NamesModel:
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                service: State = scope["app"].state.service
-                courses = service.students.courses.values()
+                courses = self._state.service.students.courses.values()
                 champions = [course.student.model for course in courses if course.student]
                 name = state.get("model") or ",".join(champions) or "none"
                 message["headers"] = [*message["headers"], (b"x-tutee-model", name.encode())]
