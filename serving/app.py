@@ -21,6 +21,7 @@ from serving.limits import BodyLimit
 from serving.load import Load
 from serving.metrics import Measured
 from serving.openapi import document
+from serving.parents import end_with_parents
 from serving.recording import Record
 from serving.state import State
 from serving.students import Students
@@ -65,11 +66,12 @@ def make_app(settings: Settings) -> FastAPI:
         graders = await asyncio.to_thread(Graders)
         students = Students(settings.catalog)
         app.state.service = State(students, graders, Load())
-        watcher = asyncio.create_task(students.watch())
+        tasks = [asyncio.create_task(work) for work in (students.watch(), end_with_parents())]
         try:
             yield
         finally:
-            watcher.cancel()
+            for task in tasks:
+                task.cancel()
             students.close()
             graders.close()
 

@@ -106,9 +106,16 @@ class Catalog(_Entry):
                 )
 
 
-def load_assignments(course: Course) -> dict[str, Assignment]:
-    """The assignments of a course, by name; raises InputError that names every one that cannot be served."""
+def load_assignments(catalog: Catalog, course: Course) -> dict[str, Assignment]:
+    """The assignments of a course, by name.
+
+    Raises InputError that names every one that cannot be served, or where a Bento's are not those it was
+    built with.
+    """
     loaded, problems = {}, []
+    expected = catalog.hashes.get(course.assignments.resolve())
+    if expected is not None and folder_hash(course.assignments, but=MODEL_CARD) != expected:
+        raise InputError(f"{course.assignments}: its files are not those that were packed; build it again")
     for name in course.names:
         folder = course.assignments / name
         try:

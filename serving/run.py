@@ -18,6 +18,7 @@ import httpx
 import psutil
 
 from serving.bundle import OFFLINE_ENVIRONMENT
+from serving.parents import PARENT
 from tutee_grader.errors import InputError, UnavailableError
 
 SERVICE = "serving.service:ArtificialStudent"
@@ -105,7 +106,13 @@ def start_service(address: Address, home: Path, environment: Mapping[str, str]) 
     return subprocess.Popen(
         [sys.executable, "-m", "bentoml", "serve", SERVICE, *where],
         # Of each service its own: BentoML empties its folder of metrics as it starts.
-        env={**os.environ, **OFFLINE_ENVIRONMENT, "BENTOML_HOME": str(home.resolve()), **environment},
+        env={
+            **os.environ,
+            **OFFLINE_ENVIRONMENT,
+            "BENTOML_HOME": str(home.resolve()),
+            PARENT: str(os.getpid()),
+            **environment,
+        },
         cwd=Path(__file__).parent.parent,
         stdin=subprocess.DEVNULL,
         process_group=0,

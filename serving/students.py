@@ -18,7 +18,7 @@ from tutee_evaluator.engines.calibrated import Calibrated, TrainedStudent
 from tutee_grader.assignment import Assignment
 from tutee_grader.errors import TuteeError
 
-LOOK_S = 1.0  # between two looks at the catalog
+LOOK_S, SHORT_LOOK_S = 1.0, 0.1  # between two looks at the catalog, and at the start
 RETRY_S = 30.0  # before another attempt to load a champion that could not be
 PREFIX_BYTES = 500_000_000  # of what each student has read and written: several of them are in memory
 KEPT = 3  # students in memory besides the champions: those last asked for
@@ -92,12 +92,14 @@ class Students:
 
     async def watch(self) -> None:
         """Follows the catalog until it is cancelled."""
+        # While `tutee serve` asks the registry what to load.
+        imports = asyncio.create_task(asyncio.to_thread(_import_libraries))
         while True:
             try:
                 await self.look()
             except Exception:  # noqa: BLE001 - a bug must not end the watch: the old students go on
                 _log.exception("the catalog could not be followed")
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK_S if imports.done() else SHORT_LOOK_S)
 
     async def look(self) -> None:
         """Reads the catalog if it has changed, and loads the champions that do not answer yet."""
@@ -124,7 +126,7 @@ class Students:
         before = course.problem
         try:
             if changed or course.problem:
-                course.assignments = await asyncio.to_thread(load_assignments, course.entry)
+                course.assignments = await asyncio.to_thread(load_assignments, self._catalog, course.entry)
             if course.champion is None:
                 command = f"`tutee retrain {course.name}` makes one"
                 course.problem = f"no version of {course.name} is champion yet; {command}"
@@ -265,8 +267,14 @@ def not_ready(problem: str) -> ApiError:
     )
 
 
+def _import_libraries() -> None:
+    """Imports what loading a student takes, which is seconds."""
+    import peft  # noqa: F401
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+
+
 def _load_student(folder: Path, engine: EngineConfig) -> TrainedStudent:
-    # Imported here, in a thread, for it takes seconds: the service answers /livez meanwhile.
+    # Here, in a thread, for it imports torch: the service answers /livez meanwhile.
     from tutee_evaluator.engines.loading import load_student
 
     kept = min(engine.prefix_bytes, PREFIX_BYTES)

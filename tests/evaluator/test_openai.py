@@ -6,22 +6,17 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from time import time
 from typing import Any
 
-import httpx
 import pytest
 
 from tutee_evaluator.engines import Completion, Request, complete, openai
 from tutee_evaluator.engines.openai import EndpointConfig, OpenAIStudent
 from tutee_grader.errors import InputError, TuteeError, UnavailableError
-from tutee_serializer.course import Course
 from tutee_serializer.dialogs.dialog import Dialog
-from tutee_serializer.dialogs.formats import system_turn
 
 KEY = "sk-a-secret-of-ours"
 PROGRAM = "def double(n):\n    return 2 * n\n"
@@ -441,61 +436,3 @@ def test_after_an_error_waiting_requests_are_not_sent(
     over.set()
     student._threads.shutdown()
     assert len(endpoint.requests) <= 2  # the second may have been under way
-
-
-@pytest.fixture(scope="module")
-def own_chat(students: Path, course: Course, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of this project's chat, which serves a very small student."""
-    import uvicorn
-
-    import serving.chat
-    from serving.bundle import pack
-    from serving.students import ServedStudent
-
-    bundle = pack(students / "base", course, tmp_path_factory.mktemp("bundle") / "small", {})
-    served = ServedStudent(bundle.folder)
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(serving.chat.chat, log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serving.chat, "current_student", lambda: served)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
-    served.close()
-
-
-def test_this_projects_own_chat_is_such_an_endpoint(own_chat: str, dialog: Dialog) -> None:
-    """The engine gives what the chat answers to the same messages, a program or none."""
-    known = [{"role": "system", "content": system_turn("edits")}, {"role": "user", "content": TASK}]
-    as_trained = replace(dialog, messages=known + dialog.messages[2:])
-    requests = [Request(as_trained, number / 10, number) for number in range(12)]
-    student = OpenAIStudent(EndpointConfig(url=own_chat, model="tutee-small-base"))
-    completions = complete(student, requests)
-
-    with httpx.Client(base_url=own_chat, timeout=60) as client:
-        for request, completion in zip(requests, completions, strict=True):
-            body = {
-                "model": "tutee-small-base",
-                "messages": as_trained.messages,
-                "temperature": request.temperature,
-                "seed": request.seed,
-            }
-            answered = client.post("/chat/completions", json=body).json()
-            message, usage = answered["choices"][0]["message"], answered["usage"]
-            if message["content"] is None:
-                assert completion.program is None and message["refusal"][:40] in str(completion.reason)
-            else:
-                assert completion.content == message["content"]
-            assert completion.prompt_tokens == usage["prompt_tokens"]
-            assert completion.completion_tokens == usage["completion_tokens"]
-    assert {completion.program is None for completion in completions} == {False, True}
-    assert student.usage.requests == 12
-
-
-def test_the_own_chat_says_which_setting_and_model_it_does_not_take(own_chat: str, dialog: Dialog) -> None:
-    with pytest.raises(InputError, match="max_tokens"):
-        ask(OpenAIStudent(EndpointConfig(url=own_chat, model="tutee-small-base", max_new_tokens=9)), dialog)
-    with pytest.raises(InputError, match="tutee-small-base"):
-        ask(OpenAIStudent(EndpointConfig(url=own_chat, model="gpt-9")), dialog)
