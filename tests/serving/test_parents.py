@@ -13,8 +13,12 @@ from serving.parents import PARENT
 
 CHILD = """import asyncio
 from serving.parents import end_with_parents
-print(flush=True)
-asyncio.run(end_with_parents())"""
+async def main():
+    task = asyncio.create_task(end_with_parents())
+    await asyncio.sleep(0)  # by now it knows its parents
+    print(flush=True)
+    await task
+asyncio.run(main())"""
 # Stands for BentoML's process, which starts the worker and says which one that is.
 SUPERVISOR = f"""import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", {CHILD!r}], stdout=subprocess.PIPE)
