@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flows.environment import collect_less_garbage
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# A quarter of the time that the imports of a worker take.
+collect_less_garbage()
 
 # Tests share the machine with others of their kind; two threads that wait for each other on a busy core
 # take many times as long as one.

@@ -166,7 +166,7 @@ def test_the_interval_of_a_class_is_that_of_resampled_pairs_of_students() -> Non
 one_of_a_class = st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(2, 4))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(st.lists(one_of_a_class, min_size=1, unique_by=lambda entry: (entry[0], entry[2])))
 def test_the_share_of_other_students_is_that_of_all_pairs(entries: list[tuple[str, str, int]]) -> None:
     shares = []

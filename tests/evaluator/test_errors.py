@@ -121,7 +121,7 @@ signatures = st.text("abc", max_size=2)
 students = st.sampled_from(["ada", "ben", "cem"])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(st.lists(st.tuples(signatures, signatures.filter(bool), students), min_size=1, max_size=12))
 def test_chi2_lies_between_what_is_not_shared_and_its_square(rows: list[tuple[str, str, str]]) -> None:
     values = measured([failures(mine, real, student=student) for mine, real, student in rows])
@@ -130,7 +130,7 @@ def test_chi2_lies_between_what_is_not_shared_and_its_square(rows: list[tuple[st
     assert apart**2 - 1e-9 <= values["error_chi2"] <= apart + 1e-9
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(st.lists(st.tuples(signatures, students), min_size=1, max_size=12))
 def test_the_students_own_failures_have_all_in_common(rows: list[tuple[str, str]]) -> None:
     # The same failures in another order of the steps.

@@ -378,7 +378,7 @@ def _without_similarity_of_nothing(rows: Rows) -> Rows:
 rows = st.lists(row, min_size=1, max_size=20).map(_without_similarity_of_nothing)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(rows)
 def test_values_are_within_bounds_and_intervals_hold_them(rows: Rows) -> None:
     metrics = measured(rows)
@@ -393,7 +393,7 @@ def test_values_are_within_bounds_and_intervals_hold_them(rows: Rows) -> None:
     assert known["low"].min() is None or (known["low"].min() >= 0 and known["high"].max() <= 1 + 1e-9)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(rows, st.randoms())
 def test_the_order_of_the_steps_changes_nothing(rows: Rows, random: Any) -> None:
     shuffled = list(rows)
@@ -402,7 +402,7 @@ def test_the_order_of_the_steps_changes_nothing(rows: Rows, random: Any) -> None
     assert_frame_equal(measured(rows), measured(shuffled), check_row_order=False, abs_tol=1e-9)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(rows)
 def test_copy_has_no_skill_over_itself(rows: Rows) -> None:
     metrics = measured([entry | {"method": "copy"} for entry in rows])

@@ -282,7 +282,7 @@ def courses(draw: st.DrawFn) -> Tables:
     return tables(real, rolled)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(courses())
 def test_a_second_route_comes_to_the_same_figures_of_any_course(made: Tables) -> None:
     assert second_route(*made) == pytest.approx(measured(made), abs=1e-9)

@@ -234,7 +234,7 @@ def report(project: Project, course: str = "small") -> None:
 @pytest.fixture(scope="module")
 def retrained(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Project:
     """`reported` after the flow has been run, of the module's own; what that said is in `data/said`."""
-    folder = made_once(retrain, made_once(report))
+    folder = made_once(retrain, made_once(make_tables, made_once(report)))
     return Project(shutil.copytree(folder, tmp_path_factory.mktemp("retrained") / "project"))
 
 
@@ -247,12 +247,12 @@ def retrain(project: Project) -> None:
 @pytest.fixture(scope="session")
 def prefect_home(made_once: Callable[..., Path]) -> Path:
     """A home of Prefect in which nothing has run: the first server in a new one works ten seconds for it."""
-    return made_once(make_tables) / "prefect"
+    return made_once(make_tables, made_once(report)) / "data/.prefect"
 
 
 def make_tables(project: Project) -> None:
     command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
-    environment = {**os.environ, "PREFECT_HOME": str(project.folder / "prefect")}
+    environment = {**os.environ, "PREFECT_HOME": str(project.folder / "data/.prefect")}
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
