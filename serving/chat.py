@@ -69,8 +69,8 @@ async def completions(request: Request, body: ChatRequest) -> Response | ChatCom
     if body.stream:
         return EventStream(await begun(_stream(request, body)))
     state = state_of(request)
-    async with deadline(CHAT_S), state.students.use(body.model) as (student, _):
-        with state.load.take(body.n or 1):
+    with state.load.take(body.n or 1):
+        async with deadline(CHAT_S), state.students.use(body.model) as (student, _):
             turns = await _Turns.prepare(request, body, student)
             done = await together(turns.write(number) for number in range(body.n or 1))
     choices = [turns.choice(number, completion) for number, completion in enumerate(done)]
@@ -142,8 +142,8 @@ async def _stream(request: Request, body: ChatRequest) -> AsyncGenerator[str, No
     """The events of a stream: of whole programs token by token, of edits the program at their end."""
     state = state_of(request)
     with_usage = body.stream_options is not None and body.stream_options.include_usage
-    async with state.students.use(body.model) as (student, _):
-        with state.load.take(body.n or 1):
+    with state.load.take(body.n or 1):
+        async with state.students.use(body.model) as (student, _):
             turns = await _Turns.prepare(request, body, student)
             queue: asyncio.Queue[str | None] = asyncio.Queue()
 

@@ -10,10 +10,9 @@ from http import HTTPStatus
 from pathlib import Path
 
 from serving import metrics
-from serving.catalog import Catalog, Course, load_assignments
+from serving.catalog import Catalog, Course, Version, load_assignments
 from serving.engine import EngineThread
 from serving.errors import ApiError
-from tutee_evaluator.engines import EngineConfig
 from tutee_evaluator.engines.calibrated import Calibrated, TrainedStudent
 from tutee_grader.assignment import Assignment
 from tutee_grader.errors import TuteeError
@@ -207,21 +206,26 @@ class Students:
 
     async def _load(self, name: str, number: int) -> LoadedStudent:
         """The student of a version, loaded if it is not; raises TuteeError where it cannot be."""
-        model = version_name(name, number)
+        model, catalog = version_name(name, number), self._catalog
+        version = catalog.courses[name].versions.get(number)
+        if version is None:
+            raise TuteeError(f"{model}: the catalog says nothing of its files; serve again")
+        files = version.folder, catalog.hashes.get(version.folder.resolve())
+
+        def known() -> LoadedStudent | None:
+            found = self._loaded.get(model)
+            return found if found and found.files == files else None
+
+        if found := known():
+            return found
         async with self._loading:
-            version = self._catalog.courses[name].versions.get(number)
-            if version is None:
-                raise TuteeError(f"{model}: the catalog says nothing of its files; serve again")
-            files = version.folder, self._catalog.hashes.get(version.folder.resolve())
-            known = self._loaded.get(model)
-            if known and known.files == files:
-                return known
+            if found := known():
+                return found
             begun = time.monotonic()
-            await asyncio.to_thread(self._catalog.check, version)
-            student = await asyncio.to_thread(_load_student, version.folder, self._catalog.engine)
+            student = await asyncio.to_thread(_load_student, catalog, version)
             loaded = LoadedStudent(model, student, EngineThread(student, model), files)
-            if known:  # its files have changed, as where a student was forgotten
-                self._replaced.append(known)
+            if model in self._loaded:  # its files have changed, as where a student was forgotten
+                self._replaced.append(self._loaded[model])
             self._loaded[model] = loaded
             _log.info("%s is loaded (%.1f s)", model, time.monotonic() - begun)
             return loaded
@@ -236,7 +240,7 @@ class Students:
             if not one.users:
                 one.engine.close()
                 del self._loaded[one.model]
-        for one in [one for one in self._replaced if not one.users]:
+        for one in [one for one in self._replaced if not one.users and one not in champions]:
             one.engine.close()
             self._replaced.remove(one)
 
@@ -273,12 +277,23 @@ def _import_libraries() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 
 
-def _load_student(folder: Path, engine: EngineConfig) -> TrainedStudent:
+def _load_student(catalog: Catalog, version: Version) -> TrainedStudent:
+    """The student of a version whose files are as they were registered; raises TuteeError."""
     # Here, in a thread, for it imports torch: the service answers /livez meanwhile.
     from tutee_evaluator.engines.loading import load_student
 
+    engine = catalog.engine
     kept = min(engine.prefix_bytes, PREFIX_BYTES)
-    return load_student(folder, engine.model_copy(update={"prefix_bytes": kept}))
+    try:
+        catalog.check(version)
+        return load_student(version.folder, engine.model_copy(update={"prefix_bytes": kept}))
+    except TuteeError:
+        raise
+    except Exception as error:  # libraries have many for files that are broken
+        raise TuteeError(
+            f"{version.folder}: the model cannot be loaded ({type(error).__name__}: {error}); train it "
+            "again, or promote another version"
+        ) from error
 
 
 def _stamp(file: Path) -> object:

@@ -104,10 +104,10 @@ async def _events(request: Request, body: RolloutRequest) -> Events:
 async def _students(request: Request, body: StudentRequest) -> AsyncIterator[list[Trajectory]]:
     """The students that a request asks for, with their work so far."""
     state = state_of(request)
-    async with state.students.use(body.model) as (student, course):
-        request.state.model = student.model
-        assignment = _assignment(course, body)
-        with state.load.take(body.n):
+    with state.load.take(body.n):
+        async with state.students.use(body.model) as (student, course):
+            request.state.model = student.model
+            assignment = _assignment(course, body)
             seed = secrets.randbelow(MAX_SEED) if body.seed is None else body.seed
             first = await Trajectory.begin(
                 student, state.graders, assignment, body.history, seed, body.temperature

@@ -147,6 +147,20 @@ def test_altered_weights_are_not_served(own_catalog, model):
     run(own_catalog, story)
 
 
+def test_files_that_no_library_can_read_are_a_problem_and_no_crash(own_catalog):
+    content = json.loads(own_catalog.read_text()) | {"hashes": {}}
+    own_catalog.write_text(json.dumps(content))
+    (own_catalog.parent / "models" / "base" / "model.safetensors").write_bytes(b"no tensors")
+
+    async def story(students):
+        assert "cannot be loaded" in students.courses["toy"].problem
+        with pytest.raises(ApiError, match="cannot be loaded") as caught:
+            await answering(students, "tutee-toy-v6")
+        assert caught.value.status == 503
+
+    run(own_catalog, story)
+
+
 def test_a_champion_that_cannot_be_loaded_leaves_the_old_one(own_catalog):
     async def story(students):
         shutil.rmtree(own_catalog.parent / "models" / "sft")
