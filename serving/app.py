@@ -86,10 +86,10 @@ def make_app(settings: Settings) -> FastAPI:
     for router in (submissions.router, chat.router, info.router):
         app.include_router(router)
     app.add_api_route("/docs.json", lambda: document(app), include_in_schema=False)
-    app.mount("/", website)
+    app.router.routes.extend(website.routes)
     add_handlers(app)
     # The last one added is the first to see a request.
-    app.add_middleware(NamesModel)
+    app.add_middleware(NamesModel, state=app.state)
     app.add_middleware(CancelOnDisconnect)
     app.add_middleware(SizeLimit)
     app.add_middleware(Measured)
@@ -99,8 +99,8 @@ def make_app(settings: Settings) -> FastAPI:
 class NamesModel:
     """Middleware that names, in every response, the version that answered, or else the champions."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, state: Any) -> None:
+        self.app, self._state = app, state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -110,8 +110,7 @@ class NamesModel:
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                service: State = scope["app"].state.service
-                courses = service.students.courses.values()
+                courses = self._state.service.students.courses.values()
                 champions = [course.student.model for course in courses if course.student]
                 name = state.get("model") or ",".join(champions) or "none"
                 message["headers"] = [*message["headers"], (b"x-tutee-model", name.encode())]

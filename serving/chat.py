@@ -22,7 +22,7 @@ from serving.chat_payloads import (
 )
 from serving.conversation import Conversation, read_conversation
 from serving.errors import ApiError, invalid_value
-from serving.events import EventStream, begun, deadline, until_none
+from serving.events import EVENT_SCHEMA, EventStream, begun, deadline, until_none
 from serving.payloads import Usage
 from serving.state import state_of
 from serving.students import LoadedStudent
@@ -60,7 +60,7 @@ def _model(request: Request, name: str) -> Model:
 @router.post(
     "/chat/completions",
     response_model=ChatCompletion,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {EventStream.media_type: {"schema": EVENT_SCHEMA}}}},
 )
 async def completions(request: Request, body: ChatRequest) -> Response | ChatCompletion:
     """The student's next program as an assistant's message; as server-sent events with `stream`."""

@@ -6,9 +6,18 @@ send it, and refused at every other one.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema, model_validator
 
-from serving.payloads import MAX_ATTEMPTS, MAX_CHARACTERS, Samples, Temperature, Text, Usage, check_total
+from serving.payloads import (
+    MAX_ATTEMPTS,
+    MAX_CHARACTERS,
+    Samples,
+    Strict,
+    Temperature,
+    Text,
+    Usage,
+    check_total,
+)
 
 MAX_MESSAGES = 4 * MAX_ATTEMPTS
 Zero = Annotated[float, Field(ge=0, le=0)]
@@ -16,14 +25,19 @@ One = Annotated[float, Field(ge=1, le=1)]
 Empty = Annotated[list[Any], Field(max_length=0)]
 EmptyDict = Annotated[dict[str, Any], Field(max_length=0)]
 Metadata = Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)]
+
+
+def _is_false(value: bool) -> bool:
+    if value:
+        raise ValueError("is not supported; leave it out")
+    return value
+
+
+Never = Annotated[bool, AfterValidator(_is_false), WithJsonSchema({"const": False})]
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class TextPart(_Strict):
+class TextPart(Strict):
     """A part of a message; only text is supported."""
 
     type: Literal["text", "refusal"]
@@ -31,7 +45,7 @@ class TextPart(_Strict):
     refusal: Text = ""
 
 
-class ChatMessage(_Strict):
+class ChatMessage(Strict):
     """A message: the tutor is the user, the student the assistant.
 
     An assistant's message without content, as the service answers where a turn holds no program, stands for
@@ -63,20 +77,20 @@ class ChatMessage(_Strict):
         return self
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     """OpenAI's `stream_options`."""
 
     include_usage: bool = False
-    include_obfuscation: Literal[False] = False
+    include_obfuscation: Never = False
 
 
-class ResponseFormat(_Strict):
+class ResponseFormat(Strict):
     """OpenAI's `response_format`; a student writes text."""
 
     type: Literal["text"]
 
 
-class ChatRequest(_Strict):
+class ChatRequest(Strict):
     """An OpenAI chat request.
 
     `model` is that of a student. `n` turns are drawn, from `seed` on. With `logprobs` come the tokens of the
@@ -109,7 +123,7 @@ class ChatRequest(_Strict):
     functions: Empty | None = None
     function_call: Literal["none", "auto"] | None = None
     modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
-    store: Literal[False] | None = None
+    store: Never | None = None
     service_tier: Literal["auto", "default"] | None = None
     prediction: None = None
     reasoning_effort: Literal["none"] | None = None

@@ -13,7 +13,6 @@ from serving.errors import invalid_value
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import TASK, read_turn, system_turn
-from tutee_serializer.dialogs.markup import escape
 from tutee_serializer.errors import TurnError
 
 SYSTEM = ("system", "developer")
@@ -72,7 +71,8 @@ def _turns(messages: Sequence[ChatMessage]) -> list[tuple[str, str]]:
 def _as_trained(card: StudentCard, turns: Sequence[tuple[str, str]]) -> Dialog:
     """The dialog of turns that are written as in training; raises ApiError where one holds no program."""
     messages = [{"role": "system", "content": system_turn(card.format)}]
-    messages += [{"role": role, "content": escape(text)} for role, text in turns]
+    # Not escaped again: what is a special token of the student's tokenizer is taken for text in any case.
+    messages += [{"role": role, "content": text} for role, text in turns]
     dialog = Dialog(card.format, card.feedback, messages)
     previous: str | None = None
     for at, message in enumerate(messages):

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from serving.payloads import TOO_LONG
 from tutee_grader.errors import TuteeError
 
 
@@ -88,7 +89,10 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems = [(_field(problem["loc"]), problem["msg"]) for problem in error.errors()]
     text = "; ".join(f"{field}: {message}" if field else message for field, message in problems[:5])
-    return invalid_value(text, problems[0][0] or None).response()
+    found = invalid_value(text, problems[0][0] or None)
+    if any(problem["type"] == TOO_LONG for problem in error.errors()):
+        found.code = TOO_LONG
+    return found.response()
 
 
 def _field(place: tuple[str | int, ...]) -> str:

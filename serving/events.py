@@ -12,6 +12,12 @@ from serving.errors import ApiError
 
 KEEP_ALIVE_S = 15.0  # proxies close connections that are silent for longer
 KEEP_ALIVE = ": still at work\n\n"
+# One event, for OpenAPI, which has no words for a stream of them; `data` is JSON.
+EVENT_SCHEMA = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
 
 
 class EventStream(Response):

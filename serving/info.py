@@ -1,11 +1,10 @@
 """What the service says about itself: students, assignments, health, metrics."""
 
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
-from starlette.responses import JSONResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from serving import metrics
 from serving.payloads import MAX_ATTEMPTS, MAX_CHARACTERS, MAX_SAMPLES, MAX_TOTAL
@@ -67,6 +66,22 @@ class Assignments(BaseModel):
     assignments: list[AssignmentText]
 
 
+class CourseReadiness(BaseModel):
+    """The version that answers for a course, the registry's champion, and why they differ if they do."""
+
+    model: str | None
+    champion: str | None
+    problem: str | None
+
+
+class Readiness(BaseModel):
+    """Whether every course has a student that answers; who shows no key where one is needed, sees no more."""
+
+    ready: bool
+    problem: str | None = None
+    courses: dict[str, CourseReadiness] | None = None
+
+
 @router.get("/about")
 async def about(request: Request) -> About:
     """Which students are served, and what they were trained on."""
@@ -117,33 +132,31 @@ async def assignments(request: Request) -> Assignments:
 
 
 @router.get("/livez")
-async def livez() -> Response:
+async def livez() -> dict[str, bool]:
     """Answers as long as the service runs."""
-    return Response(status_code=HTTPStatus.OK)
+    return {"alive": True}
 
 
-@router.get("/readyz", responses={503: {"description": "A course has no student that answers yet."}})
-async def readyz(request: Request) -> Response:
+@router.get("/readyz", responses={503: {"model": Readiness}})
+async def readyz(request: Request, response: Response) -> Readiness:
     """Whether every course has a student that answers, and whether it is the registry's champion."""
     students = state_of(request).students
-    body: dict[str, Any] = {"ready": students.is_ready}
-    if not getattr(request.state, "unauthenticated", False):
-        body |= {
-            "problem": students.problem,
-            "courses": {
-                name: {
-                    "model": course.student.model if course.student else None,
-                    "champion": course.champion,
-                    "problem": course.problem,
-                }
-                for name, course in students.courses.items()
-            },
-        }
-    status = HTTPStatus.OK if students.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
-    return JSONResponse(body, status)
+    if not students.is_ready:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    if getattr(request.state, "unauthenticated", False):
+        return Readiness(ready=students.is_ready)
+    courses = {
+        name: CourseReadiness(
+            model=course.student.model if course.student else None,
+            champion=course.champion,
+            problem=course.problem,
+        )
+        for name, course in students.courses.items()
+    }
+    return Readiness(ready=students.is_ready, problem=students.problem, courses=courses)
 
 
-@router.get("/metrics", response_class=Response)
-async def prometheus() -> Response:
+@router.get("/metrics", response_class=PlainTextResponse)
+async def prometheus() -> PlainTextResponse:
     """The service's metrics, for Prometheus."""
-    return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4")

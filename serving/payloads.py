@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 MAX_ATTEMPTS = 50
 MAX_CHARACTERS = 20_000  # of one program, task, feedback or message
 MAX_TOTAL = 200_000  # characters of a request together
 MAX_SAMPLES = 32
 MAX_SEED = 2**32
+TOO_LONG = "context_length_exceeded"  # OpenAI's code
 MAX_BYTES = 2_000_000  # of a body: each of MAX_TOTAL characters escaped, and more
 
 
@@ -26,19 +28,20 @@ Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
 
 
 def check_total(texts: Iterable[str | None]) -> None:
-    """Raises ValueError where the texts of a request have more than MAX_TOTAL characters together."""
+    """Raises an error of pydantic's where texts have more than MAX_TOTAL characters together."""
     total = sum(len(text or "") for text in texts)
     if total > MAX_TOTAL:
-        raise ValueError(f"the request has {total:,} characters, and at most {MAX_TOTAL:,} are read")
+        words = f"the request has {total:,} characters, and at most {MAX_TOTAL:,} are read"
+        raise PydanticCustomError(TOO_LONG, "{words}", {"words": words})
 
 
-class _Strict(BaseModel):
-    """Rejects unknown fields."""
+class Strict(BaseModel):
+    """Rejects unknown fields, and values of another type."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class OwnAssignment(_Strict):
+class OwnAssignment(Strict):
     """An assignment of the caller's own: its task, and its tests as a course's `tests.yaml` has them.
 
     Of the forms of tests, `calls` and `stdio`: those need no code but the student's.
@@ -48,7 +51,7 @@ class OwnAssignment(_Strict):
     tests: dict[str, Any]
 
 
-class HistoryEntry(_Strict):
+class HistoryEntry(Strict):
     """A submitted program and what the student was told about it.
 
     Without `feedback`, the grader gives it. `tutor` is what a tutor said after it.
@@ -59,7 +62,7 @@ class HistoryEntry(_Strict):
     tutor: Text | None = None
 
 
-class StudentRequest(_Strict):
+class StudentRequest(Strict):
     """An assignment, and the student's submissions to it so far, oldest first.
 
     `model` names a student; without it, the champion of the only course. Temperature 0 gives the likeliest

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from serving.assignments import load_own
 from serving.errors import ApiError, invalid_value
-from serving.events import EventStream, begun, deadline, until_none
+from serving.events import EVENT_SCHEMA, EventStream, begun, deadline, until_none
 from serving.payloads import (
     MAX_ATTEMPTS,
     MAX_SEED,
@@ -54,8 +54,8 @@ async def next_submission(request: Request, body: NextSubmissionRequest) -> Next
 
 @router.post(
     "/rollout",
-    response_class=EventStream,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    response_model=None,
+    responses={200: {"content": {EventStream.media_type: {"schema": EVENT_SCHEMA}}}},
 )
 async def rollout(request: Request, body: RolloutRequest) -> Response:
     """The work of an artificial student, or of several, from here on: server-sent events.

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from serving import metrics
 from serving.errors import ApiError
 from serving.grading import Graders
-from serving.payloads import GradedSubmission, GradedTest, HistoryEntry, Sample
+from serving.payloads import TOO_LONG, GradedSubmission, GradedTest, HistoryEntry, Sample
 from serving.students import LoadedStudent
 from tutee_evaluator.engines import Completion, Request
 from tutee_evaluator.engines.calibrated import TrainedStudent
@@ -32,7 +32,7 @@ class Prompt:
 async def read(student: TrainedStudent, dialog: Dialog) -> Prompt:
     """The prompt for a student's next turn, made in a thread.
 
-    Raises ApiError (context_length_exceeded) where even the last turns are too long for the model.
+    Raises ApiError (TOO_LONG) where even the last turns are too long for the model.
     """
 
     def make() -> Prompt:
@@ -42,7 +42,7 @@ async def read(student: TrainedStudent, dialog: Dialog) -> Prompt:
 
     prompt = await asyncio.to_thread(make)
     if reason := student.too_long(prompt.tokens):
-        raise ApiError(HTTPStatus.BAD_REQUEST, "context_length_exceeded", reason, "messages")
+        raise ApiError(HTTPStatus.BAD_REQUEST, TOO_LONG, reason, "messages")
     return prompt
 
 

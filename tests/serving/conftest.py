@@ -160,7 +160,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file:
 @pytest.fixture(scope="session")
 def catalog(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file: Path) -> Path:
     """The file that the service reads: the adapter as champion 7 of the course `toy`, and its base as 6."""
-    from serving.catalog import Catalog, Course, Version
+    from serving.catalog import MODEL_CARD, Catalog, Course, Version
     from tutee_grader.files import folder_hash
 
     base = adapter.parent / "base"
@@ -176,9 +176,9 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, adapter: Path, course_file
         },
     )
     file = tmp_path_factory.mktemp("catalog") / "catalog.json"
-    Catalog(courses={"toy": toy}, hashes={folder: folder_hash(folder) for folder in (base, adapter)}).save(
-        file
-    )
+    Catalog(
+        courses={"toy": toy}, hashes={folder: folder_hash(folder, MODEL_CARD) for folder in (base, adapter)}
+    ).save(file)
     return file
 
 
@@ -214,7 +214,7 @@ def running(catalog: Path, folder: Path, **environment: str) -> Iterator[subproc
         stop_service(process)
 
 
-def wait_until_ready(process: subprocess.Popen, seconds: float = 240) -> None:
+def wait_until_ready(process: subprocess.Popen, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while True:
         assert process.poll() is None and time.monotonic() < deadline, process.log.read_text()

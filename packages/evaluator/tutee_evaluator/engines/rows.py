@@ -66,6 +66,7 @@ class Row:
             self.written.append(token)
             if at == len(self.draft) or token != self.draft[at]:
                 break
+        del self.likely[len(self.written) :]  # of what it chose after the end of the turn
         new = self.written[before:]
         if self.lookup:
             self.lookup.extend(new)
