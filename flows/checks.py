@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from flows.model_card import FILE as CARD
 from tutee_grader.errors import InputError
 from tutee_grader.files import folder_hash
-from tutee_serializer.card import StudentCard
+from tutee_serializer.card import MODEL_CARD, StudentCard
 
 WEIGHTS = ".safetensors"
 # No other is in a model's folder: above all no pickle (.bin, .pt), which runs code as it is loaded.
@@ -20,7 +19,7 @@ def incomplete(folder: Path, expected: str) -> list[str]:
     if not folder.is_dir():
         return [f"{folder} is missing"]
     problems = []
-    if folder_hash(folder, but=CARD) != expected:
+    if folder_hash(folder, but=MODEL_CARD) != expected:
         problems.append("its files are not those that were registered")
     try:
         StudentCard.load(folder)

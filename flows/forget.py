@@ -11,6 +11,7 @@ from flows.parameters import Parameters
 from flows.places import Places
 from flows.registry import Registry
 from flows.repository import LOCK, open_repository
+from serving.bundle import BUILDING
 from tutee_evaluator.engines.baselines.revisions import FILE as REVISIONS
 from tutee_evaluator.schemas import BASELINE_METHODS
 from tutee_grader.errors import InputError, TuteeError
@@ -62,8 +63,8 @@ def forget(student: str, root: Path = Path()) -> ForgetResult:
     for folder in folders:
         rows |= remove_student(name, sorted(folder.rglob("*.parquet")))
     courses = sorted({table.relative_to(root / "data").parts[0] for table in rows})
-    # A calibrated student looks up what training students wrote, here, as a version, and where it is served.
-    homes = (root / "models", shared.mlflow_artifacts, shared.bentos)
+    # A calibrated student looks up what training students wrote, here, and as a version.
+    homes = (root / "models", shared.mlflow_artifacts)
     looked_up = remove_student(name, sorted(path for home in homes for path in home.rglob(REVISIONS)))
     rows |= looked_up
     reports = []
@@ -76,6 +77,9 @@ def forget(student: str, root: Path = Path()) -> ForgetResult:
             # Baselines submit what training students wrote.
             shown += [places.rollout(name) for name in BASELINE_METHODS]
         reports += [path for path in shown if path.exists()]
+    # In a Bento nothing says whose the programs are that a student looks up; `students` is of tutee 0.2.
+    bentos = (path for home in (BUILDING, "bentos/*/*", "students/*") for path in shared.bentos.glob(home))
+    reports += sorted(path for path in bentos if any(path.rglob(REVISIONS)))
     for path in reports:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     # A verdict may quote what a program printed.

@@ -13,13 +13,13 @@ from tutee_evaluator.metrics.proper import SKILL_OVER
 from tutee_evaluator.report.figures import Figure, Figures
 from tutee_evaluator.schemas import COPY, MIX
 from tutee_grader.files import read_table
+from tutee_serializer.card import MODEL_CARD
 from tutee_serializer.dialogs.canaries import CANARY
 from tutee_serializer.schemas import DIALOGS
 from tutee_trainer.method import Method, load_methods
 from tutee_trainer.preset import PretrainedModel
 from tutee_trainer.pretrained import find_source
 
-FILE = "README.md"
 METRICS = {
     f"energy{SKILL_OVER}{MIX}": "skill over MIX, two look-ups mixed, in the energy score (samples)",
     f"crps{SKILL_OVER}{MIX}": "skill over MIX in the CRPS of the grade (samples)",
@@ -115,7 +115,11 @@ def _licence(model: PretrainedModel) -> str | None:
             distribution = packages_distributions()[source.package or ""][0]
             return str(metadata(distribution).json["license"]).lower()  # as the hub writes it
         folder = Path(source.name)
-        card = folder / FILE if folder.is_dir() else hf_hub_download(source.name, FILE, **source.keywords)
+        card = (
+            folder / MODEL_CARD
+            if folder.is_dir()
+            else hf_hub_download(source.name, MODEL_CARD, **source.keywords)
+        )
         data = ModelCard.load(card).data
     except Exception:  # noqa: BLE001 - no network, no such file, no card: the card says that it is unknown
         return None

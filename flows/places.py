@@ -170,9 +170,13 @@ class Places:
         return self.root / "bentos"
 
     @property
-    def student(self) -> Path:
-        """The champion as it is served: adapter, base, assignments."""
-        return self.bentos / "students" / self.course
+    def packed(self) -> Path:
+        """Which Bento was built last of the course, and of what."""
+        return self.bentos / "packed" / f"{self.course}.json"
+
+    def service(self, port: int) -> Path:
+        """What the service that listens on a port works with, while it runs: its catalog, BentoML's files."""
+        return self.bentos / "services" / str(port)
 
     @property
     def data_docs(self) -> Path:

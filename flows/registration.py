@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from flows import mlflow_client
-from flows.model_card import FILE as CARD
 from flows.provenance import HASH
 from flows.registry import NO_TRAINING, STUDENTS, TRAINED_IN, Registry, Version, links
-from flows.tracking import KIND, MODEL, RESULTS
+from flows.tracking import BASE, KIND, MODEL, RESULTS
 from tutee_grader.files import folder_hash
+from tutee_serializer.card import MODEL_CARD
 
 FINGERPRINT = "fingerprint"
 
@@ -70,6 +70,7 @@ def register(registry: Registry, results: Results) -> dict[str, Version]:
                     "method": method,
                     FINGERPRINT: results.fingerprint,
                     MODEL: models[method],
+                    BASE: models["base"],
                     TRAINED_IN: trainings[method],
                     **{f"{HASH}{path}": value for path, value in results.hashes.items()},
                 },
@@ -110,7 +111,7 @@ def _log(registry: Registry, experiment: str, results: Results, trainings: Mappi
         client.log_artifacts(run_id, str(registry.places.model(method)), method)
     for method, card in results.cards.items():
         for run_with_it in {run_id, trainings[method]} - {NO_TRAINING}:
-            client.log_text(run_with_it, card, f"{method}/{CARD}")
+            client.log_text(run_with_it, card, f"{method}/{MODEL_CARD}")
     client.set_terminated(run_id)
     return run_id
 

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from flows import history, mlflow_client
 from flows.places import Places
 from flows.tracking import MODEL
+from tutee_evaluator.engines.baselines.revisions import FILE as REVISIONS
 from tutee_grader.errors import InputError
+from tutee_grader.files import folder_hash
+from tutee_serializer.card import MODEL_CARD
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -123,18 +126,27 @@ class Registry:
 
     def fetch(self, version: Version, name: str) -> Path:
         """A file or folder of the version's run on this disk; from a server it is downloaded, once."""
+        path, on_server = self._place(version, name)
+        if on_server and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.places.mlflow_downloads) as part:
+                Path(self.client.download_artifacts(version.run_id, name, part)).rename(path)
+        return path
+
+    def is_here(self, version: Version) -> bool:
+        """Whether `folder` has nothing to download."""
+        places = (self._place(version, name) for name in ("base", version.method))
+        return all(path.exists() or not on_server for path, on_server in places)
+
+    def _place(self, version: Version, name: str) -> tuple[Path, bool]:
+        """The path of a file or folder of the version's run on this disk, and whether a server has it."""
         from mlflow.utils.file_utils import local_file_uri_to_path
         from mlflow.utils.uri import is_local_uri
 
         artifacts = self.client.get_run(version.run_id).info.artifact_uri
         if is_local_uri(artifacts):
-            return Path(local_file_uri_to_path(artifacts)) / name
-        path = self.places.mlflow_downloads / version.run_id / name
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.places.mlflow_downloads) as part:
-                Path(self.client.download_artifacts(version.run_id, name, part)).rename(path)
-        return path
+            return Path(local_file_uri_to_path(artifacts)) / name, False
+        return self.places.mlflow_downloads / version.run_id / name, True
 
     def set_challenger(self, version: Version) -> None:
         """Gives a version the alias challenger."""
@@ -195,6 +207,7 @@ class Registry:
         """Marks the versions that were trained on a student (a pseudonym); returns those.
 
         The student is removed from every run's list, and the report of a run that tested on them is deleted.
+        Of a version that looks up what students wrote the hash is taken again: their rows were removed.
         """
         marked: list[int] = []
         runs: dict[str, list[Version]] = {}
@@ -212,6 +225,9 @@ class Registry:
             if student in students[TRAIN_STUDENTS]:
                 for version in versions:
                     self.tag(version, FORGOTTEN, str(version.forgotten + 1))
+                    folder, _ = self._place(version, version.method)
+                    if (folder / REVISIONS).exists():
+                        self.tag(version, MODEL, folder_hash(folder, but=MODEL_CARD))
                     marked.append(version.number)
             kept = {use: [name for name in names if name != student] for use, names in students.items()}
             self.client.log_dict(run_id, kept, STUDENTS)

@@ -23,7 +23,8 @@ from flows.registry import (
     Registry,
     Version,
 )
-from flows.tracking import flat
+from flows.serving_catalog import course_entry, version_entry
+from flows.tracking import MODEL, flat
 from tutee_evaluator.metrics import METRICS
 from tutee_grader.files import atomic_file, read_table
 from tutee_serializer.dialogs.canaries import CANARY
@@ -105,9 +106,9 @@ def roll_back(course: str, because: str) -> tuple[str, str]:
 
 
 def pack(setup: Setup, registry: Registry) -> str:
-    """Packs the champion with all that serving it takes, and builds its Bento; returns what it made.
+    """Builds the champion's Bento, of all that serving it takes; returns what it made.
 
-    What is there already, of the same version, assignments and code, is left as it is.
+    One that is there already, of the same model, assignments and code, is left as it is.
     """
     champion = registry.get_by_alias(CHAMPION)
     if champion is None:
@@ -115,25 +116,23 @@ def pack(setup: Setup, registry: Registry) -> str:
     places = registry.places
     # BentoML's own files stay in this folder too.
     os.environ["BENTOML_HOME"] = str(places.bentos.resolve())
-    from serving.bundle import build_bento, code_hash, delete_bentos, pack
+    from serving.bundle import build_bento, code_hash, delete_bentos
 
     inputs = hashlib.sha256(places.inputs.read_bytes()).hexdigest()
-    contents = f"{champion.number} {inputs} {code_hash()}"
-    note = places.student / "packed.json"
-    if note.exists():
-        packed = json.loads(note.read_text(encoding="utf-8"))
+    engine = setup.parameters.engine
+    contents = f"{champion.number} {champion.tags.get(MODEL)} {inputs} {engine} {code_hash()}"
+    if places.packed.exists():
+        packed = json.loads(places.packed.read_text(encoding="utf-8"))
         if packed["contents"] == contents and (places.bentos / packed["folder"]).is_dir():
             return f"Bento {packed['bento']}, built before"
-    about = {"version": str(champion.number), "metrics": registry.metrics(champion)}
-    bundle = pack(registry.folder(champion), setup.course, places.student, about)
+    course, _ = course_entry(setup.course)
+    numbers = {"champion": champion.number, "versions": {champion.number: version_entry(registry, champion)}}
     store = places.bentos / "bentos"
-    bento = build_bento(bundle.folder, store)
+    bento = build_bento(setup.course.name, course.model_copy(update=numbers), engine, store)
     # Relative: the folder of Bentos may be moved.
     folder = bento.folder.relative_to(places.bentos)
-    with atomic_file(note) as part:
+    with atomic_file(places.packed) as part:
         packed = {"contents": contents, "bento": bento.tag, "folder": str(folder)}
         part.write_text(json.dumps(packed), encoding="utf-8")
     delete_bentos(store, bento.tag, KEPT_BENTOS)
-    return (
-        f"{registry.describe(champion)} -> {bundle.folder} and Bento {bento.tag}, {bento.size / 1e6:.0f} MB"
-    )
+    return f"{registry.describe(champion)} -> Bento {bento.tag}, {bento.size / 1e6:.0f} MB"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 KIND, TRAINING, RESULTS = "kind", "training", "results"
 # The hash of the model's folder: by it a registered version finds the training that made it.
 MODEL = "model"
+BASE = "base_model"  # of a version: the same of its base
 CONTINUES = "continues"
 SEND_S, SYSTEM_S = 2, 10
 BATCH = 1000  # the most metrics that MLflow takes at once

@@ -13,13 +13,15 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import chat, info, submissions
+from serving.access import Access
 from serving.errors import ErrorBody, add_handlers
 from serving.events import CancelOnDisconnect
 from serving.grading import Graders
-from serving.limits import SizeLimit
+from serving.limits import BodyLimit
 from serving.load import Load
 from serving.metrics import Measured
 from serving.openapi import document
+from serving.recording import Record
 from serving.state import State
 from serving.students import Students
 from serving.website import website
@@ -36,10 +38,11 @@ class Settings:
     keys: Path | None = None
     cors_origins: tuple[str, ...] = ()
     record: Path | None = None
+    probe_token: str | None = None
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """Reads TUTEE_CATALOG, TUTEE_KEYS, TUTEE_CORS_ORIGINS and TUTEE_RECORD."""
+        """Reads TUTEE_CATALOG, TUTEE_KEYS, TUTEE_CORS_ORIGINS, TUTEE_RECORD and TUTEE_PROBE_TOKEN."""
 
         def path(name: str) -> Path | None:
             return Path(os.environ[name]) if os.environ.get(name) else None
@@ -49,6 +52,7 @@ class Settings:
             path("TUTEE_KEYS"),
             tuple(os.environ.get("TUTEE_CORS_ORIGINS", "").split()),
             path("TUTEE_RECORD"),
+            os.environ.get("TUTEE_PROBE_TOKEN"),
         )
 
 
@@ -89,9 +93,14 @@ def make_app(settings: Settings) -> FastAPI:
     app.router.routes.extend(website.routes)
     add_handlers(app)
     # The last one added is the first to see a request.
-    app.add_middleware(NamesModel, state=app.state)
+    if settings.record:
+        app.add_middleware(Record, folder=settings.record)
     app.add_middleware(CancelOnDisconnect)
-    app.add_middleware(SizeLimit)
+    app.add_middleware(BodyLimit)  # reads a body, of a caller whom Access has let in
+    app.add_middleware(
+        Access, keys_file=settings.keys, cors_origins=settings.cors_origins, probe_token=settings.probe_token
+    )
+    app.add_middleware(NamesModel, state=app.state)
     app.add_middleware(Measured)
     return app
 

@@ -1,118 +1,74 @@
-"""The folder that the service reads (a student, its base and its assignments), and a Bento made of it."""
+"""A Bento of a course's champion: the code, the model with its base, the assignments, and their catalog."""
 
 import hashlib
-import json
+import os
 import shutil
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from importlib.metadata import requires, version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from packaging.requirements import Requirement
 
-from tutee_grader.assignment import Assignment
+from serving import NO_TELEMETRY
+from serving.catalog import FILE as CATALOG
+from serving.catalog import Catalog, Course
+from tutee_evaluator.engines import EngineConfig
+from tutee_evaluator.engines.baselines.revisions import FILE as REVISIONS
 from tutee_grader.errors import InputError
-from tutee_grader.files import atomic_dir
-from tutee_serializer.card import StudentCard
-from tutee_serializer.course import Course
+from tutee_grader.files import folder_hash
+from tutee_serializer.card import FILE as CARD
+from tutee_serializer.card import MODEL_CARD, StudentCard
 
-ABOUT_FILE = "about.json"
 # The packages of this repository that a Bento contains: all that the service imports.
 PACKAGES = ("serving", "tutee_evaluator", "tutee_serializer", "tutee_grader")
+BUILDING = "building"  # beside the store of Bentos, where one is made
 # Environment variables that turn off telemetry, and the search for models on the Hugging Face hub.
-OFFLINE_ENVIRONMENT = {
-    "BENTOML_DO_NOT_TRACK": "True",
-    "DO_NOT_TRACK": "1",
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-}
+OFFLINE_ENVIRONMENT = {**NO_TELEMETRY, "HF_HUB_OFFLINE": "1"}
 
 
-@dataclass(frozen=True)
-class About:
-    """The origin of a served student: its course, training method and registered version.
+def write_context(name: str, course: Course, engine: EngineConfig, context: Path) -> None:
+    """Writes into a new folder what a Bento of the course `name` is made of.
 
-    `metrics` maps names to values. `tests` is the form of the assignments' tests where their folders do
-    not name it.
+    The code, and in `student` the champion with its base, the assignments and the catalog, which has no other
+    version. Of the revisions that a model looks up it leaves out whose they are. Raises InputError where the
+    base model is not on this machine.
     """
-
-    course: str
-    synthetic: bool
-    method: str
-    version: str | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    tests: str | None = None
-
-    @property
-    def model(self) -> str:
-        """The student's model name in the API."""
-        return f"tutee-{self.course}-{self.method}" + (f"-v{self.version}" if self.version else "")
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A folder with everything that the service needs to serve a student."""
-
-    folder: Path
-    about: About
-
-    @property
-    def student(self) -> Path:
-        """The student's folder."""
-        return self.folder / "student"
-
-    @classmethod
-    def load(cls, folder: Path) -> "Bundle":
-        """Reads a folder that `pack` wrote; raises InputError where it did not."""
-        file = folder / ABOUT_FILE
-        try:
-            about = About(**json.loads(file.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise InputError(
-                f"{file}: missing, so {folder} holds no student to serve; `make retrain` makes one"
-            ) from None
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{file}: cannot be read ({error}); pack the student again") from error
-        return cls(folder, about)
-
-    def assignments(self) -> dict[str, Assignment]:
-        """The assignments that the student can work on, by name."""
-        folders = sorted(entry for entry in (self.folder / "assignments").iterdir() if entry.is_dir())
-        return {folder.name: Assignment.load(folder, self.about.tests) for folder in folders}
-
-
-def pack(adapter: Path, course: Course, destination: Path, about: dict[str, Any]) -> Bundle:
-    """Writes the folder that the service reads; replaces an existing one.
-
-    `about` may hold `version` and `metrics`; the rest is known from the course and the student's card.
-    The base model is copied too, so that the folder needs nothing outside it. Raises InputError where
-    the base model is not on this machine, and UnavailableError where the folder cannot be written.
-    """
-    card = StudentCard.load(adapter)
-    described = About(
-        course=course.name,
-        synthetic=course.synthetic,
-        method=card.method,
-        tests=course.assignments.tests,
-        **about,
+    assert course.champion is not None
+    champion = course.versions[course.champion]
+    card = StudentCard.load(champion.folder)
+    weights = _weights(card, champion.folder)
+    for package in PACKAGES:
+        _link(Path(str(files(package))), context / package)
+    student = context / "student"
+    model, base, assignments = (student / part for part in ("model", "base", "assignments"))
+    # What is written anew below is no link: that would change the original.
+    _link(champion.folder, model, but=(CARD, REVISIONS))
+    if weights != champion.folder:
+        _link(weights, base)
+        card = replace(card, base="../base")
+    card.save(model)
+    if (champion.folder / REVISIONS).exists():
+        revisions = pl.read_parquet(champion.folder / REVISIONS)
+        revisions.with_columns(student=pl.lit("")).write_parquet(model / REVISIONS)
+    for assignment in course.names:
+        _link(course.assignments / assignment, assignments / assignment)
+    packed = course.model_copy(
+        update={
+            "assignments": Path("assignments"),
+            "challenger": None,
+            "versions": {course.champion: champion.model_copy(update={"folder": Path("model")})},
+        }
     )
-    assignments, _ = course.load_assignments()
-    weights = _weights(card, adapter)
-    with atomic_dir(destination) as folder:
-        shutil.copytree(adapter, folder / "student")
-        if weights != adapter:
-            shutil.copytree(weights, folder / "base")
-            replace(card, base="../base").save(folder / "student")
-        for name in assignments:
-            shutil.copytree(
-                course.assignments_folder / name,
-                folder / "assignments" / name,
-                ignore=shutil.ignore_patterns("__pycache__"),
-            )
-        text = json.dumps(asdict(described), indent=2) + "\n"
-        (folder / ABOUT_FILE).write_text(text, encoding="utf-8")
-    return Bundle(destination, described)
+    hashes = {
+        Path(folder.name): folder_hash(folder, but=MODEL_CARD)
+        for folder in (model, base, assignments)
+        if folder.exists()
+    }
+    Catalog(courses={name: packed}, engine=engine, hashes=hashes).save(student / CATALOG)
 
 
 @dataclass(frozen=True)
@@ -124,36 +80,33 @@ class BuiltBento:
     size: int
 
 
-def build_bento(folder: Path, store: Path) -> BuiltBento:
-    """Builds a Bento with the code, the student and its assignments, without using the network.
+def build_bento(name: str, course: Course, engine: EngineConfig, store: Path) -> BuiltBento:
+    """Builds a Bento of the champion of the course `name`, without using the network.
 
-    `folder` is one that `pack` wrote, `store` a folder of Bentos as BentoML keeps one. The Bento appears
-    there whole or not at all: it is made in a folder `building` beside the store, where the next build clears
-    away what a killed one has left. It pins the versions of the libraries installed here, so that a container
-    gets the same ones.
+    `store` is a folder of Bentos as BentoML keeps one. The Bento appears there whole or not at all: it is
+    made in a folder `building` beside the store, where the next build clears away what a killed one has left.
+    It pins the versions of the libraries installed here, so that a container gets the same ones.
     """
     import bentoml
     from bentoml._internal.bento import BentoStore
     from bentoml._internal.configuration.containers import BentoMLContainer
 
-    about = Bundle.load(folder).about
-    building = store.parent / "building"
+    assert course.champion is not None
+    building = store.parent / BUILDING
     shutil.rmtree(building, ignore_errors=True)
-    context, made, scratch = (building / name for name in ("context", "made", "scratch"))
+    context, made, scratch = (building / part for part in ("context", "made", "scratch"))
     for empty in (context, made, scratch):
         empty.mkdir(parents=True)
     BentoMLContainer.tmp_bento_store_dir.set(str(scratch))
-    for package in PACKAGES:
-        source = Path(str(files(package)))
-        shutil.copytree(source, context / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(folder, context / "student")
+    write_context(name, course, engine, context)
+    method = course.versions[course.champion].method
     bento = bentoml.build(
         "serving.service:ArtificialStudent",
-        name=f"tutee-{about.course}",
-        labels={"course": about.course, "method": about.method, "version": about.version or "none"},
+        name=f"tutee-{name}",
+        labels={"course": name, "method": method, "version": str(course.champion)},
         build_ctx=str(context),
         include=["*"],
-        python={"packages": requirements(), "lock_packages": False},
+        python={"packages": requirements(engine), "lock_packages": False},
         docker={"system_packages": ["bubblewrap"]},
         _bento_store=BentoStore(made),
     )
@@ -197,9 +150,9 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def requirements() -> list[str]:
-    """The libraries that PACKAGES need, each pinned to the version installed here."""
-    names = {"bentoml", "fastapi", "httpx"}
+def requirements(engine: EngineConfig) -> list[str]:
+    """The libraries that PACKAGES and the engine need, each pinned to the version installed here."""
+    names = {"bentoml", "fastapi", "httpx"} | ({"vllm"} if engine.backend == "vllm" else set())
     for package in PACKAGES[1:]:
         for line in requires(package) or []:
             requirement = Requirement(line)
@@ -207,6 +160,20 @@ def requirements() -> list[str]:
                 names.add(requirement.name)
     # A CPU build of torch has a local version (2.13.0+cpu), which no index offers.
     return [f"{name}=={version(name).partition('+')[0]}" for name in sorted(names)]
+
+
+def _link(source: Path, target: Path, but: Collection[str] = ()) -> None:
+    """Copies a folder without the files named `but`: by hard links, where the file system has them."""
+    shutil.copytree(
+        source, target, ignore=shutil.ignore_patterns("__pycache__", *but), copy_function=_link_file
+    )
+
+
+def _link_file(source: str, target: str) -> None:
+    try:
+        os.link(Path(source).resolve(), target)  # what is downloaded from the hub are symbolic links
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _weights(card: StudentCard, folder: Path) -> Path:

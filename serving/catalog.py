@@ -14,10 +14,9 @@ from tutee_grader.assignment import Assignment
 from tutee_grader.config import describe_errors
 from tutee_grader.errors import InputError
 from tutee_grader.files import atomic_file, folder_hash
-from tutee_serializer.card import StudentCard
+from tutee_serializer.card import MODEL_CARD, StudentCard
 
 FILE = "catalog.json"
-MODEL_CARD = "README.md"  # written into a model's folder after its hash was taken
 
 
 class _Entry(BaseModel):

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import ApiError
 
+CLIENT_CLOSED = 499  # nginx's status for a client that closed the connection
 KEEP_ALIVE_S = 15.0  # proxies close connections that are silent for longer
 KEEP_ALIVE = ": still at work\n\n"
 # One event, for OpenAPI, which has no words for a stream of them; `data` is JSON.
@@ -86,7 +87,12 @@ class CancelOnDisconnect:
             await self.app(scope, receive, send)
             return
         body = await receive()
-        gone = asyncio.Event()
+        gone, started = asyncio.Event(), False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
 
         async def receive_once() -> Message:
             nonlocal body
@@ -96,7 +102,7 @@ class CancelOnDisconnect:
             await gone.wait()
             return body
 
-        answer = asyncio.ensure_future(self.app(scope, receive_once, send))
+        answer = asyncio.ensure_future(self.app(scope, receive_once, send_noted))
 
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
@@ -111,5 +117,7 @@ class CancelOnDisconnect:
             if not gone.is_set():  # it is the server that stops
                 answer.cancel()
                 raise
+            if not started:  # nobody reads it, but BentoML waits until a response begins
+                await Response(status_code=CLIENT_CLOSED)(scope, receive, send)
         finally:
             watcher.cancel()

@@ -51,7 +51,7 @@ class Measured:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, status = time.perf_counter(), 499  # as nginx has it: the client closed the connection
+        begun, status = time.perf_counter(), 500
 
         async def noted(message: Message) -> None:
             nonlocal status

@@ -4,6 +4,8 @@ import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.app import Settings, make_app
+from serving.bundle import OFFLINE_ENVIRONMENT
+from serving.submissions import ROLLOUT_S
 
 app = make_app(Settings.from_environment())
 
@@ -21,8 +23,13 @@ class AllRequests:
         await (app if scope["type"] == "http" else self._bentoml)(scope, receive, send)
 
 
-# A rollout of thirty students may take minutes; app.py has deadlines of its own.
-@bentoml.service(name="tutee", traffic={"timeout": 3600}, metrics={"enabled": False})
+# The timeout is above the deadlines that the service has itself.
+@bentoml.service(
+    name="tutee",
+    traffic={"timeout": 2 * ROLLOUT_S},
+    metrics={"enabled": False},
+    envs=[{"name": name, "value": value} for name, value in OFFLINE_ENVIRONMENT.items()],
+)
 @bentoml.asgi_app(app, path="/")
 class ArtificialStudent:
     """Artificial students: give one an assignment and its attempts so far, and it makes the next one."""

@@ -1,11 +1,10 @@
-"""The page."""
+"""The page: its files, and the headers that they are sent with."""
 
 from pathlib import Path
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 PAGE = Path(__file__).parent / "page"
 HEADERS = {
@@ -18,23 +17,14 @@ HEADERS = {
 }
 
 
-def page_file(name: str) -> FileResponse:
-    """A file of the page, with HEADERS."""
-    return FileResponse(PAGE / name, headers=HEADERS)
+async def page_file(request: Request) -> FileResponse:
+    """The file of the page that the path names; of `/`, the page itself."""
+    return FileResponse(PAGE / (request.url.path.rsplit("/", 1)[-1] or "index.html"), headers=HEADERS)
 
 
-async def index(_: Request) -> FileResponse:
-    return page_file("index.html")
-
-
-async def asset(request: Request) -> FileResponse:
-    return page_file(request.url.path.rsplit("/", 1)[-1])
-
-
-website = Starlette(
+website = Router(
     routes=[
-        Route("/", index),
-        Route("/style.css", asset),
-        Route("/page.js", asset),
+        Route("/", page_file),
+        *(Route(f"/{file.name}", page_file) for file in sorted(PAGE.iterdir()) if file.name != "index.html"),
     ]
 )

@@ -1,17 +1,18 @@
 """What every test runs under."""
 
 import gc
-import json
 import os
 import re
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Tests share the machine with others of their kind; two threads that wait for each other on a busy core
 # take many times as long as one.
@@ -77,95 +78,15 @@ def tokenizer_of() -> Callable[..., Any]:
     return make
 
 
-class Browser:
-    """A headless Chromium, controlled over its DevTools protocol."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A headless Chromium. Closed after each file: while it is open, no other test here can run asyncio."""
+    from playwright.sync_api import sync_playwright
 
-    def __init__(self, executable: str, profile: Path) -> None:
-        import httpx
-        from websockets.sync.client import connect
-
-        switches = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
-            --disable-background-networking --disable-component-update --remote-debugging-port=0"""
-        self.process = subprocess.Popen(
-            [executable, *switches.split(), f"--user-data-dir={profile}", "about:blank"],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        port = (
-            next(line for line in self.process.stderr if "DevTools listening" in line)
-            .split(":")[-1]
-            .split("/")[0]
-        )
-        tabs = httpx.get(f"http://127.0.0.1:{port}/json", trust_env=False).json()
-        address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
-        self.socket = connect(address, max_size=None, proxy=None)
-        self.calls = 0
-        self.events: list[dict] = []
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **parameters: object) -> dict:
-        self.calls += 1
-        self.socket.send(json.dumps({"id": self.calls, "method": method, "params": parameters}))
-        while True:
-            message = json.loads(self.socket.recv(timeout=60))
-            if message.get("id") == self.calls:
-                assert "error" not in message, message
-                return message["result"]
-            self.events.append(message)
-
-    def evaluate(self, expression: str) -> object:
-        """The value of a JavaScript expression, awaited."""
-        result = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in result, result
-        return result["result"].get("value")
-
-    def until(self, condition: str, seconds: float = 60) -> None:
-        """Returns when a JavaScript condition holds."""
-        wait = f"""new Promise((done) => {{
-            const end = performance.now() + {seconds * 1000};
-            const check = () => {{
-                if ({condition}) done(true);
-                else if (performance.now() > end) done(false);
-                else setTimeout(check, 20);
-            }};
-            check();
-        }})"""
-        assert self.evaluate(wait), (
-            f"never: {condition}; the page says {self.evaluate('document.body?.innerText')!r}"
-        )
-
-    def open(self, address: str, ready: str) -> None:
-        """Returns when the page at the address is there and the JavaScript condition `ready` holds."""
-        self.events.clear()
-        self.call("Page.navigate", url=address)
-        self.until(ready)
-
-    def press(self, key: str, text: str = "") -> None:
-        """Presses and releases one key of the keyboard."""
-        codes = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowRight": 39}
-        for kind in ("keyDown", "keyUp"):
-            more = {"text": text} if text and kind == "keyDown" else {}
-            self.call(
-                "Input.dispatchKeyEvent",
-                type=kind,
-                key=key,
-                code=key,
-                windowsVirtualKeyCode=codes[key],
-                **more,
-            )
-
-    def close(self) -> None:
-        self.socket.close()
-        self.process.terminate()
-        self.process.wait(20)
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     if executable is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
-    browser = Browser(executable, tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()

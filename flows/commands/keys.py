@@ -1,5 +1,6 @@
 """The keys with which others may use the service: `tutee keys add|list|revoke`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ def add(
 
     secret = add_key(_file(), name, PER_MINUTE if per_minute is None else per_minute)
     print(secret)
-    typer.echo("keys: this is shown once; clients send it as `Authorization: Bearer KEY`", err=True)
+    print("keys: this is shown once; clients send it as `Authorization: Bearer KEY`", file=sys.stderr)
 
 
 @app.command("list")

@@ -1,5 +1,6 @@
 """From a course to a served student, and back to the one before."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -123,15 +124,49 @@ def schedule(
 
 
 def serve(
-    course: CourseArgument,
-    port: Annotated[int, typer.Option(help="The port to listen on.")] = 3000,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    courses: Annotated[list[str], typer.Argument(metavar="COURSE...", help="Course files, or names.")],
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; others than this machine need a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 3000,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="A web page's origin that may ask, as in https://lms.example; may be repeated."),
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Keep what is asked and answered in this folder.", show_default=False)
+    ] = None,
 ) -> None:
-    """Serves the champion: an API, and a page on which one watches it work."""
+    """Serves courses' champions: an API, and a page on which one watches them work."""
     from flows.parameters import load
-    from serving.run import serve
+    from flows.serving_catalog import CatalogFile
+    from serving.catalog import FILE
+    from serving.keys import Keys
+    from serving.run import Address, serve
+    from tutee_grader.errors import InputError
+    from tutee_grader.files import scratch_dir
 
-    serve(load(course, logs=False).places.student, host, port)
+    address = Address(host, port)
+    setups = [load(course, logs=False) for course in courses]
+    places = setups[0].places
+    if not address.is_loopback and not Keys.load(places.api_keys):
+        raise InputError(
+            f"--host {host}: others reach this address, so the service asks for a key, and {places.api_keys} "
+            "holds none; `tutee keys add NAME` makes one"
+        )
+    address.check_free()
+    with scratch_dir(places.service(port)) as home:
+        file = CatalogFile(setups, home / FILE)
+        for course, reason in file.left_out:
+            print(f"serve: {course}: left out: {reason}")
+        print(f"serve: starting {', '.join(file.courses)} at {address.url} (Ctrl-C stops it)", flush=True)
+        environment = {
+            "TUTEE_CATALOG": str((home / FILE).resolve()),
+            "TUTEE_KEYS": str(places.api_keys.resolve()),
+            "TUTEE_CORS_ORIGINS": " ".join(cors_origin or ()),
+            "TUTEE_RECORD": str(record.resolve()) if record else "",
+        }
+        serve(address, home, environment, file.keep_current)
 
 
 def forget(

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from playwright.sync_api import Browser, Page
 
 from tutee_evaluator.metrics import METRICS, ReportConfig
 from tutee_evaluator.pairing import STEPS
@@ -147,8 +148,6 @@ def test_starts_are_left_out_until_the_rest_has_room(
 
 # --- in a browser -----------------------------------------------------------------------------------
 
-READY = "document.querySelector('#controls')?.hidden === false"
-
 
 @pytest.fixture(scope="module")
 def file(course: Course, steps: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -161,35 +160,35 @@ def file(course: Course, steps: pl.DataFrame, tmp_path_factory: pytest.TempPathF
     return path
 
 
+@pytest.fixture(scope="module")
+def opened(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page()
+    yield page
+    page.close()
+
+
 @pytest.fixture
-def page(browser: Any, file: Path) -> Iterator[Any]:
-    browser.open(file.as_uri(), READY)
-    yield browser
-    browser.call("Page.navigate", url="about:blank")
+def page(opened: Page, file: Path) -> Page:
+    opened.goto(file.as_uri())
+    opened.locator("#controls").wait_for()
+    return opened
 
 
-def choose(page: Any, **values: str) -> None:
+def choose(page: Page, **values: str) -> None:
     """Chooses by their texts: the options of the selects with these ids."""
     for name, text in values.items():
-        page.evaluate(f"""{{
-            const select = document.getElementById('choose-{name.replace("_", "-")}');
-            select.value = [...select.options].find((option) => option.textContent === '{text}').value;
-            select.dispatchEvent(new Event('change'));
-        }}""")
+        page.select_option(f"#choose-{name.replace('_', '-')}", label=text)
 
 
-def texts(page: Any, selector: str) -> list[str]:
-    found: list[str] = page.evaluate(
-        f"[...document.querySelectorAll('{selector}')].map((node) => node.textContent)"
-    )
-    return found
+def texts(page: Page, selector: str) -> list[str]:
+    return page.locator(selector).all_text_contents()
 
 
-def at(page: Any) -> list[str]:
+def at(page: Page) -> list[str]:
     return [*texts(page, "#shown h3"), *texts(page, "#place")]
 
 
-def test_markup_in_a_program_and_in_feedback_stays_text(page: Any, file: Path) -> None:
+def test_markup_in_a_program_and_in_feedback_stays_text(page: Page, file: Path) -> None:
     title = page.evaluate("document.title")
     added = page.evaluate(
         "[...document.querySelector('.attempt').querySelectorAll('.added')].map((line) => line.textContent)"
@@ -202,18 +201,20 @@ def test_markup_in_a_program_and_in_feedback_stays_text(page: Any, file: Path) -
     assert "<script>document" not in file.read_text(encoding="utf-8")
 
 
-def test_the_page_loads_itself_alone_and_nothing_is_blocked(page: Any, file: Path) -> None:
-    events = page.events
-    requested = [
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    ]
+def test_the_page_loads_itself_alone_and_nothing_is_blocked(browser: Browser, file: Path) -> None:
+    requested: list[str] = []
+    problems: list[str] = []
+    with browser.new_page() as page:
+        page.on("request", lambda request: requested.append(request.url))
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(file.as_uri())
+        page.locator("#controls").wait_for()
     assert requested == [file.as_uri()]
-    assert [one for one in events if one["method"] in ("Log.entryAdded", "Runtime.exceptionThrown")] == []
+    assert problems == []
 
 
-def test_both_sides_show_their_changes_grades_and_feedback(page: Any) -> None:
+def test_both_sides_show_their_changes_grades_and_feedback(page: Page) -> None:
     choose(page, sample="drawn, 1")
     assert at(page) == ["double, from submission 2", "1 of 3"]
     assert texts(page, ".attempt")[2] == "SFT_2024: solved before"
@@ -247,34 +248,34 @@ def test_both_sides_show_their_changes_grades_and_feedback(page: Any) -> None:
         ({"real_end": "not solved", "end": "solved"}, ["No start fits."]),
     ],
 )
-def test_filters_leave_the_starts_that_fit(page: Any, filters: dict[str, str], found: list[str]) -> None:
+def test_filters_leave_the_starts_that_fit(page: Page, filters: dict[str, str], found: list[str]) -> None:
     choose(page, **filters)
     assert at(page) == found
 
 
-def test_another_method_shows_the_same_start(page: Any) -> None:
-    page.evaluate("document.getElementById('next').click()")
+def test_another_method_shows_the_same_start(page: Page) -> None:
+    page.click("#next")
     choose(page, method="COPY")
     assert at(page) == ["double, from submission 3", "2 of 3"]
     assert texts(page, "#choose-sample option") == ["likeliest turns"]
 
 
-def test_the_keyboard_is_enough(page: Any) -> None:
+def test_the_keyboard_is_enough(page: Page) -> None:
     page.evaluate("document.getElementById('choose-method').focus()")
     for _ in range(8):
-        page.press("Tab")
+        page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.id") == "next":
             break
     assert page.evaluate("document.activeElement.id") == "next"
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     places = []
-    for key, text in (("Enter", "\r"), ("ArrowRight", ""), ("ArrowRight", ""), ("ArrowLeft", "")):
-        page.press(key, text)
+    for key in ("Enter", "ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
         places += texts(page, "#place")
     assert places == ["2 of 3", "3 of 3", "1 of 3", "3 of 3"]
 
 
-def test_every_control_has_a_name_and_the_place_is_announced(page: Any) -> None:
+def test_every_control_has_a_name_and_the_place_is_announced(page: Page) -> None:
     names = page.evaluate(
         "[...document.querySelectorAll('#controls select')]"
         ".map((select) => select.labels[0].firstChild.textContent)"

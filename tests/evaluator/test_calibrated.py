@@ -42,6 +42,9 @@ class Scripted:
         done, self.waiting = self.waiting, []
         return [(key, Completion(write_turn(FORMAT, None, OWN), OWN)) for key in done]
 
+    def cancel(self, key: int) -> None:
+        self.waiting.remove(key)
+
     def nats(self, dialog: Dialog, turn: str) -> float | None:
         likely = {write_turn(FORMAT, None, program): chance for program, chance in LIKELY.items()}
         return -log(likely[turn]) if turn in likely else 50.0
@@ -154,6 +157,26 @@ def test_what_the_model_breaks_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -
     engine = student(replace(gate(-50, -50, 0), acceptance=0.0))
     assert drawn(engine, history((LAST, 0)), 2) == {OWN: 2}
     assert drawn(student(gate(-50, -50, 0)), history((LAST, 0)), 2) == {OWN: 1, "def double(": 1}
+
+
+def test_a_turn_says_how_likely_the_mixture_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialog = history((LAST, 0))
+    engine = student(gate())
+    for seed in range(12):
+        (turn,) = complete(engine, [Request(dialog, 1.0, seed, logprobs=True)])
+        assert turn.logprob == pytest.approx(-engine.nats(dialog, write_turn(FORMAT, LAST, turn.program)))
+
+
+def test_a_request_that_is_cancelled_is_never_done() -> None:
+    engine = student(gate())
+    for key in range(20):
+        engine.add(key, Request(history((LAST, 0)), 1.0, key))
+    for key in range(0, 20, 2):
+        engine.cancel(key)
+    done = []
+    while collected := engine.collect():
+        done += [key for key, _ in collected]
+    assert sorted(done) == list(range(1, 20, 2))
 
 
 def test_a_turn_too_long_for_the_model_has_no_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:

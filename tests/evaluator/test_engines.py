@@ -10,8 +10,8 @@ import torch
 from tutee_evaluator.engines import Completion, EngineConfig, Request, complete
 from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.engines.generation import BatchGenerator
+from tutee_evaluator.engines.generator import Written
 from tutee_evaluator.engines.loading import load_engine
-from tutee_evaluator.engines.local import Written
 from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.schemas import COPY
 from tutee_grader.errors import InputError
@@ -226,6 +226,41 @@ def test_the_tokens_of_prompt_and_turn_are_counted(student: Student, dialogs: li
     assert [c.prompt_tokens for c in completions] == [len(student.prompt(dialog)) for dialog in dialogs]
     assert [c.completion_tokens for c in completions] == [length(c) for c in completions]
     assert min(c.completion_tokens for c in completions) < 32
+
+
+def test_a_turn_that_is_cut_says_so_and_keeps_what_was_written(
+    student: Student, dialogs: list[Dialog]
+) -> None:
+    (whole,) = complete(student, [Request(dialogs[0])])
+    (cut,) = complete(student, [Request(dialogs[0], max_new_tokens=2)])
+
+    assert (cut.finish_reason, cut.completion_tokens, cut.program) == ("length", 2, None)
+    assert cut.content and whole.content.startswith(cut.content)
+    assert whole.finish_reason == "stop"
+
+
+def test_a_turn_says_how_likely_it_is(student: Student, dialogs: list[Dialog]) -> None:
+    turns = complete(student, [Request(dialog, logprobs=True) for dialog in dialogs])
+    ended = [
+        (dialog, turn) for dialog, turn in zip(dialogs, turns, strict=True) if turn.finish_reason == "stop"
+    ]
+    for dialog, turn in ended:
+        assert [token for token, _ in turn.tokens] == student.chat.reply(turn.content)
+        assert turn.logprob == pytest.approx(-student.nats(dialog, turn.content), abs=1e-3)
+    assert ended
+    assert complete(student, [Request(dialogs[0])])[0].logprob is None
+
+
+def test_a_request_that_is_cancelled_is_never_done(student: Student, dialogs: list[Dialog]) -> None:
+    for key in range(3):
+        student.add(key, Request(dialogs[key]))
+    student.step()
+    assert student.written(1) is not None
+    student.cancel(1)
+    done = []
+    while collected := student.collect():
+        done += [key for key, _ in collected]
+    assert sorted(done) == [0, 2]
 
 
 def test_copy_submits_the_last_program_again(dialogs: list[Dialog]) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3NextConfig, Qwen3NextForCausalLM
 
+from tutee_evaluator.engines import generation
 from tutee_evaluator.engines.generation import BatchGenerator
 
 END, LIMIT = 37, 24
@@ -60,6 +61,84 @@ def test_prompts_that_come_while_others_are_written_are_continued_as_alone(
     assert written == expected
     lengths = {len(tokens) for tokens in expected.values()}
     assert LIMIT in lengths and len(lengths) > 3, "all turns end together: no place becomes free"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_prompts_that_are_cancelled_are_never_done_and_change_nothing(
+    model: LlamaForCausalLM, temperature: float
+) -> None:
+    generator = BatchGenerator(model, END, LIMIT, batch=5)
+    for number, prompt in enumerate(PROMPTS):
+        generator.add(number, prompt, temperature, seed=number)
+    for _ in range(3):
+        generator.step()
+    cancelled = {1, 3, 20}  # of the first five, which are being written, and of those that wait
+    assert all(generator.written(number) for number in (1, 3))
+    for number in cancelled:
+        generator.cancel(number)
+    generator.cancel(99)
+
+    written = dict(generator.collect_all())
+
+    expected = alone(model, temperature)
+    assert written == {number: expected[number] for number in expected.keys() - cancelled}
+
+
+def test_what_is_being_written_is_the_beginning_of_what_is_written(model: LlamaForCausalLM) -> None:
+    generator = BatchGenerator(model, END, LIMIT, batch=8)
+    for number, prompt in enumerate(PROMPTS[:4]):
+        generator.add(number, prompt, 1.0, seed=number)
+    seen: dict[int, list[list[int]]] = {number: [] for number in range(4)}
+    done: dict[int, list[int]] = {}
+    while len(done) < 4:
+        done |= {written.key: written.tokens for written in generator.step()}
+        for number in seen.keys() - done.keys():
+            seen[number].append(list(generator.written(number)))
+    for number, beginnings in seen.items():
+        assert all(done[number][: len(one)] == one for one in beginnings)
+        assert sorted(map(len, beginnings)) == list(map(len, beginnings)) and beginnings[-1]
+
+
+def test_a_prompts_own_limit_cuts_what_is_written(model: LlamaForCausalLM) -> None:
+    expected = alone(model, 1.0)
+    generator = BatchGenerator(model, END, LIMIT, batch=5)
+    for number, prompt in enumerate(PROMPTS):
+        generator.add(number, prompt, 1.0, number, limit=number + 1)
+    written = dict(generator.collect_all())
+    assert written == {number: tokens[: number + 1] for number, tokens in expected.items()}
+
+
+def test_a_prompt_waits_for_few_passes_while_there_is_room(
+    model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though fewer of the others are done than it takes to have them all copied at once."""
+    monkeypatch.setattr(generation, "LONGEST_WAIT", 2)
+    generator = BatchGenerator(model, -1, LIMIT, batch=16)
+    for number in range(8):
+        generator.add(number, PROMPTS[number])
+    generator.step()
+    generator.add(8, PROMPTS[8])
+    for _ in range(4):
+        generator.step()
+    assert len(generator.written(8)) > 0
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.7])
+def test_the_log_likelihoods_are_those_of_one_pass(model: LlamaForCausalLM, temperature: float) -> None:
+    generator = BatchGenerator(model, END, LIMIT, batch=5)
+    for number, prompt in enumerate(PROMPTS):
+        generator.add(number, prompt, temperature, number, logprobs=number % 2 == 0)
+    found = {}
+    while len(found) < len(PROMPTS):
+        found |= {written.key: written for written in generator.step()}
+    scorer = BatchGenerator(model, END, LIMIT, batch=1)
+    for number, written in found.items():
+        if number % 2:
+            assert written.logprobs == []
+        else:
+            assert len(written.logprobs) == len(written.tokens)
+            nats = scorer.score(PROMPTS[number], written.tokens)
+            assert sum(written.logprobs) == pytest.approx(-nats, abs=1e-3)
 
 
 def test_places_that_become_free_are_taken(model: LlamaForCausalLM) -> None:

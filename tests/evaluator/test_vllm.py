@@ -86,6 +86,7 @@ class LLMEngine:
         self.args = args
         self.asked: list[Asked] = []
         self._going: dict[str, list[int]] = {}  # what is written of each unfinished request
+        self._likely: dict[str, list[dict[int, SimpleNamespace]]] = {}  # of those that ask for it
         self._order = random.Random(0)
         self._models: dict[str | None, Any] = {}
         self.started.append(self)
@@ -112,6 +113,10 @@ class LLMEngine:
         self.asked.append(Asked(request_id, tokens, params, lora_request))
         self._going[request_id] = []
 
+    def abort_request(self, request_ids: list[str]) -> None:
+        for request_id in request_ids:
+            self._going.pop(request_id, None)
+
     def has_unfinished_requests(self) -> bool:
         return bool(self._going)
 
@@ -125,6 +130,9 @@ class LLMEngine:
                 continue  # it has no place in this step's batch
             logits = self._logits([*asked.prompt, *written], asked.lora_request)
             written.append(self._choose(logits[-1], asked.params, len(written)))
+            if asked.params.logprobs is not None:
+                likely = torch.log_softmax(logits[-1].float(), -1)[written[-1]].item()
+                self._likely.setdefault(request_id, []).append({written[-1]: SimpleNamespace(logprob=likely)})
             finished = written[-1] in asked.params.stop_token_ids or len(written) == asked.params.max_tokens
             chances = None
             if asked.params.prompt_logprobs is not None:
@@ -132,7 +140,7 @@ class LLMEngine:
             if finished:
                 del self._going[request_id]
             if finished or asked.params.output_kind is RequestOutputKind.CUMULATIVE:
-                output = SimpleNamespace(token_ids=tuple(written), logprobs=None)
+                output = SimpleNamespace(token_ids=tuple(written), logprobs=self._likely.get(request_id))
                 outputs.append(
                     SimpleNamespace(
                         request_id=request_id, finished=finished, outputs=[output], prompt_logprobs=chances
@@ -253,6 +261,26 @@ def test_temperature_seed_and_the_end_of_a_turn_are_asked_for(students: Path, di
     assert (first.stop_token_ids, first.ignore_eos) == ([student.chat.end], True)
     assert first.output_kind is RequestOutputKind.FINAL_ONLY, "an output for each token takes time"
     assert 0 <= second.seed < 2**63, "vLLM keeps seeds in 64 bits with a sign"
+
+
+def test_a_request_that_is_cancelled_is_aborted(students: Path, dialogs: list[Dialog]) -> None:
+    student = VllmStudent.load(students / "sft", batch=4)
+    for key in range(4):
+        student.add(key, Request(dialogs[key], max_new_tokens=3))
+    student.cancel(2)
+    done = []
+    while collected := student.collect():
+        done += [key for key, _ in collected]
+    assert sorted(done) == [0, 1, 3]
+    assert {asked.params.max_tokens for asked in LLMEngine.started[0].asked} == {3}
+
+
+def test_the_log_likelihoods_are_those_of_transformers(students: Path, dialogs: list[Dialog]) -> None:
+    requests = [Request(dialog, logprobs=True) for dialog in dialogs[:3]]
+    expected = complete(Student.load(students / "sft", device="cpu"), requests)
+    for ours, theirs in zip(complete(VllmStudent.load(students / "sft"), requests), expected, strict=True):
+        assert ours.logprob == pytest.approx(theirs.logprob, abs=1e-3)
+        assert [token for token, _ in ours.tokens] == [token for token, _ in theirs.tokens]
 
 
 def test_what_is_drawn_depends_on_the_seed(students: Path, dialogs: list[Dialog]) -> None:

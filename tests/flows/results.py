@@ -1,5 +1,6 @@
 """Results of several semesters in a project whose models are empty shells: trained, registered, tagged."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from flows.places import Places
 from flows.provenance import folder_hash
 from flows.registry import TESTED_ON, Registry, Version
 from flows.tracking import KIND, MODEL, TRAINING
+from serving.catalog import Catalog
 
 from .conftest import Project, commit
 
@@ -32,6 +34,12 @@ def start_git(remote: Path) -> None:
     git("init")
     git("config", "user.name", "Teacher")
     git("config", "user.email", "teacher@kurssi.example")
+
+
+def packed_version(places: Places) -> int | None:
+    """The version in the Bento that was built last."""
+    bento = places.bentos / json.loads(places.packed.read_text())["folder"]
+    return Catalog.load(bento / "src/student/catalog.json").courses[places.course].champion
 
 
 def make_results(project: Project, semester: str) -> dict[str, Version]:

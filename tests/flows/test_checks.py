@@ -7,9 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from flows.checks import incomplete, unsafe
-from flows.model_card import FILE as CARD
 from tutee_grader.files import folder_hash
-from tutee_serializer.card import StudentCard
+from tutee_serializer.card import MODEL_CARD, StudentCard
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -25,7 +24,7 @@ def model(tmp_path: Path) -> Path:
 
 def test_a_model_as_it_was_trained_is_complete_and_safe(model: Path) -> None:
     trained = folder_hash(model)
-    (model / CARD).write_text("# written at registration")
+    (model / MODEL_CARD).write_text("# written at registration")
     assert incomplete(model, trained) == []
     assert unsafe(model) == []
 

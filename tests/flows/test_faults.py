@@ -39,6 +39,8 @@ from tutee_evaluator.metrics import METRICS
 from tutee_grader.errors import UnavailableError
 from tutee_grader.files import read_table
 
+from .results import packed_version
+
 pytestmark = pytest.mark.slow
 
 RETRAIN = [sys.executable, "-m", "flows.cli", "retrain", "small"]
@@ -384,8 +386,7 @@ def promoted_once(project) -> None:
     assert sum(PROMOTED in version.tags for version in versions) == 1
     champion = registry.champion()
     assert champion == registry.get_by_alias(CHAMPION)
-    about = json.loads((registry.places.student / "about.json").read_text())
-    assert about["version"] == str(champion.number)
+    assert packed_version(registry.places) == champion.number
 
 
 def test_of_two_promotions_at_once_one_wins(fresh, monkeypatch: pytest.MonkeyPatch) -> None:

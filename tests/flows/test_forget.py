@@ -15,7 +15,11 @@ from flows.parameters import load
 from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.registry import Registry
+from flows.tracking import MODEL
+from tutee_evaluator.engines.baselines.revisions import FILE as REVISIONS
 from tutee_evaluator.engines.baselines.revisions import read_revisions, save_revisions
+from tutee_grader.files import folder_hash
+from tutee_serializer.card import MODEL_CARD
 from tutee_serializer.ingest.privacy import load_key, pseudonym
 
 pytestmark = pytest.mark.slow
@@ -47,7 +51,7 @@ def before(reported, number):
         registry, pipeline = Registry(places), Pipeline.of(places)
         # A student that looks up what training students wrote, among those to be registered, and as served.
         revisions = read_revisions(pl.read_parquet(places.dialogs), "train")
-        for folder in (places.model("sft"), places.student / "student"):
+        for folder in (places.model("sft"), places.bentos / "bentos/tutee-small/one/src/student/model"):
             folder.mkdir(parents=True, exist_ok=True)
             save_revisions(revisions, folder)
         metrics = pl.read_parquet(places.metrics)
@@ -127,7 +131,7 @@ def test_no_table_report_or_copy_of_one_holds_them(reported, number, before, sai
         "reports/small/tiny/report.html",
         "reports/small/disagreements.csv",
         "models/small/tiny/sft/revisions.parquet",
-        "bentos/students/small/student/revisions.parquet",
+        "bentos/bentos/tutee-small/one/src/student/model/revisions.parquet",
         "mlruns/",
         ".dvc/cache/",
     )
@@ -171,6 +175,15 @@ def test_models_trained_on_them_are_marked_once_for_each(reported, number, said)
         assert "was forgotten before" in again.stdout
         assert {version.forgotten for version in registry.versions()} == {1}
         assert "trained on 1 since forgotten" in reported.tutee("status", "small").stdout
+
+
+def test_a_model_without_their_rows_counts_as_registered_that_way(reported, said) -> None:
+    """Otherwise the service would take it for one that somebody has altered."""
+    registry = Registry(Places("small", "tiny", reported.folder))
+    (version,) = (version for version in registry.versions() if version.method == "sft")
+    folder = registry.folder(version)
+    assert (folder / REVISIONS).exists()
+    assert folder_hash(folder, but=MODEL_CARD) == version.tags[MODEL]
 
 
 def test_the_next_run_leaves_them_out(reported, number, said) -> None:

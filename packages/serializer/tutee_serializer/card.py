@@ -8,6 +8,8 @@ from tutee_grader.errors import InputError
 from tutee_grader.feedback import Level
 
 FILE = "student.json"
+# The card of the model for people; it comes into the folder after the hash of that was taken.
+MODEL_CARD = "README.md"
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import NonNegativeInt, PositiveInt
 
+from tutee_evaluator.engines.generator import KEPT_BYTES
 from tutee_grader.config import Section
 from tutee_grader.feedback import Level
 from tutee_grader.progress import progress_bar
 from tutee_serializer.dialogs.dialog import Dialog
-
-KEPT_BYTES = 4_000_000_000  # of what a model has read and written, so that it need not be read again
 
 
 class EngineConfig(Section):

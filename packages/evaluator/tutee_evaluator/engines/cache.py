@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from tutee_evaluator.engines import KEPT_BYTES
+from tutee_evaluator.engines.generator import KEPT_BYTES
 
 ROOM = 64  # tokens that memory is taken for at once
 BLOCK = 16  # tokens; a prefix is found by whole blocks

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from tutee_evaluator.engines import KEPT_BYTES
 from tutee_evaluator.engines.cache import Held, PrefixCache, allows_gaps, growing_cache, join
 from tutee_evaluator.engines.drafts import PromptLookup
-from tutee_evaluator.engines.local import Written
+from tutee_evaluator.engines.generator import KEPT_BYTES, Written
 from tutee_evaluator.engines.rows import Row, choose
 
 READ_AT_ONCE = 512  # tokens, of one prompt or of several: fewer make a processor's products slow

@@ -2,58 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from tutee_evaluator.engines import Completion, Request
+from tutee_evaluator.engines.generator import Generator, Written
 from tutee_grader.errors import InputError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import Message, TurnError, read_reply
 from tutee_serializer.dialogs.tokens import TokenCounter
-
-
-class Written(NamedTuple):
-    """What was written after the prompt `key`: its last token ends the turn, or there are as many as may be.
-
-    `logprobs` has the log-likelihood of each token at temperature 1, in nats, where it was asked for.
-    """
-
-    key: int
-    tokens: list[int]
-    logprobs: list[float]
-
-
-class Generator(Protocol):
-    """Writes tokens after prompts, up to the token that ends a turn or as many as a turn may have."""
-
-    def add(
-        self,
-        key: int,
-        prompt: list[int],
-        temperature: float = 0.0,
-        seed: int = 0,
-        limit: int | None = None,
-        logprobs: bool = False,
-    ) -> None:
-        """Takes a prompt, which `key` names."""
-        ...
-
-    def cancel(self, key: int) -> None:
-        """Stops writing after a prompt, which is never done; nothing if it is done."""
-        ...
-
-    def written(self, key: int) -> list[int]:
-        """The tokens that have been written after a prompt that is not done yet."""
-        ...
-
-    def step(self) -> list[Written]:
-        """Works for a moment, for all prompts; returns what was written after those that are done."""
-        ...
-
-    def score(self, prompt: list[int], turn: list[int]) -> float | None:
-        """The negative log-likelihood of a turn after a prompt, in nats; None: they are too long."""
-        ...
 
 
 class LocalStudent:

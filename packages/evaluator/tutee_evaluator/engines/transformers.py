@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tutee_evaluator.engines import KEPT_BYTES
+from tutee_evaluator.engines.generator import KEPT_BYTES
 from tutee_evaluator.engines.local import LocalStudent, base_of, load_tokenizer
 from tutee_grader.errors import UnavailableError
 from tutee_serializer.card import StudentCard

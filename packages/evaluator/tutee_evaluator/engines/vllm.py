@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tutee_evaluator.engines.local import LocalStudent, Written, base_of, load_tokenizer
+from tutee_evaluator.engines.generator import Written
+from tutee_evaluator.engines.local import LocalStudent, base_of, load_tokenizer
 from tutee_grader.errors import InputError, UnavailableError
 from tutee_serializer.card import StudentCard
 from tutee_serializer.dialogs.chat import Chat
