@@ -145,18 +145,20 @@ class Summary:
     p99_ms: float | None
 
 
-def summarize(runs: Sequence[Sequence[Answer]], seconds: float | None = None) -> Summary:
+def summarize(
+    runs: Sequence[Sequence[Answer]], warm_up_s: float = 0.0, seconds: float | None = None
+) -> Summary:
     """Runs of the same load as one.
 
-    Rates count what was answered in the first `seconds` of each run, in which all clients are at work; or
-    else in all of it. Times are those of every request.
+    Rates count what was answered in `seconds` of each run, after those of its warm-up: of the first answers
+    too many are short. Without `seconds`, all of a run counts. Times are those of every request.
     """
     fine, span = [], 0.0
     for run in runs:
-        begin = min(answer.sent for answer in run)
+        begin = min(answer.sent for answer in run) + warm_up_s
         end = max(answer.done for answer in run) if seconds is None else begin + seconds
         span += end - begin
-        fine += [answer for answer in run if answer.status == HTTPStatus.OK and answer.done <= end]
+        fine += [answer for answer in run if answer.status == HTTPStatus.OK and begin < answer.done <= end]
     sent = [answer for run in runs for answer in run]
     times = [answer.seconds for answer in sent if answer.status == HTTPStatus.OK]
     percentiles = np.percentile(times, [50, 95, 99]).tolist() if times else [None] * 3

@@ -31,10 +31,10 @@ from tutee_serializer.dialogs.dialog import Dialog
 
 CLIENTS = (1, 8, 32)
 ROUNDS = 2  # of both sides at each number of clients, in turn: a clock that slows down hits both
-ROUND_S = 6.0
+WARM_UP_S, ROUND_S = 3.0, 5.0
 TRIAL_CLIENTS = 4
 TRIAL_S = 3.0
-OVERLOAD_S = 15.0
+OVERLOAD_S = 10.0
 RECOVERY_S = 10.0
 IN_A_ROW = 5  # answers whose median tells that times are normal again
 SWAP_CLIENTS = 8
@@ -174,7 +174,7 @@ def _fastest(servers: Mapping[int, Server], bodies: Bodies) -> tuple[Server, str
         for threads, server in servers.items():
             load = Load(server.chat, bodies, TRIAL_CLIENTS, seconds=TRIAL_S)
             runs[threads].append(LoadProcess(load).answers())
-    rates = {threads: summarize(run, TRIAL_S).requests_per_second for threads, run in runs.items()}
+    rates = {threads: summarize(run, 0.0, TRIAL_S).requests_per_second for threads, run in runs.items()}
     best = max(rates, key=lambda threads: rates[threads])
     for threads, server in servers.items():
         if threads != best:
@@ -194,12 +194,12 @@ def _compare(
         runs: dict[str, list[list[Answer]]] = {side: [] for side in sides}
         for _ in range(ROUNDS):
             for side, server in sides.items():
-                load = Load(server.chat, bodies, clients, seconds=ROUND_S, first=first)
+                load = Load(server.chat, bodies, clients, seconds=WARM_UP_S + ROUND_S, first=first)
                 runs[side].append(LoadProcess(load).answers())
             # Both begin with the same requests; the next ones have not been read by the service before.
             first += max(len(run[-1]) for run in runs.values())
         for side in sides:
-            summary = table[side, clients] = summarize(runs[side], ROUND_S)
+            summary = table[side, clients] = summarize(runs[side], WARM_UP_S, ROUND_S)
             say(f"{side:<10} {_row(clients, summary)}")
     return table
 

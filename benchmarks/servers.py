@@ -1,7 +1,6 @@
 """The two servers that `tutee bench serve` compares, each in processes of its own on loopback."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,10 +11,11 @@ from pathlib import Path
 import httpx
 import psutil
 
+from serving.bundle import OFFLINE_ENVIRONMENT
+from serving.run import SERVICE, stop_service
 from tutee_grader.errors import UnavailableError
 
 READY_S = 180.0
-STOP_S = 20.0
 
 
 class Server:
@@ -34,7 +34,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
+                env={**os.environ, **OFFLINE_ENVIRONMENT, **environment},
                 cwd=Path(__file__).parent.parent,  # BentoML imports a service from where it is started
                 process_group=0,
             )
@@ -74,24 +74,17 @@ class Server:
         return max(sizes)
 
     def stop(self) -> None:
-        """Asks it to stop; after STOP_S seconds, kills it with all that it started."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-        try:
-            self._process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        """Stops it with all that it started."""
+        stop_service(self._process)
 
 
 def start_service(catalog: Path, folder: Path) -> Server:
     """The service, with the students of a catalog; `folder` gets its log and what BentoML writes."""
     return Server(
         folder / "service.log",
-        *("bentoml", "serve", "serving.service:ArtificialStudent", "--host", "127.0.0.1", "--port", "PORT"),
+        *("bentoml", "serve", SERVICE, "--host", "127.0.0.1", "--port", "PORT"),
         TUTEE_CATALOG=str(catalog),
         BENTOML_HOME=str(folder / "bentoml"),
-        BENTOML_DO_NOT_TRACK="True",
     )
 
 

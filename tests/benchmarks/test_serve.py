@@ -120,21 +120,21 @@ def test_a_load_in_a_process_of_its_own_ends_when_it_is_stopped() -> None:
 
 
 def test_rates_count_what_was_answered_in_time_and_percentiles_every_answer() -> None:
-    # A second's load of four answers, of which the last comes too late; and one in which none does.
-    slow = [Answer(10.0, 0.1, 200, "m", 5), Answer(10.1, 0.2, 200, "m", 5), Answer(10.1, 0.3, 500)]
-    slow += [Answer(10.5, 0.6, 200, "m", 5)]
-    quick = [Answer(20.0 + at / 10, 0.1, 200, "m", 1) for at in range(5)]
-    summary = summarize([slow, quick], seconds=1.0)
+    # Of the first run's answers one is there at 10.1, in the warm-up, and one at 11.3, too late.
+    slow = [Answer(10.0, 0.1, 200, "m", 9), Answer(10.1, 0.3, 200, "m", 5), Answer(10.1, 0.3, 500)]
+    slow += [Answer(10.5, 0.8, 200, "m", 9)]
+    quick = [Answer(20.0 + at / 10, 0.25, 200, "m", 1) for at in range(5)]
+    summary = summarize([slow, quick], warm_up_s=0.2, seconds=1.0)
     assert (summary.requests, summary.errors) == (9, 1)
-    assert summary.requests_per_second == (2 + 5) / 2
-    assert summary.tokens_per_second == (10 + 5) / 2
-    # Without seconds, all of a run counts: up to 11.1 and up to 20.5.
-    assert summarize([slow, quick]).requests_per_second == pytest.approx((3 + 5) / (1.1 + 0.5))
+    assert summary.requests_per_second == (1 + 5) / 2
+    assert summary.tokens_per_second == (5 + 5) / 2
+    # Without seconds, all of a run counts: up to 11.3 and up to 20.65.
+    assert summarize([slow, quick]).requests_per_second == pytest.approx((3 + 5) / (1.3 + 0.65), abs=0.01)
 
 
 def test_percentiles_are_of_the_answers_times() -> None:
     answers = [Answer(0.0, ms / 1000, 200) for ms in range(100, -1, -1)]  # 0 to 100 ms
-    summary = summarize([[*answers, Answer(0.0, 9.0, 429)]], seconds=1.0)
+    summary = summarize([[*answers, Answer(0.0, 9.0, 429)]])
     assert (summary.p50_ms, summary.p95_ms, summary.p99_ms) == (50.0, 95.0, 99.0)
 
 
