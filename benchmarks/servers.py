@@ -50,8 +50,8 @@ class Server:
         model: str | None = response.json()["courses"][course]["model"]
         return model
 
-    def wait_until_ready(self) -> float:
-        """Waits until it is ready; the seconds that it took since it was started.
+    def wait_until_ready(self) -> None:
+        """Waits until it is ready.
 
         Raises UnavailableError with the end of its log where it ends, or takes longer than READY_S.
         """
@@ -59,7 +59,7 @@ class Server:
             with suppress(httpx.HTTPError):
                 # Not through a proxy that the environment sets: the address is this machine's own.
                 if httpx.get(f"{self._address}/readyz", timeout=5, trust_env=False).is_success:
-                    return time.monotonic() - self._began
+                    return
             time.sleep(0.1)
         log = self._log.read_text(encoding="utf-8", errors="replace")[-2000:]
         raise UnavailableError(f"a server did not start; its log ends:\n{log}")
