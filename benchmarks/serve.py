@@ -229,7 +229,7 @@ def _steady(service: Server, bodies: Bodies, requests: int, say: Callable[[str],
     found = summarize([answers])
     say(f"{'service':<10} {_row(CLIENTS[-1], found)}")
     say(
-        f"{found.errors} errors in these {found.requests:,} requests below the queue's limit, each for a turn "
+        f"{found.errors} errors in these {found.requests:,} requests below the queue's limit, each a turn "
         f"of {SHORT} tokens at most"
     )
     return _with_problems(asdict(found), answers)
