@@ -224,15 +224,17 @@ def _row(clients: int, found: Summary) -> str:
 
 def _steady(service: Server, bodies: Bodies, requests: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Many requests below the limit of the queue, of short turns: what counts is that each is answered."""
+    before = service.memory()
     short = [{**body, "max_tokens": SHORT} for body in bodies]
     answers = LoadProcess(Load(service.chat, short, CLIENTS[-1], requests)).answers()
+    memory = [round(size / 1e6) for size in (before, service.memory())]
     found = summarize([answers])
     say(f"{'service':<10} {_row(CLIENTS[-1], found)}")
     say(
         f"{found.errors} errors in these {found.requests:,} requests below the queue's limit, each a turn "
-        f"of {SHORT} tokens at most"
+        f"of {SHORT} tokens at most; memory {memory[0]:,} MB before, {memory[1]:,} after"
     )
-    return _with_problems(asdict(found), answers)
+    return _with_problems({**asdict(found), "memory_mb": memory}, answers)
 
 
 def _overload(service: Server, bodies: Bodies, usual: Summary, say: Callable[[str], None]) -> dict[str, Any]:
