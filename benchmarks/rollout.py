@@ -47,11 +47,11 @@ def bench_rollout(
 
     def one_by_one() -> Turns:
         return [
-            _generate(student, prompt, temperature)
+            generate(student, prompt, temperature)
             for prompt, temperature in zip(prompts, temperatures, strict=True)
         ]
 
-    _generate(student, prompts[0], 1.0)  # the first call of a process is slow
+    generate(student, prompts[0], 1.0)  # the first call of a process is slow
     ours, our_rate = _time("rollout", batched)
     theirs, their_rate = _time("generate", one_by_one)
     if any(
@@ -84,7 +84,7 @@ def _time(name: str, write: Callable[[], Turns]) -> tuple[Turns, float]:
     return turns, rate
 
 
-def _generate(student: Student, prompt: list[int], temperature: float) -> list[int]:
+def generate(student: Student, prompt: list[int], temperature: float) -> list[int]:
     """The turn after a prompt, by transformers."""
     import torch
 

@@ -15,6 +15,7 @@ class Bench(StrEnum):
     GRADER = "grader"
     ROLLOUT = "rollout"
     SERIALIZER = "serializer"
+    SERVE = "serve"
     SFT = "sft"
 
 
@@ -93,6 +94,7 @@ def bench(
     ] = "demo",
     rows: Annotated[int, typer.Option(help="Submissions for the serializer.")] = 1_000_000,
     starts: Annotated[int, typer.Option(help="Starts of rollouts.")] = 16,
+    requests: Annotated[int, typer.Option(min=1, help="Requests below the limit of the service.")] = 10_000,
     preset: PresetOption = None,
 ) -> None:
     """Times one part beside the usual way, in the same run; the last line is JSON."""
@@ -111,6 +113,13 @@ def bench(
         from benchmarks.sft import bench_sft
 
         bench_sft(setup.preset, places.model("base"), places.dialogs)
+        return
+    if what is Bench.SERVE:
+        from benchmarks.serve import bench_serve
+
+        dialogs = read_table(places.dialogs, DIALOGS, "serialize")
+        students = [places.model("dpo"), places.model("sft")]
+        bench_serve(setup.course, students, dialogs, requests)
         return
     submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
     if what is Bench.ROLLOUT:
