@@ -16,6 +16,7 @@ from serving.errors import ApiError
 from tutee_evaluator.engines.calibrated import Calibrated, TrainedStudent
 from tutee_grader.assignment import Assignment
 from tutee_grader.errors import TuteeError
+from tutee_grader.processes import usable_cores
 
 LOOK_S, SHORT_LOOK_S = 1.0, 0.1  # between two looks at the catalog, and at the start
 RETRY_S = 30.0  # before another attempt to load a champion that could not be
@@ -279,9 +280,13 @@ def _import_libraries() -> None:
 
 def _load_student(catalog: Catalog, version: Version) -> TrainedStudent:
     """The student of a version whose files are as they were registered; raises TuteeError."""
-    # Here, in a thread, for it imports torch: the service answers /livez meanwhile.
+    # Here, in a thread, for it takes seconds: the service answers /livez meanwhile.
+    import torch
+
     from tutee_evaluator.engines.loading import load_student
 
+    # One core is left for requests and grading: a thread that waits for a busy core holds up all others.
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), usable_cores() - 1)))
     engine = catalog.engine
     kept = min(engine.prefix_bytes, PREFIX_BYTES)
     try:

@@ -19,8 +19,9 @@ from tutee_evaluator.engines.rows import Row, choose
 
 READ_AT_ONCE = 512  # tokens, of one prompt or of several: fewer make a processor's products slow
 # A processor reads drafts for no more rows than these: of 8 rows of SmolLM2, 16 tokens each take 3 times as
-# long as one token each, and of 32 rows 8 times, for which too few are accepted where turns are drawn.
-DRAFTED_ROWS = 8
+# long as one token each, and of 32 rows 8 times, for which too few are accepted where turns are drawn. Eight
+# clients of a tiny student are answered a third faster without them, and two slower (`tutee bench serve`).
+DRAFTED_ROWS = 4
 # A prompt waits for so many passes at most while there is room: each time rows join, all are copied.
 LONGEST_WAIT = 16
 
