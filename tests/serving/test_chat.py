@@ -5,6 +5,7 @@ import json
 import pytest
 
 from serving.payloads import MAX_CHARACTERS
+from tutee_serializer.dialogs.formats import system_turn, task_turn, write_turn
 
 MODEL = "tutee-toy-v7"
 JSON = {"Content-Type": "application/json"}
@@ -77,10 +78,11 @@ def test_a_conversation_with_the_services_own_refusal_goes_on(client, task, traj
     assert with_it.json()["usage"]["prompt_tokens"] == joined.json()["usage"]["prompt_tokens"]
 
 
-def stream(client, task, **more):
+def stream(client, task, system=None, **more):
+    opening = [{"role": "system", "content": system}] if system else []
     body = {
         "model": MODEL,
-        "messages": [{"role": "user", "content": task}],
+        "messages": [*opening, {"role": "user", "content": task}],
         "temperature": 0,
         "stream": True,
         **more,
@@ -103,6 +105,20 @@ def test_a_stream_has_the_same_program(client, task, trajectory):
     assert [choice["finish_reason"] for choice in choices] == [None] * (len(choices) - 1) + ["stop"]
     assert chunks[-1]["usage"]["completion_tokens"] > 0
     assert [chunk["usage"] for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+
+
+def test_a_turn_as_it_was_trained_is_streamed_token_by_token(client, task, trajectory):
+    chunks = stream(client, task_turn("edits", task), system_turn("edits"))
+    pieces = [choice["delta"].get("content") for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(filter(None, pieces)) == write_turn("edits", None, trajectory[0])
+    assert len(list(filter(None, pieces))) > 10
+
+
+def test_a_stream_ends_before_a_stop(client, task, trajectory):
+    turn = write_turn("edits", None, trajectory[0])
+    chunks = stream(client, task_turn("edits", task), system_turn("edits"), stop="return")
+    pieces = [choice["delta"].get("content") for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(filter(None, pieces)) == turn.partition("return")[0]
 
 
 def test_a_stream_of_several_choices_has_all_of_them(client, task):
@@ -147,7 +163,6 @@ def test_an_answer_ends_before_a_stop(client, task, trajectory):
 def test_logprobs_are_those_of_the_turn(client, task, adapter):
     from tutee_evaluator.engines.transformers import Student
     from tutee_serializer.dialogs.dialog import Dialog
-    from tutee_serializer.dialogs.formats import write_turn
 
     (choice,) = chat(client, ("user", task), logprobs=True).json()["choices"]
     tokens = choice["logprobs"]["content"]

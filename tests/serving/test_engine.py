@@ -7,6 +7,7 @@ import pytest
 
 from serving.engine import EngineThread
 from serving.errors import ApiError
+from serving.events import deadline
 from serving.load import Load
 from tutee_evaluator.engines import Completion, Request
 from tutee_serializer.dialogs.dialog import Dialog
@@ -122,6 +123,16 @@ def test_what_is_written_is_told_as_it_grows():
 
     play(story)
     assert told == ["x", "xx", "xxx"]
+
+
+def test_what_takes_longer_than_its_deadline_is_cancelled_and_said():
+    async def story(student, engine):
+        with pytest.raises(ApiError) as caught:
+            async with deadline(0.05):
+                await engine.complete(request(3))
+        assert (caught.value.status, caught.value.code) == (504, "deadline_exceeded")
+
+    assert play(story).left == {}
 
 
 def test_no_more_students_work_than_the_most():

@@ -211,6 +211,21 @@ def test_a_catalog_that_comes_later_is_found(own_catalog):
     run(own_catalog, story)
 
 
+def test_of_several_courses_each_has_its_champion_and_one_has_to_be_named(own_catalog):
+    content = json.loads(own_catalog.read_text())
+    content["courses"]["other"] = {**content["courses"]["toy"], "champion": 6, "challenger": None}
+    own_catalog.write_text(json.dumps(content))
+
+    async def story(students):
+        assert await answering(students, "tutee-other") == "tutee-other-v6"
+        assert await answering(students, "tutee-toy") == "tutee-toy-v7"
+        with pytest.raises(ApiError, match="name a model: tutee-toy, tutee-other") as caught:
+            await answering(students)
+        assert (caught.value.status, caught.value.param) == (400, "model")
+
+    run(own_catalog, story)
+
+
 @asynccontextmanager
 async def in_process(file: Path):
     """A client of the service in this process, with its lifespan."""
