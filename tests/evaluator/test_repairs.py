@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from tutee_evaluator.engines import Completion, Request, complete
+from tutee_evaluator.engines.generator import Written
 from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.pairing import pair
 from tutee_evaluator.rollout.config import RolloutConfig
@@ -25,9 +26,8 @@ def test_an_engine_says_what_it_forgave(
     row = dialogs_of().filter(feedback="summary").row(0, named=True)
     dialog = Dialog.from_row(row).before(2)
     written = ["<|same|>", "<|same|>\n", "nonsense"]
-    turns = [(key, [*student.chat.tokens(text), student.chat.end]) for key, text in enumerate(written)]
-    collected = iter([turns, []])
-    monkeypatch.setattr(student._generator, "collect", lambda: next(collected))
+    turns = [Written(key, student.chat.reply(text), []) for key, text in enumerate(written)]
+    monkeypatch.setattr(student._generator, "step", lambda: turns)
 
     exact, repaired, unreadable = complete(student, map(Request, [dialog] * 3))
 

@@ -141,7 +141,14 @@ def texts(first) -> dict[str, str]:
     kinds = (
         *("/dialogs.parquet", "/verdicts.parquet", "/revisions.parquet", "/verdicts.sqlite"),
         *("/model.safetensors", "/adapter_model.safetensors", "/tokenizer.json"),
-        *("/report.html", "/data_docs/index.html", "/prefect.db", "/mlflow.db", "/packed.json", "/dvc.lock"),
+        *(
+            "/report.html",
+            "/data_docs/index.html",
+            "/prefect.db",
+            "/mlflow.db",
+            "/packed/small.json",
+            "/dvc.lock",
+        ),
     )
     assert [kind for kind in kinds if not any(path.endswith(kind) for path in found)] == []
     prefect = next(text for path, text in found.items() if path.endswith("/prefect.db"))
