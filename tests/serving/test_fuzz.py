@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 # Whether a valid request is accepted depends on more than its form: is there such an assignment, does the
-# model read so many tokens?
-EXCLUDED = "positive_data_acceptance"
+# model read so many tokens? And a POST that is no JSON is refused as such on every path (415), before it is
+# known whether the path takes a POST (405).
+EXCLUDED = "positive_data_acceptance,unsupported_method"
 
 
 def fuzz(port: int, *options: str) -> subprocess.CompletedProcess[str]:
