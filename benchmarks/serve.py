@@ -17,9 +17,9 @@ import polars as pl
 
 from benchmarks.load import Answer, Load, LoadProcess, Summary, summarize
 from benchmarks.servers import Server, start_service, start_unbatched
+from serving.capacity import MAX_TURNS
 from serving.catalog import FILE, Catalog, Version
 from serving.catalog import Course as ServedCourse
-from serving.load import MAX_TURNS
 from serving.students import champion_name, version_name
 from tutee_grader.errors import InputError, TuteeError
 from tutee_grader.files import folder_hash

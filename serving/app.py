@@ -14,15 +14,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import chat, info, submissions
 from serving.access import Access
+from serving.capacity import Capacity
 from serving.errors import ErrorBody, add_handlers
 from serving.events import CancelOnDisconnect
 from serving.grading import Graders
 from serving.limits import BodyLimit
-from serving.load import Load
-from serving.metrics import Measured
+from serving.metrics import RequestMetrics
 from serving.openapi import document
 from serving.parents import end_with_parents
-from serving.recording import Record
+from serving.recording import Recorder
 from serving.state import State
 from serving.students import Students
 from serving.website import website
@@ -65,7 +65,7 @@ def make_app(settings: Settings) -> FastAPI:
         # First: without a sandbox there is no service.
         graders = await asyncio.to_thread(Graders)
         students = Students(settings.catalog)
-        app.state.service = State(students, graders, Load())
+        app.state.service = State(students, graders, Capacity())
         tasks = [asyncio.create_task(work) for work in (students.watch(), end_with_parents())]
         try:
             yield
@@ -96,18 +96,18 @@ def make_app(settings: Settings) -> FastAPI:
     add_handlers(app)
     # The last one added is the first to see a request.
     if settings.record:
-        app.add_middleware(Record, folder=settings.record)
+        app.add_middleware(Recorder, folder=settings.record)
     app.add_middleware(CancelOnDisconnect)
     app.add_middleware(BodyLimit)  # reads a body, of a caller whom Access has let in
     app.add_middleware(
         Access, keys_file=settings.keys, cors_origins=settings.cors_origins, probe_token=settings.probe_token
     )
-    app.add_middleware(NamesModel, state=app.state)
-    app.add_middleware(Measured)
+    app.add_middleware(ModelHeader, state=app.state)
+    app.add_middleware(RequestMetrics)
     return app
 
 
-class NamesModel:
+class ModelHeader:
     """Middleware that names, in every response, the version that answered, or else the champions."""
 
     def __init__(self, app: ASGIApp, state: Any) -> None:

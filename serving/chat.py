@@ -1,10 +1,10 @@
 """OpenAI's chat completions and models."""
 
-import asyncio
 import json
 import secrets
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any
 
@@ -17,15 +17,16 @@ from serving.chat_payloads import (
     ChatCompletion,
     ChatRequest,
     Choice,
+    Logprobs,
     Model,
     ModelList,
 )
 from serving.conversation import Conversation, read_conversation
 from serving.errors import ApiError, invalid_value
-from serving.events import EVENT_SCHEMA, EventStream, begun, deadline, until_none
+from serving.events import EVENT_SCHEMA, EventStream, SendEvent, begun, deadline, events_of
 from serving.payloads import Usage
 from serving.state import state_of
-from serving.students import LoadedStudent
+from serving.students import LoadedStudent, unknown_model
 from serving.together import together
 from serving.trajectory import count_tokens, read
 from tutee_evaluator.engines import Completion
@@ -48,8 +49,7 @@ async def model(request: Request, name: str) -> Model:
     """The model of this name."""
     names = state_of(request).students.names()
     if name not in names:
-        message = f"there is no model {name[:80]!r}; there are: {', '.join(names)}"
-        raise ApiError(HTTPStatus.NOT_FOUND, "model_not_found", message, "model")
+        raise unknown_model(name, names)
     return _model(request, name)
 
 
@@ -69,7 +69,7 @@ async def completions(request: Request, body: ChatRequest) -> Response | ChatCom
     if body.stream:
         return EventStream(await begun(_stream(request, body)))
     state = state_of(request)
-    with state.load.take(body.n or 1):
+    with state.capacity.take(body.n or 1):
         async with deadline(CHAT_S), state.students.use(body.model) as (student, _):
             turns = await _Turns.prepare(request, body, student)
             done = await together(turns.write(number) for number in range(body.n or 1))
@@ -95,7 +95,7 @@ class _Turns:
     async def prepare(cls, request: Request, body: ChatRequest, student: LoadedStudent) -> "_Turns":
         """Reads the conversation; raises ApiError where the student cannot go on from it."""
         request.state.model = student.model
-        if body.logprobs and not student.tells_tokens:
+        if body.logprobs and not student.has_token_logprobs:
             raise invalid_value(
                 f"{student.model} is a mixture with look-ups, so its tokens have no probabilities; "
                 "POST /next_submission says how likely a whole submission is",
@@ -122,57 +122,53 @@ class _Turns:
     def answer(self, completion: Completion) -> Answer:
         return answer(self.conversation, completion, self.body.stops)
 
+    def logprobs(self, completion: Completion) -> Logprobs | None:
+        """Of the tokens, where they were asked for."""
+        return logprobs(self.student.student.chat, completion) if self.body.logprobs else None
+
     def choice(self, number: int, completion: Completion) -> Choice:
         found = self.answer(completion)
         return Choice(
             index=number,
             message=AnswerMessage(content=found.content, refusal=found.refusal),
-            logprobs=logprobs(self.student.student.chat, completion) if self.body.logprobs else None,
+            logprobs=self.logprobs(completion),
             finish_reason=found.finish_reason,
         )
 
     def usage(self, done: list[Completion]) -> Usage:
         """The prompt is read once for all choices."""
-        written = sum(completion.completion_tokens for completion in done)
-        read = len(self._prompt)
-        return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+        return Usage.of(len(self._prompt), sum(completion.completion_tokens for completion in done))
 
 
 async def _stream(request: Request, body: ChatRequest) -> AsyncGenerator[str, None]:
     """The events of a stream: of whole programs token by token, of edits the program at their end."""
     state = state_of(request)
     with_usage = body.stream_options is not None and body.stream_options.include_usage
-    with state.load.take(body.n or 1):
+    with state.capacity.take(body.n or 1):
         async with state.students.use(body.model) as (student, _):
             turns = await _Turns.prepare(request, body, student)
-            queue: asyncio.Queue[str | None] = asyncio.Queue()
 
-            def send(choices: list[dict[str, Any]], **more: Any) -> None:
-                more = more | ({"usage": more.get("usage")} if with_usage else {})
-                chunk = {**turns.head, "object": "chat.completion.chunk", "choices": choices, **more}
-                queue.put_nowait(f"data: {json.dumps(chunk)}\n\n")
+            async def write_all(send: SendEvent) -> None:
+                def send_chunk(choices: list[dict[str, Any]], usage: dict[str, int] | None = None) -> None:
+                    more = {"usage": usage} if with_usage else {}
+                    chunk = {**turns.head, "object": "chat.completion.chunk", "choices": choices, **more}
+                    send(f"data: {json.dumps(chunk)}\n\n")
 
-            async def write_all() -> None:
                 try:
                     async with deadline(CHAT_S):
                         done = await together(
-                            _Piecewise(turns, number, send).write() for number in range(body.n or 1)
+                            _Piecewise(turns, number, send_chunk).write() for number in range(body.n or 1)
                         )
                     if with_usage:
-                        send([], usage=turns.usage(done).model_dump())
+                        send_chunk([], turns.usage(done).model_dump())
                 except ApiError as error:
-                    queue.put_nowait(f"data: {json.dumps(error.body)}\n\n")
+                    send(f"data: {json.dumps(error.body)}\n\n")
                 finally:
-                    queue.put_nowait("data: [DONE]\n\n")
-                    queue.put_nowait(None)
+                    send("data: [DONE]\n\n")
 
-            worker = asyncio.create_task(write_all())
-            try:
-                async for event in until_none(queue):
+            async with aclosing(events_of(write_all)) as events:
+                async for event in events:
                     yield event
-                await worker  # raises what was a bug
-            finally:
-                worker.cancel()
 
 
 class _Piecewise:
@@ -195,8 +191,8 @@ class _Piecewise:
             self._delta({"content": content[len(self._sent) :]})
         if found.refusal:
             self._delta({"refusal": found.refusal})
-        probabilities = self._turns.choice(self._number, completion).logprobs
-        self._delta({}, found.finish_reason, probabilities and probabilities.model_dump())
+        likely = self._turns.logprobs(completion)
+        self._delta({}, found.finish_reason, likely and likely.model_dump())
         return completion
 
     def _on_text(self, text: str) -> None:

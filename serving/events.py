@@ -1,9 +1,10 @@
 """Server-sent events, and what a request may take: a deadline, and a client that is still there."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +20,8 @@ EVENT_SCHEMA = {
     "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
     "required": ["data"],
 }
+
+SendEvent = Callable[[str], None]
 
 
 class EventStream(Response):
@@ -53,16 +56,26 @@ async def begun(events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
     return all_events()
 
 
-async def until_none(queue: asyncio.Queue[str | None]) -> AsyncIterator[str]:
-    """What is put into a queue up to None, and a comment now and then while nothing is."""
-    while True:
-        try:
-            event = await asyncio.wait_for(queue.get(), KEEP_ALIVE_S)
-        except TimeoutError:
-            event = KEEP_ALIVE
-        if event is None:
-            return
-        yield event
+async def events_of(work: Callable[[SendEvent], Coroutine[Any, Any, None]]) -> AsyncGenerator[str, None]:
+    """The events that `work` sends while it runs, and a comment now and then while it sends none.
+
+    Closed before that, it cancels `work`; and it raises what `work` raises.
+    """
+    queue: asyncio.Queue[str | None] = asyncio.Queue()
+    worker = asyncio.create_task(work(queue.put_nowait))
+    worker.add_done_callback(lambda _: queue.put_nowait(None))
+    try:
+        while True:
+            try:
+                event = await asyncio.wait_for(queue.get(), KEEP_ALIVE_S)
+            except TimeoutError:
+                event = KEEP_ALIVE
+            if event is None:
+                break
+            yield event
+        await worker
+    finally:
+        worker.cancel()
 
 
 @asynccontextmanager

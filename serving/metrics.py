@@ -41,7 +41,7 @@ def text() -> bytes:
     return generate_latest(REGISTRY)
 
 
-class Measured:
+class RequestMetrics:
     """Middleware that counts and times requests by the route that answers them."""
 
     def __init__(self, app: ASGIApp) -> None:

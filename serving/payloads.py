@@ -86,10 +86,6 @@ class StudentRequest(Strict):
         return self
 
 
-class NextSubmissionRequest(StudentRequest):
-    """The body of POST /next_submission."""
-
-
 class RolloutRequest(StudentRequest):
     """The body of POST /rollout: the student submits `attempts` more programs at most."""
 
@@ -135,6 +131,11 @@ class Usage(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+
+    @classmethod
+    def of(cls, prompt: int, completion: int) -> Self:
+        """With their sum."""
+        return cls(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
 
 
 class NextSubmission(BaseModel):

@@ -9,7 +9,7 @@ from pathlib import Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class Record:
+class Recorder:
     """Middleware that writes each POST with its answer as a line of JSON into a file of the day in `folder`.
 
     Only the user who runs the service can read the files: they hold programs. Keys are not in them.

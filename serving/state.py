@@ -5,8 +5,8 @@ from typing import cast
 
 from starlette.requests import Request
 
+from serving.capacity import Capacity
 from serving.grading import Graders
-from serving.load import Load
 from serving.students import Students
 
 
@@ -16,7 +16,7 @@ class State:
 
     students: Students
     graders: Graders
-    load: Load
+    capacity: Capacity
 
 
 def state_of(request: Request) -> State:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -38,7 +38,7 @@ class LoadedStudent:
     used: float = field(default_factory=time.monotonic)
 
     @property
-    def tells_tokens(self) -> bool:
+    def has_token_logprobs(self) -> bool:
         """Whether the probability of each token is known: a mixture with look-ups has none."""
         return not isinstance(self.student, Calibrated)
 
@@ -97,14 +97,16 @@ class Students:
         while True:
             try:
                 await self.look()
-            except Exception:  # noqa: BLE001 - a bug must not end the watch: the old students go on
+            except Exception as error:  # noqa: BLE001 - a bug must not end the watch: the old students go on
                 _log.exception("the catalog could not be followed")
+                self.problem = f"{self._file}: could not be followed: {type(error).__name__}: {error}"
             await asyncio.sleep(LOOK_S if imports.done() else SHORT_LOOK_S)
 
     async def look(self) -> None:
         """Reads the catalog if it has changed, and loads the champions that do not answer yet."""
         stamp = _stamp(self._file)
-        if stamp == self._stamp and time.monotonic() < self._retry:
+        problem = self.problem or any(course.problem for course in self.courses.values())
+        if stamp == self._stamp and not (problem and time.monotonic() >= self._retry):
             return
         changed, self._stamp, self._retry = stamp != self._stamp, stamp, time.monotonic() + RETRY_S
         try:
@@ -184,7 +186,6 @@ class Students:
     def _find(self, name: str | None) -> tuple[ServedCourse, int | None]:
         if not self.courses:
             raise not_ready(self.problem or "")
-        names = self.names()
         if name is None:
             if len(self.courses) > 1:
                 known = ", ".join(map(champion_name, self.courses))
@@ -199,9 +200,9 @@ class Students:
         for course in self.courses.values():
             if name == champion_name(course.name):
                 return course, None
+        names = self.names()
         if name not in names:
-            message = f"there is no model {name[:80]!r}; there are: {', '.join(names)}"
-            raise ApiError(HTTPStatus.NOT_FOUND, "model_not_found", message, "model")
+            raise unknown_model(name, names)
         place, number = names[name]
         return self.courses[place], number
 
@@ -259,6 +260,12 @@ def champion_name(course: str) -> str:
 def version_name(course: str, number: int) -> str:
     """The model name of a registered version."""
     return f"tutee-{course}-v{number}"
+
+
+def unknown_model(name: str, known: Iterable[str]) -> ApiError:
+    """The error of a request that names a model which is not served."""
+    message = f"there is no model {name[:80]!r}; there are: {', '.join(known)}"
+    return ApiError(HTTPStatus.NOT_FOUND, "model_not_found", message, "model")
 
 
 def not_ready(problem: str) -> ApiError:

@@ -1,23 +1,22 @@
 """`POST /next_submission` and `POST /rollout`: a student's next submission, or its whole work."""
 
-import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from serving.assignments import load_own
-from serving.errors import ApiError, invalid_value
-from serving.events import EVENT_SCHEMA, EventStream, begun, deadline, until_none
+from serving.errors import ApiError
+from serving.events import EVENT_SCHEMA, EventStream, SendEvent, begun, deadline, events_of
 from serving.payloads import (
     MAX_ATTEMPTS,
     MAX_SEED,
     NextSubmission,
-    NextSubmissionRequest,
     OwnAssignment,
     RolloutRequest,
     Sample,
@@ -38,7 +37,7 @@ router = APIRouter()
 
 
 @router.post("/next_submission")
-async def next_submission(request: Request, body: NextSubmissionRequest) -> NextSubmission:
+async def next_submission(request: Request, body: StudentRequest) -> NextSubmission:
     """The next submission of an artificial student, or of several, with the grader's verdict."""
     async with deadline(NEXT_S), _students(request, body) as trajectories:
         prompt = trajectories[0].prompt
@@ -48,7 +47,7 @@ async def next_submission(request: Request, body: NextSubmissionRequest) -> Next
             model=trajectories[0].student.model,
             samples=samples,
             turns_left_out=prompt.left_out if prompt else 0,
-            usage=Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written),
+            usage=Usage.of(read, written),
         )
 
 
@@ -67,44 +66,37 @@ async def rollout(request: Request, body: RolloutRequest) -> Response:
 
 
 async def _events(request: Request, body: RolloutRequest) -> Events:
-    queue: asyncio.Queue[str | None] = asyncio.Queue()
-
-    async def work(trajectory: Trajectory) -> None:
-        for _ in range(body.attempts):
-            sample = await trajectory.submit()
-            queue.put_nowait(_event("step", sample.model_dump(mode="json")))
-            if trajectory.stop or trajectory.attempt > MAX_ATTEMPTS:
-                break
-        reason = trajectory.stop or StopReason.STEPS
-        queue.put_nowait(_event("end", {"sample": trajectory.number, "stop_reason": reason}))
-
-    async def work_all(trajectories: list[Trajectory]) -> None:
-        try:
-            async with deadline(ROLLOUT_S):
-                await together(map(work, trajectories))
-            queue.put_nowait(_event("done", {}))
-        except ApiError as error:
-            queue.put_nowait(_event("error", error.body))
-        finally:
-            queue.put_nowait(None)
-
     async with _students(request, body) as trajectories:
+
+        async def work(trajectory: Trajectory, send: SendEvent) -> None:
+            for _ in range(body.attempts):
+                sample = await trajectory.submit()
+                send(_event("step", sample.model_dump(mode="json")))
+                if trajectory.stop or trajectory.attempt > MAX_ATTEMPTS:
+                    break
+            reason = trajectory.stop or StopReason.STEPS
+            send(_event("end", {"sample": trajectory.number, "stop_reason": reason}))
+
+        async def work_all(send: SendEvent) -> None:
+            try:
+                async with deadline(ROLLOUT_S):
+                    await together(work(one, send) for one in trajectories)
+                send(_event("done", {}))
+            except ApiError as error:
+                send(_event("error", error.body))
+
         model = trajectories[0].student.model
         yield _event("start", {"model": model, "seeds": [one.seed for one in trajectories]})
-        worker = asyncio.create_task(work_all(trajectories))
-        try:
-            async for event in until_none(queue):
+        async with aclosing(events_of(work_all)) as events:
+            async for event in events:
                 yield event
-            await worker  # raises what was a bug
-        finally:
-            worker.cancel()
 
 
 @asynccontextmanager
 async def _students(request: Request, body: StudentRequest) -> AsyncIterator[list[Trajectory]]:
     """The students that a request asks for, with their work so far."""
     state = state_of(request)
-    with state.load.take(body.n):
+    with state.capacity.take(body.n):
         async with state.students.use(body.model) as (student, course):
             request.state.model = student.model
             assignment = _assignment(course, body)
@@ -120,12 +112,10 @@ def _assignment(course: ServedCourse, body: StudentRequest) -> Assignment:
     if isinstance(body.assignment, OwnAssignment):
         return load_own(body.assignment)
     if body.assignment not in course.assignments:
-        known = ", ".join(course.assignments)
-        error = invalid_value(
-            f"there is no assignment {body.assignment[:80]!r}; there are: {known}", "assignment"
+        message = (
+            f"there is no assignment {body.assignment[:80]!r}; there are: {', '.join(course.assignments)}"
         )
-        error.code = "unknown_assignment"
-        raise error
+        raise ApiError(HTTPStatus.BAD_REQUEST, "unknown_assignment", message, "assignment")
     return course.assignments[body.assignment]
 
 

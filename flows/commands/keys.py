@@ -20,7 +20,7 @@ def keys() -> None:
 def add(
     name: NameArgument,
     per_minute: Annotated[
-        int | None, typer.Option(help="Requests a minute; 600 without it.", show_default=False)
+        int | None, typer.Option(help="Requests a minute that it may make.", show_default=False)
     ] = None,
 ) -> None:
     """Makes a key and prints it, once: only its hash is kept."""

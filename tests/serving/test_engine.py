@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
+from serving.capacity import Capacity
 from serving.engine import EngineThread
 from serving.errors import ApiError
 from serving.events import deadline
-from serving.load import Load
 from tutee_evaluator.engines import Completion, Request
 from tutee_serializer.dialogs.dialog import Dialog
 
@@ -136,13 +136,13 @@ def test_what_takes_longer_than_its_deadline_is_cancelled_and_said():
 
 
 def test_no_more_students_work_than_the_most():
-    load = Load(most=3)
-    with load.take(2):
-        with pytest.raises(ApiError) as caught, load.take(2):
+    capacity = Capacity(most=3)
+    with capacity.take(2):
+        with pytest.raises(ApiError) as caught, capacity.take(2):
             pass
         assert caught.value.status == 429
         assert int(caught.value.headers["Retry-After"]) >= 1
-        with load.take(1):
+        with capacity.take(1):
             pass
-    with load.take(3):
+    with capacity.take(3):
         pass

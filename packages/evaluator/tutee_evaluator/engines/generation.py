@@ -88,7 +88,7 @@ class BatchGenerator:
             if self._waiting or self._rows:
                 self._step()
         done, self._done = self._done, []
-        return [Written(row.key, row.written, row.likely) for row in done]
+        return [Written(row.key, row.written, row.logprobs) for row in done]
 
     def collect(self) -> list[tuple[int, list[int]]]:
         """Works until at least one prompt is done: the keys of those that are, and the tokens after them.

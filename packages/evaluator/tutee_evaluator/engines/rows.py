@@ -17,7 +17,7 @@ class Row:
     """A prompt with what has been written after it: `limit` tokens at most, `end` the last.
 
     `draws`, one for each token and from 0 to 1, choose the tokens; None: the likeliest are taken. With
-    `logprobs`, `likely` has the log-likelihood of each written token at temperature 1, in nats.
+    `with_logprobs`, `logprobs` has the log-likelihood of each written token at temperature 1, in nats.
     """
 
     key: int
@@ -27,9 +27,9 @@ class Row:
     lookup: PromptLookup | None
     temperature: float
     draws: NDArray[np.float64] | None
-    logprobs: bool = False
+    with_logprobs: bool = False
     written: list[int] = field(default_factory=list)
-    likely: list[float] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
     draft: list[int] = field(default_factory=list)
     cancelled: bool = False
 
@@ -43,7 +43,7 @@ class Row:
 
     def restart(self) -> None:
         """Takes back what was written."""
-        self.written, self.likely, self.draft = [], [], []
+        self.written, self.logprobs, self.draft = [], [], []
         self.lookup = PromptLookup(self.prompt) if self.lookup else None
 
     def unread(self, drafting: bool) -> list[int]:
@@ -66,7 +66,7 @@ class Row:
             self.written.append(token)
             if at == len(self.draft) or token != self.draft[at]:
                 break
-        del self.likely[len(self.written) :]  # of what it chose after the end of the turn
+        del self.logprobs[len(self.written) :]  # of what it chose after the end of the turn
         new = self.written[before:]
         if self.lookup:
             self.lookup.extend(new)
@@ -94,12 +94,12 @@ def choose(rows: Sequence[Row], logits: torch.Tensor) -> list[list[int]]:
 
 def _note_logprobs(logits: torch.Tensor, rows: Sequence[Row], tokens: Sequence[int]) -> None:
     """Notes in the rows that ask for it how likely the chosen tokens were, of logits (rows, vocabulary)."""
-    asked = [at for at, row in enumerate(rows) if row.logprobs]
+    asked = [at for at, row in enumerate(rows) if row.with_logprobs]
     if asked:
         chosen = logits.new_tensor([tokens[at] for at in asked], dtype=torch.long)[:, None]
         likely = torch.log_softmax(logits[asked].float(), dim=-1).gather(1, chosen)[:, 0]
         for at, value in zip(asked, likely.tolist(), strict=True):
-            rows[at].likely.append(value)
+            rows[at].logprobs.append(value)
 
 
 def _next(logits: torch.Tensor, rows: Sequence[Row], place: int) -> list[int]:

@@ -13,7 +13,7 @@ MAX_TURNS = 128  # students' turns that are written or wait for it
 LONGEST_RETRY_S = 60
 
 
-class Load:
+class Capacity:
     """Counts the students at work; where there are MAX_TURNS, another is turned away until some are done."""
 
     def __init__(self, most: int = MAX_TURNS) -> None:
