@@ -12,21 +12,22 @@ import pytest
 EXCLUDED = "positive_data_acceptance,unsupported_method"
 
 
-def fuzz(port: int, *options: str) -> subprocess.CompletedProcess[str]:
+def fuzz(port: int, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """schemathesis keeps what it found in `folder`."""
     command = [Path(sys.executable).parent / "schemathesis", "run", f"http://127.0.0.1:{port}/docs.json"]
     more = ["--exclude-checks", EXCLUDED, "--continue-on-failure", "--no-color", *options]
-    return subprocess.run([*command, *more], capture_output=True, text=True)
+    return subprocess.run([*command, *more], capture_output=True, text=True, cwd=folder)
 
 
 def test_examples_work_and_random_requests_break_nothing(client, port, tmp_path):
-    found = fuzz(port, "--phases", "examples,fuzzing", "--max-examples", "8", "--seed", "1")
+    found = fuzz(port, tmp_path, "--phases", "examples,fuzzing", "--max-examples", "8", "--seed", "1")
     assert found.returncode == 0, found.stdout
     assert "3 passed" in found.stdout.split("Fuzzing")[0]  # the examples of all three
 
 
 @pytest.mark.long
-def test_many_requests_break_nothing(client, port):
-    found = fuzz(port, "--max-examples", "200")
+def test_many_requests_break_nothing(client, port, tmp_path):
+    found = fuzz(port, tmp_path, "--max-examples", "200")
     print(found.stdout[-2000:])
     assert found.returncode == 0, found.stdout
 
