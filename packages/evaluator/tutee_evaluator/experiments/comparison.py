@@ -64,8 +64,8 @@ def compare(table: pl.DataFrame, steps: int, primary: str, effect: float | None,
     """FIGURES of `outcomes.trajectories`.
 
     Intervals are of a bootstrap over students and, independently, over assignments (Owen 2007, "The
-    pigeonhole bootstrap"); of one assignment, over students. Differences are paired: the same students, assignments and
-    random numbers under both policies. Where there are fewer than FEWEST students, there are no intervals.
+    pigeonhole bootstrap"); of one assignment, over students. Differences are paired: the same students,
+    assignments and random numbers under both policies. With fewer than FEWEST students there is no interval.
     """
     table = outcome_columns(table, steps)
     policies = table["policy"].unique(maintain_order=True).to_list()
@@ -120,7 +120,11 @@ def _cells(
     flat = np.ravel_multi_index(places, shape)
 
     def sums(column: str) -> Array:
-        return np.bincount(flat, table[column].to_numpy(), minlength=math.prod(shape)).reshape(shape)
+        return (
+            np.bincount(flat, table[column].to_numpy(), minlength=math.prod(shape))
+            .reshape(shape)
+            .astype(float)
+        )
 
     counts = np.bincount(places[0], minlength=len(policies))
     return _Cells(sums(over), sums(under), counts.astype(np.float64))

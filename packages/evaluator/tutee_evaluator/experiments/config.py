@@ -1,5 +1,7 @@
 """The file of an experiment: which policies are played against which class."""
 
+import re
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -45,9 +47,8 @@ class PolicyConfig(Section):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        given = [
-            name for name in ("level", "hints", "endpoint", "function") if getattr(self, name) is not None
-        ]
+        kinds = ("level", "hints", "endpoint", "function")
+        given = [kind for kind in kinds if getattr(self, kind) is not None]
         if len(given) != 1:
             said = " and ".join(given) or "none of them"
             raise ValueError(f"needs one of `level`, `hints`, `endpoint` and `function`, and has {said}")
@@ -92,12 +93,8 @@ class ExperimentConfig(Section):
     @field_validator("policies")
     @classmethod
     def _have_names(cls, policies: dict[str, PolicyConfig]) -> dict[str, PolicyConfig]:
-        import re
-
         if wrong := [name for name in policies if not re.fullmatch(NAME, name)]:
-            raise ValueError(
-                f"{', '.join(wrong)}: a policy's name has letters, digits, '_', '.' and '-' only"
-            )
+            raise ValueError(f"{', '.join(wrong)}: a policy's name is of letters, digits, '_', '.' and '-'")
         return policies
 
     @classmethod
@@ -162,9 +159,8 @@ def _hints(path: Path, assignments: list[str]) -> dict[str, list[str]]:
         if not isinstance(hints.get(name), list) or not hints[name] or not all(map(_is_text, hints[name]))
     ]
     if wrong:
-        raise InputError(
-            f"{path}: has no list of hints for {', '.join(wrong)}; add one, as `NAME: [hint, ...]`"
-        )
+        names = ", ".join(wrong)
+        raise InputError(f"{path}: has no list of hints for {names}; add one, as `NAME: [hint, ...]`")
     return hints
 
 
@@ -173,16 +169,13 @@ def _is_text(value: Any) -> bool:
 
 
 def _function(name: str, folder: Path) -> FunctionPolicy:
-    import sys
-
     module, _, function = name.partition(":")
     sys.path.insert(0, str(folder.resolve()))
     try:
         found = getattr(import_module(module), function, None)
     except ImportError as error:
-        raise InputError(
-            f"{name}: cannot be imported from {folder.resolve()} or installed packages: {error}"
-        ) from error
+        where = f"{folder.resolve()} or what is installed"
+        raise InputError(f"{name}: cannot be imported from {where}: {error}") from error
     finally:
         sys.path.remove(str(folder.resolve()))
     if not callable(found):
