@@ -56,7 +56,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         course.simulate,
         course.export,
     ),
-    "Experiments": (experiments.compare, experiments.turing),
+    "Experiments": (experiments.compare, experiments.experiment, experiments.turing),
     "Stages of the pipeline": (
         stages.source,
         stages.ingest,

@@ -220,6 +220,14 @@ class Places:
         """The blinded test; not an output of the pipeline."""
         return self.reports / "turing.html"
 
+    def experiment(self, name: str) -> Path:
+        """The folder of what an experiment on an artificial class found; not an output of the pipeline."""
+        return self.reports / "experiments" / name
+
+    def unfinished_experiment(self, name: str, key: str) -> Path:
+        """Trajectories of an experiment while others are played; `key` is as in `unfinished_rollouts`."""
+        return self.of_preset / "experiments" / f"{name}-{key}"
+
     @property
     def disagreements(self) -> Path:
         """The submissions on which the log and the grader disagree, with their programs."""
