@@ -1,4 +1,4 @@
-"""Makes an artificial class of a course: draws who works on what, plays it, dates it, audits it, writes it."""
+"""Makes an artificial class of a course: who works on what is drawn, played, dated, audited and written."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from flows.environment import disable_hub
 from flows.finding import FoundStudent, find_student
 from flows.parameters import Setup
 from flows.provenance import PACKAGES, rollouts_key
-from tutee_evaluator.artificial_class.assemble import PLAYED, SEMESTER, attempts_of, draw_work, names
+from tutee_evaluator.artificial_class.assemble import KEPT, SEMESTER, attempts_of, draw_work, names
 from tutee_evaluator.artificial_class.attendance import Attendance
 from tutee_evaluator.artificial_class.audit import Audit, audit
 from tutee_evaluator.artificial_class.kept import Kept, Rows
@@ -27,6 +27,7 @@ from tutee_evaluator.experiments.policies import GraderPolicy
 from tutee_evaluator.metrics import METRICS
 from tutee_evaluator.report.figures import Figures as Report
 from tutee_evaluator.rollout.grading import known_verdicts
+from tutee_grader.assignment import Assignment
 from tutee_grader.errors import InputError
 from tutee_grader.files import atomic_dir, folder_hash, read_table
 from tutee_grader.grader import Grader
@@ -48,9 +49,10 @@ _POLICY = "grader"
 class Log:
     """What the class is learnt from: `learnt` are graded SUBMISSIONS of the semesters that are trained on.
 
-    The class works on the calendar of the newest of these.
+    The class has the calendar of the newest of these. `graded` are those of all `semesters` with a role.
     """
 
+    assignments: dict[str, Assignment]
     submissions: pl.DataFrame
     verdicts: pl.DataFrame
     graded: pl.DataFrame
@@ -64,13 +66,16 @@ class Log:
         places, course = setup.places, setup.course
         submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
         verdicts = read_table(places.verdicts, VERDICTS, "grade")
+        assignments, _ = course.load_assignments()
         grades = verdicts.select("submission_id", "grade", "status")
-        graded = submissions.join(grades, on="submission_id", maintain_order="left")
+        graded = submissions.filter(pl.col("assignment").is_in(list(assignments))).join(
+            grades, on="submission_id", maintain_order="left"
+        )
         roles = resolve(course.semesters, graded)
         if not roles.train:
             raise InputError("\n".join(f"{course.file}: {problem}" for problem in roles.problems()))
         learnt = graded.filter(pl.col("semester").is_in(roles.train))
-        return cls(submissions, verdicts, graded, learnt, roles.used, roles.train[-1])
+        return cls(assignments, submissions, verdicts, graded, learnt, roles.used, roles.train[-1])
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,8 @@ def make_class(
     trajectories = _play(student, work, log, seed, setup, kept)
     attempts = attempts_of((row for rows in trajectories for row in rows), setup.course.name, times, seed)
     if attempts.is_empty():
-        raise InputError(f"{student.name} wrote no program in {len(work):,} trajectories; name another student")
-    audited = audit(attempts, log.submissions, setup.course.load_assignments()[0])
+        raise InputError(f"{student.name} wrote no program in {len(work):,} trajectories; name another one")
+    audited = audit(attempts, log.submissions, log.assignments)
     figures = {SEMESTER: describe(attempts)}
     figures |= {name: describe(log.graded.filter(semester=name)) for name in log.semesters}
     stops = Counter(rows[-1]["stop_reason"] for rows in trajectories)
@@ -165,19 +170,15 @@ def _play(
     student: FoundStudent, work: Sequence[tuple[str, str]], log: Log, seed: int, setup: Setup, file: Path
 ) -> list[Rows]:
     """The trajectory of each pair of a student and an assignment in `work`; those in `file` are not new."""
-    with Kept(file) as kept, progress_bar("class", len(work), "trajectories") as bar:
-        wanted = set(work)
-        done = {(rows[0]["student"], rows[0]["assignment"]) for rows in kept.trajectories}
-        missing = [pair for pair in work if pair not in done]
-        bar.update(len(work) - len(missing))
-        if missing:
-            for rows in _played(student, missing, log, seed, setup):
+    with Kept(file) as kept:
+        missing = [pair for pair in work if pair not in kept.trajectories]
+        done = len(work) - len(missing)
+        with progress_bar("class", len(work), "trajectories", initial=done) as bar:
+            for rows in _played(student, missing, log, seed, setup) if missing else ():
                 kept.add(rows)
                 bar.update()
-        # A class of more students may have been killed before.
-        return [
-            rows for rows in kept.trajectories if (rows[0]["student"], rows[0]["assignment"]) in wanted
-        ]
+        # Those of other students too, where a larger class was killed before.
+        return [kept.trajectories[pair] for pair in work]
 
 
 def _played(
@@ -189,24 +190,24 @@ def _played(
     reads = StudentCard.load(student.model) if isinstance(student.model, Path) else student.model
     dialogs, _ = serialize(log.submissions, log.verdicts, course, config, reads.format, reads.feedback)
     of_training = dialogs.filter(split="train", feedback=reads.feedback)
-    assignments, _ = course.load_assignments()
-    starts = (
-        (Start(name, task, Dialog.start(reads.format, reads.feedback, assignments[task].task)), _POLICY, 1)
-        for name, task in work
-    )
+    tasks = {
+        name: Dialog.start(reads.format, reads.feedback, assignment.task)
+        for name, assignment in log.assignments.items()
+    }
+    starts = ((Start(name, assignment, tasks[assignment]), _POLICY, 1) for name, assignment in work)
     with Grader(cache=setup.places.verdict_cache) as grader:
         for rows in play(
             starts,
             {_POLICY: GraderPolicy(reads.feedback)},
             engine_maker(student, dialogs, setup)(),
-            assignments,
+            log.assignments,
             grader,
             known_verdicts(log.submissions, log.verdicts),
             GivingUp.fit(of_training),
             int(of_training["turns"].list.len().max()),  # type: ignore[arg-type]
             seed,
         ):
-            yield [{name: row.get(name) for name in PLAYED} for row in rows]
+            yield [{name: row.get(name) for name in KEPT} for row in rows]
 
 
 def _identity(student: FoundStudent) -> dict[str, str | int]:

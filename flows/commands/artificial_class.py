@@ -33,7 +33,7 @@ def class_(
     with summary_line("class") as summary:
         made = make_class(setup, students, method, seed, folder, overwrite)
         print(f"\n{realism_table(made.figures)}\n")
-        print(f"privacy: {made.audit}")
+        print(f"privacy: {made.audit.copies}\nprivacy: {made.audit.stretches}")
         if made.has_look_ups:
             print(
                 f"privacy: {made.player} is mixed with look-ups, which hand in programs of real students; "

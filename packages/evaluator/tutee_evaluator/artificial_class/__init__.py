@@ -1,1 +1,1 @@
-"""An artificial class to give away: who works on what and when, what they hand in, and what it owes to whom."""
+"""An artificial class to give away: who works on what and when, what it owes to whom, and its files."""

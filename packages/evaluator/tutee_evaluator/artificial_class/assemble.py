@@ -8,21 +8,16 @@ import polars as pl
 
 from tutee_evaluator.artificial_class.attendance import Attendance
 from tutee_evaluator.artificial_class.times import Times, kind
+from tutee_evaluator.experiments.play import PLAYED
 from tutee_evaluator.schemas import Outcome
 from tutee_grader.verdict import Status
 from tutee_serializer.schemas import SUBMISSIONS, TRAJECTORY
 
 SEMESTER = "artificial"
-# What of a row of a played trajectory an attempt is made of.
-PLAYED = {
-    "student": pl.String,
-    "assignment": pl.String,
-    "step": pl.Int64,
-    "outcome": pl.String,
-    "code": pl.String,
-    "grade": pl.Float64,
-    "status": pl.String,
-    "stop_reason": pl.String,
+# The columns of PLAYED that attempts are made of.
+KEPT = {
+    name: PLAYED[name]
+    for name in ("student", "assignment", "step", "outcome", "code", "grade", "status", "stop_reason")
 }
 # Graded 0, and nothing that a log could hold.
 _NO_TEXT = [str(Status.NOT_TEXT), str(Status.TOO_LARGE)]
@@ -41,17 +36,20 @@ def draw_work(students: Sequence[str], attendance: Attendance, seed: int) -> Ite
             yield student, assignment
 
 
-def attempts_of(played: Iterable[dict[str, Any]], course: str, times: Times | None, seed: int) -> pl.DataFrame:
-    """SUBMISSIONS of the programs in rows with the columns of PLAYED, with `grade` and `status` beside.
+def attempts_of(
+    played: Iterable[dict[str, Any]], course: str, times: Times | None, seed: int
+) -> pl.DataFrame:
+    """SUBMISSIONS of the programs in rows with the columns KEPT, with `grade` and `status` beside.
 
-    A turn without a program, or with one that is no text, is left out: nothing was handed in. Without
-    `times` there are none.
+    A turn without a program, or with one that is no text, is left out: nothing was handed in. Line ends are
+    those that a log is read with. Without `times` there are none.
     """
     attempts = (
-        pl.DataFrame(list(played), schema=PLAYED)
+        pl.DataFrame(list(played), schema=KEPT)
         .filter(pl.col("outcome") == Outcome.PROGRAM, ~pl.col("status").is_in(_NO_TEXT))
         .sort("student", "assignment", "step")
         .with_columns(
+            pl.col("code").str.replace_all(r"\r+\n", "\n"),
             course=pl.lit(course),
             semester=pl.lit(SEMESTER),
             order=pl.int_range(1, pl.len() + 1).over("student", "assignment"),

@@ -15,7 +15,7 @@ class Attendance:
 
     A chain over the assignments in the order of the course: who drops out stays away more often than not,
     and nobody's own list of assignments is copied. `chances` has for each assignment the chance of who left
-    out the one before, and of who did not; of the first one they are the same.
+    out the one before, and of who did not.
     """
 
     assignments: tuple[str, ...]
@@ -32,30 +32,26 @@ class Attendance:
         middles = dict(begun.group_by("assignment").agg(pl.col("at").median()).iter_rows())
         timed = None not in middles.values()
         names = sorted(middles, key=lambda name: ((middles[name],) if timed else (), natural(name)))
-        workers = {
-            name: set(begun.filter(assignment=name)["student"]) for name in names
-        }  # fmt: skip
-        everyone = set(begun["student"])
+        everyone = before = set(begun["student"])
         chances = []
-        before = everyone
         for name in names:
-            share = len(workers[name]) / len(everyone)
-            chances.append(
-                tuple(
-                    len(workers[name] & group) / len(group) if group else share
-                    for group in (everyone - before, before)
-                )
-            )
-            before = workers[name]
+            workers = set(begun.filter(assignment=name)["student"])
+            chances.append((_share(workers, everyone - before, everyone), _share(workers, before, everyone)))
+            before = workers
         return cls(tuple(names), tuple(chances))
 
     def draw(self, random: Random) -> list[str]:
         """The assignments of one student, in the order of the course: at least one, as of all in the log."""
         drawn: list[str] = []
         while not drawn:
-            worked = True
+            worked = True  # so for the first one the whole class counts
             for name, (after_none, after_one) in zip(self.assignments, self.chances, strict=True):
                 worked = random.random() < (after_one if worked else after_none)
                 if worked:
                     drawn.append(name)
         return drawn
+
+
+def _share(workers: set[str], group: set[str], everyone: set[str]) -> float:
+    """The share of `workers` in a group; in the whole class where the group is empty."""
+    return len(workers & group) / len(group) if group else len(workers) / len(everyone)

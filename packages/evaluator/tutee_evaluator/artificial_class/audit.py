@@ -32,13 +32,24 @@ class Audit:
     longest_in: str
     long: int
 
-    def __str__(self) -> str:
+    @property
+    def copies(self) -> str:
+        """What is word for word the same, as a sentence."""
         return (
-            f"of {self.programs:,} programs ({self.different:,} different ones) {_share(self.verbatim, self)} are "
-            f"word for word a real student's, {_share(self.verbatim_of_one, self)} that of exactly one; "
-            f"{_share(self.long, self)} have a stretch of {LONG} characters or more that only one real student wrote, "
-            f"the longest {self.longest} ({self.longest_in})"
+            f"of {self.programs:,} programs ({self.different:,} different ones) {self._share(self.verbatim)} "
+            f"are word for word a real student's, {self._share(self.verbatim_of_one)} that of exactly one"
         )
+
+    @property
+    def stretches(self) -> str:
+        """What is the same in part, as a sentence."""
+        return (
+            f"the longest stretch that only one real student wrote has {self.longest:,} characters "
+            f"({self.longest_in}); {self._share(self.long)} of the programs have one of {LONG} or more"
+        )
+
+    def _share(self, part: int) -> str:
+        return f"{part / self.programs:.1%}"
 
 
 def audit(
@@ -84,7 +95,3 @@ def _owned(submissions: pl.DataFrame) -> list[tuple[str, int]]:
         (code, number if one else ANYBODY)
         for code, one, number in owners.select("code", "one", "number").iter_rows()
     ]
-
-
-def _share(part: int, audit: Audit) -> str:
-    return f"{part / audit.programs:.1%}"

@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-Rows = list[dict[str, Any]]  # of one trajectory
+from tutee_evaluator.experiments.play import Rows
 
 
 class Kept:
-    """The trajectories in a file, a line of JSON each; those added are there at once.
+    """The trajectories in a file, by student and assignment; a line of JSON each, written at once.
 
     A line that a killed run left unfinished is removed.
     """
@@ -17,14 +17,16 @@ class Kept:
         file.parent.mkdir(parents=True, exist_ok=True)
         whole = file.read_bytes() if file.exists() else b""
         whole = whole[: whole.rfind(b"\n") + 1]
-        self.trajectories: list[Rows] = [json.loads(line) for line in whole.splitlines()]
+        self.trajectories: dict[tuple[str, str], Rows] = {}
+        for line in whole.splitlines():
+            self._take(json.loads(line))
         self._file = file.open("r+b" if file.exists() else "wb")
         self._file.seek(len(whole))
         self._file.truncate()
 
     def add(self, rows: Rows) -> None:
         """Adds a finished trajectory."""
-        self.trajectories.append(rows)
+        self._take(rows)
         self._file.write(json.dumps(rows).encode() + b"\n")
         self._file.flush()
 
@@ -33,3 +35,6 @@ class Kept:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+    def _take(self, rows: Rows) -> None:
+        self.trajectories[rows[0]["student"], rows[0]["assignment"]] = rows

@@ -32,7 +32,7 @@ _COLUMNS = {
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:
-    """Raises InputError unless a class may be written to `folder`: a new one, or in place of another class."""
+    """Raises InputError unless a class may be written to `folder`: a new one, or another class's place."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     ours = {TABLE, PROGSNAP, ABOUT, README, *COURSE_FILES.values()}
@@ -111,8 +111,8 @@ def _readme(about: Mapping[str, Any], audit: Audit) -> str:
     model = "\n".join(f"- {name}: {value}" for name, value in about["student model"].items())
     return f"""# An artificial class
 
-**No student in this folder is real.** {about["students"]:,} artificial students of the course `{about["course"]}` wrote
-all programs, and the course's own grader graded them. Seed {about["seed"]}; times: {times}.
+**No student in this folder is real.** {about["students"]:,} artificial students wrote all programs, and
+the grader of the course `{about["course"]}` graded them. Seed {about["seed"]}; times: {times}.
 
 The student model that played everyone:
 
@@ -124,12 +124,15 @@ The student model that played everyone:
 | `{PROGSNAP}/` | the same as ProgSnap2 v1.0; `{COURSE_FILES["progsnap2"]}` reads it |
 | `{ABOUT}` | model, seed, versions, and the figures below |
 
-The assignments (tasks, solutions, tests) are the teacher's and are not in here: `assignments.path` of the course
-files says where they lay, from this folder.
+The assignments (tasks, solutions, tests) are the teacher's and are not in here: `assignments.path` of the
+course files says where they lay, from this folder.
 
 ## What it owes to single students
 
-Compared with every real program of the log: {audit}.
+Compared with every real program of the log:
+
+- {audit.copies}
+- {audit.stretches}
 
 ## How it looks beside the real semesters
 
