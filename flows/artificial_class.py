@@ -20,6 +20,7 @@ from tutee_evaluator.artificial_class.kept import Kept, Rows
 from tutee_evaluator.artificial_class.realism import Figures, describe
 from tutee_evaluator.artificial_class.times import Times
 from tutee_evaluator.artificial_class.writing import check_folder, write_class
+from tutee_evaluator.engines.baselines import BASELINES
 from tutee_evaluator.engines.gate import FILE as LOOK_UPS
 from tutee_evaluator.experiments.giving_up import GivingUp
 from tutee_evaluator.experiments.play import Start, play
@@ -103,7 +104,11 @@ def make_class(
     the folder is taken, the student is not there, or the course's tables hold nothing to learn from.
     """
     check_folder(folder, overwrite)
-    student = find_student(method or _best(setup), setup.parameters.students, setup.places)
+    if method in BASELINES:
+        raise InputError(
+            f"{method!r} is a look-up, which begins no task; name a trained student with --method"
+        )
+    student = find_student(method or best_student(setup), setup.parameters.students, setup.places)
     log = Log.read(setup)
     times = Times.fit(log.learnt, log.calendar)
     attendance = Attendance.fit(log.learnt.filter(semester=log.calendar))
@@ -140,7 +145,7 @@ def make_class(
     )
 
 
-def _best(setup: Setup) -> str:
+def best_student(setup: Setup) -> str:
     """The best method of the report that is a model alone: look-ups hand in what real students wrote."""
     places = setup.places
     trained = [
