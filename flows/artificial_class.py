@@ -133,6 +133,7 @@ def make_class(
         "student model": _identity(student),
         "made with": {name: version(name) for name in PACKAGES if name.startswith("tutee")},
         "trajectories ended by": dict(sorted(stops.items())),
+        "turns that are no attempt": sum(map(len, trajectories)) - attempts.height,
         "times": "drawn as in the log" if times else None,
         "privacy": asdict(audited),
         "figures": figures,

@@ -159,7 +159,8 @@ def test_no_real_moment_is_handed_on() -> None:
 
 @given(st.integers(0, 10**6), st.lists(st.sampled_from([0.0, 50.0]), min_size=1, max_size=6))
 def test_time_goes_forward_in_each_trajectory(seed: int, grades: list[float]) -> None:
-    times = Times.fit(log({0.0: 0, 50.0: 1}), "one")  # clicks of the same second
+    clicks = log({0.0: 0, 50.0: 0})  # two in the same second
+    times = Times.fit(pl.concat([clicks, log({0.0: 4, 50.0: 4}).with_columns(semester=pl.lit("two"))]), "one")
     rows = [{**row, "grade": grade} for row, grade in zip(played(*"abcdef"), grades, strict=False)]
     moments = attempts_of(rows, "small", times, seed)["submitted_at"]
     assert (moments.diff().drop_nulls() > timedelta()).all()
@@ -196,10 +197,10 @@ def test_without_times_in_the_log_none_are_invented() -> None:
 
 
 def test_what_is_no_program_was_not_handed_in() -> None:
-    rows = played("first", "", "second", "\0", "third")
+    rows = played("first", "", "second", "\0", "third", "half a character: \ufffd")
     rows[1] |= {"outcome": Outcome.GAVE_UP.value, "grade": None}
     rows[3] |= {"status": "is not text"}
-    rows.append({**rows[0], "step": 6, "outcome": Outcome.UNREADABLE.value, "code": None, "grade": None})
+    rows.append({**rows[0], "step": 7, "outcome": Outcome.UNREADABLE.value, "code": None, "grade": None})
     made = attempts_of(rows, "small", None, seed=1)
     assert made.select("code", "order").rows() == [("first", 1), ("second", 2), ("third", 3)]
 
@@ -254,6 +255,7 @@ def test_the_longest_stretch_of_one_student_is_found(
     found = audit(attempts_of(played(*programs), "small", None, 0), real, assignments)
     assert found.longest == len("".join(SECRET.split()))
     assert found.longest_in == "artificial-001/double/2"
+    assert audit(attempts_of(played(COMMON), "small", None, 0), real, assignments).longest == 0
     assert found.long == 0 and "0.0% of the programs have one of 100 or more" in found.stretches
 
 

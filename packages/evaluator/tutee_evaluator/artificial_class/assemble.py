@@ -11,6 +11,7 @@ from tutee_evaluator.artificial_class.times import Times, kind
 from tutee_evaluator.experiments.play import PLAYED
 from tutee_evaluator.schemas import Outcome
 from tutee_grader.verdict import Status
+from tutee_serializer.logs.encodings import UNREADABLE
 from tutee_serializer.schemas import SUBMISSIONS, TRAJECTORY
 
 SEMESTER = "artificial"
@@ -46,7 +47,11 @@ def attempts_of(
     """
     attempts = (
         pl.DataFrame(list(played), schema=KEPT)
-        .filter(pl.col("outcome") == Outcome.PROGRAM, ~pl.col("status").is_in(_NO_TEXT))
+        .filter(
+            pl.col("outcome") == Outcome.PROGRAM,
+            ~pl.col("status").is_in(_NO_TEXT),
+            ~pl.col("code").str.contains(UNREADABLE, literal=True),
+        )
         .sort("student", "assignment", "step")
         .with_columns(
             pl.col("code").str.replace_all(r"\r+\n", "\n"),
