@@ -37,6 +37,7 @@ from tutee_grader.verdict import VERDICTS
 from tutee_serializer.card import FILE as CARD
 from tutee_serializer.card import MODEL_CARD, StudentCard
 from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.levels import BY_ARM
 from tutee_serializer.dialogs.serialize import serialize
 from tutee_serializer.schemas import SUBMISSIONS
 from tutee_serializer.semesters import resolve
@@ -194,6 +195,11 @@ def _played(
     disable_hub(setup.preset)
     course, config = setup.course, setup.parameters.serialize.model_copy(update=_ALL)
     reads = StudentCard.load(student.model) if isinstance(student.model, Path) else student.model
+    if reads.feedback == BY_ARM:
+        raise InputError(
+            f"{student.name} learnt with the feedback of each student's arm, and a class has no arms; "
+            "name a student that learnt with one level of feedback"
+        )
     dialogs, _ = serialize(log.submissions, log.verdicts, course, config, reads.format, reads.feedback)
     of_training = dialogs.filter(split="train", feedback=reads.feedback)
     tasks = {

@@ -61,6 +61,7 @@ def attempts_of(
             logged_score=pl.col("grade"),
             logged_correct=pl.lit(None, pl.Boolean),
             messages=pl.lit([], SUBMISSIONS["messages"]),
+            arm=pl.lit(None, pl.String),
             source_row=pl.int_range(1, pl.len() + 1),
         )
         .with_columns(submission_id=pl.concat_str("student", "assignment", "order", separator="/"))
