@@ -68,7 +68,7 @@ def draw_probes(probes: pl.DataFrame, folder: Path) -> None:
                 axes.plot(max(found["value"], _AXIS_FROM), at, "x", color="0.7", markersize=4, zorder=0)
     axes.axvline(0, color="0.6", linewidth=1)
     axes.set_yticks(range(len(targets)), [target.words for target in targets])
-    axes.set(xlabel="skill over the mean (crosses: with shuffled labels)", xlim=(_AXIS_FROM - 0.02, None))
+    axes.set(xlabel="skill over the mean (crosses: with shuffled labels)")
     axes.invert_yaxis()
     picture.legend(loc="outside upper center", ncols=4, fontsize="small", frameon=False)
     for suffix in ("svg", "png"):
