@@ -1,6 +1,6 @@
 """Ridge and logistic probes by student-grouped folds, scored against the mean, counts and shuffled labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,11 +63,15 @@ class Predictions:
 
 
 def probe(
-    rows: pl.DataFrame, states: Mapping[tuple[str, str], NDArray[np.float32]], seed: int = 0, progress: bool = False
+    rows: pl.DataFrame,
+    states: Mapping[tuple[str, str], NDArray[np.float32]],
+    targets: Sequence[Target] = TARGETS,
+    seed: int = 0,
+    progress: bool = False,
 ) -> Probed:
-    """Probes the states of each (student, layer) for each target of `rows`, a table of `find_targets`."""
-    reasons = {target.name: _unfit(rows, target) for target in TARGETS}
-    probed = [target for target in TARGETS if not reasons[target.name]]
+    """Probes the states of each (student, layer) at `rows`, a table of `find_targets`, for these targets."""
+    reasons = {target.name: why_not(rows, target) for target in targets}
+    probed = [target for target in targets if not reasons[target.name]]
     counts = count_features(rows)
     tables = []
     with progress_bar("probes", len(probed) * (1 + 2 * len(states)), "probes", shown=progress) as bar:
@@ -107,7 +111,10 @@ def predict(x: NDArray[Any], y: Array, students: NDArray[Any], is_outcome: bool,
     if is_outcome:
         model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky", max_iter=50))
         grid = {"logisticregression__C": LOGISTIC}
-        score = make_scorer(log_loss, greater_is_better=False, response_method="predict_proba", labels=[0.0, 1.0])
+        # A fold may lack an outcome, so the labels there are have to be named.
+        score = make_scorer(
+            log_loss, greater_is_better=False, response_method="predict_proba", labels=[0.0, 1.0]
+        )
     probe, mean = np.empty(len(y)), np.empty(len(y))
     for train, test in folds(FOLDS, is_outcome, seed).split(x, y, students):
         search = GridSearchCV(model, grid, scoring=score, cv=folds(INNER_FOLDS, is_outcome, seed))
@@ -125,7 +132,7 @@ def folds(count: int, is_outcome: bool, seed: int) -> Any:
     return kind(count, shuffle=True, random_state=seed)
 
 
-def _unfit(rows: pl.DataFrame, target: Target) -> str | None:
+def why_not(rows: pl.DataFrame, target: Target) -> str | None:
     """Why the target cannot be probed; None where it can."""
     known = rows.drop_nulls(target.name)
     students = known["student"].n_unique()
@@ -163,27 +170,23 @@ class _Scored:
             draws[AUC] = auc(predictions.probe, labels > 0, self._weights[:, self._of_student])
         if student == COUNTS_NAME:
             self._counts = draws
-        with_difference = student != COUNTS_NAME and not shuffled
-        return [
-            {
+        rows = []
+        for score, found in draws.items():
+            row: dict[str, Any] = {
                 "target": self._target.name,
                 "student": student,
                 "layer": layer,
                 "labels": "shuffled" if shuffled else "real",
                 "score": score,
-                **_with_interval("value", "low", "high", found),
-                **(
-                    _with_interval(
-                        "over_counts", "over_counts_low", "over_counts_high", found - self._counts[score]
-                    )
-                    if with_difference
-                    else {}
-                ),
                 "submissions": len(labels),
                 "students": len(self._names),
             }
-            for score, found in draws.items()
-        ]
+            row |= _with_interval(("value", "low", "high"), found)
+            if student != COUNTS_NAME and not shuffled:
+                names = ("over_counts", "over_counts_low", "over_counts_high")
+                row |= _with_interval(names, found - self._counts[score])
+            rows.append(row)
+        return rows
 
     def _skill(self, labels: Array, predictions: Predictions) -> Array:
         loss = _log_losses if self._target.is_outcome else _squared_errors
@@ -216,9 +219,7 @@ def _log_losses(labels: Array, predicted: Array) -> Array:
     return -np.log(chance)
 
 
-def _with_interval(value: str, low: str, high: str, draws: Array) -> dict[str, float | None]:
-    """A value with its interval: draw 0 is the value itself."""
-    ends = (draws[0], *(float(end) for end in interval(draws)))
-    return {
-        name: float(end) if np.isfinite(end) else None for name, end in zip((value, low, high), ends, strict=True)
-    }
+def _with_interval(names: tuple[str, str, str], draws: Array) -> dict[str, float | None]:
+    """A value, which is draw 0, and the ends of its interval, by these names; None where it is not defined."""
+    values = (draws[0], *interval(draws))
+    return {name: float(one) if np.isfinite(one) else None for name, one in zip(names, values, strict=True)}
