@@ -41,10 +41,8 @@ def probe(course: CourseArgument, preset: PresetOption = None) -> None:
     words = {target.name: target.words for target in TARGETS}
     for name, reason in probed.not_probed.items():
         print(f"probe: {words[name]} is not probed: {reason}")
-    print(
-        f"probe: {count(counts.submissions, 'submissions')} of {count(counts.students, 'held-out students')}, "
-        f"{counts.too_long} left out as too long -> {places.probing}"
-    )
+    at = f"{count(counts.submissions, 'submissions')} of {count(counts.students, 'held-out students')}"
+    print(f"probe: {at}, {counts.too_long} left out as too long -> {places.probing}")
     for name, number in counts.cut.items():
         if number:
             print(f"probe: {name.upper()} has not read the oldest turns before {number:,} of them")

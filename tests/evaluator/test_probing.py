@@ -36,8 +36,8 @@ from tutee_serializer.schemas import DIALOGS, SUBMISSIONS
 
 # --- targets ----------------------------------------------------------------------------------------
 
-# A student's programs with their grades: one line changes, nothing, a line comes, five lines change, and after
-# the program that solves comes one that belongs to no trajectory.
+# A student's programs with their grades: one line changes, nothing, a line comes, five lines change, and
+# after the program that solves comes one that belongs to no trajectory.
 WORK = [
     ("x = 1\ny = 2", 50.0),
     ("x = 1\ny = 3", 40.0),
@@ -56,9 +56,17 @@ def tables(
     dialogs, submissions = [], []
     for student, assignment, programs in work:
         ids = [f"{student}/{assignment}/{order}" for order in range(len(programs))]
-        turns = [{"submission_id": one, "grade": grade} for one, (_, grade) in zip(ids, programs, strict=True)]
+        turns = [
+            {"submission_id": one, "grade": grade} for one, (_, grade) in zip(ids, programs, strict=True)
+        ]
         dialogs.append(
-            {"dialog_id": f"{student}/{assignment}", "student": student, "split": split, "messages": [], "turns": turns}
+            {
+                "dialog_id": f"{student}/{assignment}",
+                "student": student,
+                "split": split,
+                "messages": [],
+                "turns": turns,
+            }
         )
         submissions += [
             {"submission_id": one, "student": student, "assignment": assignment, "order": order, "code": code}
@@ -99,9 +107,15 @@ def test_who_stops_without_solving_gives_up_at_the_last_submission_alone() -> No
 
 
 def test_trajectories_of_other_students_and_assignments_are_others() -> None:
-    together = find_targets(*tables(("ada", "sum", WORK), ("ada", "max", ABANDONED), ("ben", "sum", ABANDONED)))
+    together = find_targets(
+        *tables(("ada", "sum", WORK), ("ada", "max", ABANDONED), ("ben", "sum", ABANDONED))
+    )
 
-    for student, assignment, work in (("ada", "sum", WORK), ("ada", "max", ABANDONED), ("ben", "sum", ABANDONED)):
+    for student, assignment, work in (
+        ("ada", "sum", WORK),
+        ("ada", "max", ABANDONED),
+        ("ben", "sum", ABANDONED),
+    ):
         alone = find_targets(*tables((student, assignment, work)))
         assert together.filter(student=student, assignment=assignment).equals(alone)
 
@@ -130,7 +144,11 @@ def rows(dialogs: pl.DataFrame, submissions: pl.DataFrame) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def asked(
-    rows: pl.DataFrame, dialogs: pl.DataFrame, submissions: pl.DataFrame, verdicts: pl.DataFrame, student: Student
+    rows: pl.DataFrame,
+    dialogs: pl.DataFrame,
+    submissions: pl.DataFrame,
+    verdicts: pl.DataFrame,
+    student: Student,
 ) -> list[Dialog]:
     return list(dialogs_at(rows, dialogs, known_verdicts(submissions, verdicts), student))
 
@@ -138,17 +156,26 @@ def asked(
 def test_the_model_reads_the_real_dialog_up_to_the_feedback_on_the_submission(
     rows: pl.DataFrame, dialogs: pl.DataFrame, asked: list[Dialog]
 ) -> None:
-    whole = {row["dialog_id"]: Dialog.from_row(row) for row in dialogs.filter(feedback="summary").iter_rows(named=True)}
+    whole = {
+        row["dialog_id"]: Dialog.from_row(row)
+        for row in dialogs.filter(feedback="summary").iter_rows(named=True)
+    }
     for row, dialog in zip(rows.iter_rows(named=True), asked, strict=True):
         real = whole[row["dialog_id"]].messages
         cut = 2 * row["turn"] + 2  # system, task, and each turn with its feedback
         assert dialog.messages[: len(real)] == real[:cut]
         assert len(dialog.messages) == cut and dialog.messages[-1]["role"] == "user"
-    assert any(row["attempts_left"] == 0 for row in rows.iter_rows(named=True))  # whose feedback no dialog has
+    assert any(
+        row["attempts_left"] == 0 for row in rows.iter_rows(named=True)
+    )  # whose feedback no dialog has
 
 
 def test_a_state_does_not_change_when_later_turns_do(
-    rows: pl.DataFrame, dialogs: pl.DataFrame, submissions: pl.DataFrame, verdicts: pl.DataFrame, student: Student
+    rows: pl.DataFrame,
+    dialogs: pl.DataFrame,
+    submissions: pl.DataFrame,
+    verdicts: pl.DataFrame,
+    student: Student,
 ) -> None:
     firsts = rows.filter(turn=1)
     known = known_verdicts(submissions, verdicts)
@@ -180,7 +207,9 @@ def test_a_state_is_that_of_the_whole_dialog_read_at_once(student: Student, aske
             np.testing.assert_allclose(states.of[layer][place], of[0, -4].numpy(), atol=1e-4)
 
 
-def test_what_is_too_long_for_the_model_is_said_and_has_no_state(student: Student, asked: list[Dialog]) -> None:
+def test_what_is_too_long_for_the_model_is_said_and_has_no_state(
+    student: Student, asked: list[Dialog]
+) -> None:
     long = Dialog.start("edits", "summary", "Write a very long program. " * 400)
     states = read_states(student, [asked[0], long])
 
@@ -199,7 +228,7 @@ FEW = pl.col("student").is_in([f"s{number}" for number in range(LEAST_STUDENTS -
 
 
 def made_up(seed: int = 0) -> tuple[pl.DataFrame, NDArray[np.float64]]:
-    """Rows as of `find_targets` of a made-up class, whose targets are noise, and that noise before it was cut."""
+    """Rows as of `find_targets` of a made-up class, and the noise that their targets are made of."""
     chance = np.random.default_rng(seed)
     hidden = chance.normal(size=(STUDENTS * EACH, len(TARGETS)))
     columns = {
@@ -317,7 +346,9 @@ def test_a_class_that_is_too_small_is_written_with_the_reasons(
     assert probed.table.is_empty() and len(probed.not_probed) == len(TARGETS)
     written = json.loads((tmp_path / "probing/probes.json").read_text())
     assert written["submissions"] == 11 and written["not_probed"] == probed.not_probed
-    assert "3 students have submissions to probe at, and 10 are needed" in written["not_probed"]["attempts_left"]
+    assert (
+        "3 students have submissions to probe at, and 10 are needed" in written["not_probed"]["attempts_left"]
+    )
 
 
 def test_models_that_can_read_nothing_and_logs_without_held_out_work_are_errors(
@@ -336,7 +367,11 @@ def test_models_that_can_read_nothing_and_logs_without_held_out_work_are_errors(
         )
     with pytest.raises(InputError, match="5 held-out dialogs are not there in format 'edits' with feedback"):
         probe_students(
-            {"base": students / "base"}, dialogs.filter(feedback="none"), submissions, verdicts, tmp_path / "p"
+            {"base": students / "base"},
+            dialogs.filter(feedback="none"),
+            submissions,
+            verdicts,
+            tmp_path / "p",
         )
     assert not (tmp_path / "probing").exists()
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,7 @@ FORMATS = ("code", "dual", "edits", "plain_edits")
 def programs_of(dialog: Dialog) -> list[str]:
     """The programs in a dialog without grades."""
     numbered = sum(message["role"] == "assistant" for message in dialog.messages)
-    known = Dialog(
-        dialog.format, dialog.feedback, dialog.messages, "", (0.0,) * numbered, ("",) * numbered
-    )
+    known = Dialog(dialog.format, dialog.feedback, dialog.messages, "", (0.0,) * numbered, ("",) * numbered)
     return [turn.program for turn in known.turns()]
 
 
@@ -34,7 +33,7 @@ def test_prefixes_grow_line_by_line_to_the_whole_program(program: str) -> None:
     found = prefixes(program)
     assert found[-1] == program
     assert all(program.startswith(prefix) for prefix in found)
-    assert all(len(one.strip()) < len(other.strip()) for one, other in zip(found, found[1:], strict=False))
+    assert all(len(one.strip()) < len(other.strip()) for one, other in pairwise(found))
     assert len(found) == max(1, sum(bool(line.strip()) for line in program.split("\n")))
 
 

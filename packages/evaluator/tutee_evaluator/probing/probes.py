@@ -24,9 +24,9 @@ RESAMPLES = 1000
 SKILL, AUC = "skill", "auc"
 COUNTS_NAME = "counts"
 
-# One row per target, student, layer, labels and score. `student` is `counts` for the baseline of counts, which
-# has no layer; `labels` is `real` or `shuffled`. `value` has a 95% interval, and so has `over_counts`, by how
-# much it is more than the counts' (null for these, and for shuffled labels).
+# One row per target, student, layer, labels and score. `student` is `counts` for the baseline of counts,
+# which has no layer; `labels` is `real` or `shuffled`. `value` has a 95% interval, and so has
+# `over_counts`, by how much it is more than the counts' (null for these, and for shuffled labels).
 PROBES = pl.Schema(
     {
         "target": pl.String,
@@ -56,7 +56,7 @@ class Probed:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a probe says of each row, from the other folds' students, and the mean of these students' labels."""
+    """What a probe of the other folds' students says of each row, and the mean of these students' labels."""
 
     probe: Array
     mean: Array
@@ -220,6 +220,6 @@ def _log_losses(labels: Array, predicted: Array) -> Array:
 
 
 def _with_interval(names: tuple[str, str, str], draws: Array) -> dict[str, float | None]:
-    """A value, which is draw 0, and the ends of its interval, by these names; None where it is not defined."""
+    """A value, which is draw 0, and its interval, by these names; None where it is not defined."""
     values = (draws[0], *interval(draws))
     return {name: float(one) if np.isfinite(one) else None for name, one in zip(names, values, strict=True)}

@@ -16,7 +16,7 @@ _AXIS_FROM = -0.3  # what lies below is drawn at the edge of the picture
 
 
 def probes_table(probes: pl.DataFrame) -> str:
-    """PROBES as lines of text: per target the counts, then each student's last layer, and middle beside it."""
+    """PROBES as lines of text: per target the counts, then each student's last layer and the middle one."""
     heads = ["target", "features", "skill", "over counts", "AUC", "middle layer", "shuffled"]
     lines = [heads]
     for target in TARGETS:

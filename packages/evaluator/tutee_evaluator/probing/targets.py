@@ -70,7 +70,9 @@ def find_targets(dialogs: pl.DataFrame, submissions: pl.DataFrame) -> pl.DataFra
         backtracks=(later.cum_min().reverse() < grade).fill_null(False).over(trajectory),
     )
     rows = every.filter(grade < SOLVED)
-    kinds = [None if after is None else _kind(before, after) for before, after in rows["code", "next"].iter_rows()]
+    kinds = [
+        None if after is None else _kind(before, after) for before, after in rows["code", "next"].iter_rows()
+    ]
     return rows.with_columns(
         pl.Series("distance", token_distances(list(rows["code", "last"].iter_rows())), pl.Float64),
         *(

@@ -1,9 +1,9 @@
 """TRACES: as PARA, on as many tokens as students learn from last programs, or from synthetic traces.
 
-The comparison of arXiv 2510.05056 (Pencil Code): does a model learn more of students from what they really did
-than from what they ended with? This file has what the three methods share; each trains on the same students,
-without feedback (no grader has seen the programs of a synthetic trace), by the same section of the preset,
-and on the same number of tokens.
+The comparison of arXiv 2510.05056 (Pencil Code): does a model learn more of students from what they really
+did than from what they ended with? This file has what the three methods share; each trains on the same
+students, without feedback (no grader has seen the programs of a synthetic trace), by the same section of the
+preset, and on the same number of tokens.
 """
 
 import math
@@ -100,7 +100,9 @@ def train_on(job: TrainingJob, method: str) -> TrainingResult:
     for kind, written in KINDS.items():
         rows = tokenize([new for dialog in dialogs for new in written(dialog)], chat, preset)
         if not rows:
-            raise InputError(f"{job.data}: no dialog of {kind} fits dialog.max_length of preset {preset.name}")
+            raise InputError(
+                f"{job.data}: no dialog of {kind} fits dialog.max_length of preset {preset.name}"
+            )
         plans[kind] = plan(preset, config, arguments, rows)
     planned = {kind: sum(len(row["input_ids"]) for row in rows) for kind, (_, rows) in plans.items()}
     tokens = min(planned.values())
