@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from tutee_grader.errors import InputError
-from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import read_dialogs
+from tutee_serializer.dialogs.levels import Feedback
 from tutee_trainer.adapters import check_same_base, load_adapter, new_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_chat, load_model
@@ -42,7 +42,7 @@ def arguments(preset: Preset, examples: int | None = None) -> Settings:
     }
 
 
-def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> TrainingResult:
+def train_on_dialogs(job: TrainingJob, method: str, feedback: Feedback) -> TrainingResult:
     """Trains an adapter on the training students' dialogs with this much feedback."""
     preset, config = job.preset, job.preset.section("sft", SftConfig)
     silence_libraries()
@@ -59,7 +59,7 @@ def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> Training
 def train_on_rows(
     job: TrainingJob,
     method: str,
-    feedback: Level,
+    feedback: Feedback,
     config: AdapterMethodConfig,
     chat: Chat,
     settings: Settings,
