@@ -274,6 +274,16 @@ def test_counts_without_a_signal_have_no_skill(planted: pl.DataFrame) -> None:
     assert counts["over_counts"].is_null().all()
 
 
+def test_over_counts_is_the_difference_to_the_counts(planted: pl.DataFrame) -> None:
+    counts = planted.filter(student=COUNTS_NAME).select("target", "score", counts="value")
+    compared = planted.drop_nulls("over_counts").join(counts, on=["target", "score"])
+    assert compared.height == 3  # one skill of each target, and an AUC of the outcome
+    difference = compared["value"] - compared["counts"]
+    np.testing.assert_allclose(compared["over_counts"], difference)
+    assert (compared["over_counts_low"] < difference).all()
+    assert (difference < compared["over_counts_high"]).all()
+
+
 def test_no_student_is_on_both_sides_of_a_fold() -> None:
     rows, _ = made_up()
     students, labels = rows["student"].to_numpy(), rows["solves"].cast(pl.Float64).to_numpy()
