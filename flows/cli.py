@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import artificial_class, course, experiments, keys, machine, stages, students
+from flows.commands import artificial_class, course, experiments, keys, machine, probe, stages, students
 from flows.environment import collect_less_garbage, exit_with_parent, explain, set_variables
 
 app = typer.Typer(
@@ -61,6 +61,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         experiments.experiment,
         artificial_class.class_,
         experiments.turing,
+        probe.probe,
     ),
     "Stages of the pipeline": (
         stages.source,

@@ -238,6 +238,11 @@ class Places:
         return self.reports / "class"
 
     @property
+    def probing(self) -> Path:
+        """What was probed from the models' hidden states; not an output of the pipeline."""
+        return self.reports / "probing"
+
+    @property
     def disagreements(self) -> Path:
         """The submissions on which the log and the grader disagree, with their programs."""
         return self.reports_of_course / "disagreements.csv"
