@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import course, experiments, keys, machine, stages, students
+from flows.commands import course, experiments, keys, learner, machine, stages, students
 from flows.environment import collect_less_garbage, exit_with_parent, explain, set_variables
 
 app = typer.Typer(
@@ -73,6 +73,7 @@ for panel, commands in PANELS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 app.add_typer(keys.app, name="keys", rich_help_panel="Students")
+app.add_typer(learner.app, name="learner", rich_help_panel="Experiments")
 
 BUG = 70  # EX_SOFTWARE of sysexits.h
 

@@ -78,7 +78,7 @@ def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> Training
 
 def train(job: TrainingJob) -> TrainingResult:
     """Trains on the dialogs with the feedback that the preset names."""
-    return train_on_dialogs(job, "sft", job.preset.dialog.feedback)
+    return train_on_dialogs(job, "sft", job.preset.feedback)
 
 
 def _has_flash_attention() -> bool:
@@ -97,4 +97,5 @@ METHOD = Method(
     arguments=arguments,
     trl_config="SFTConfig",
     candidate=True,
+    kinds=("programs", "learner"),
 )
