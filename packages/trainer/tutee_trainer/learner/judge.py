@@ -122,11 +122,15 @@ class Judge:
         self.counts.asked += len(asked)
         self.counts.over_budget += len(new) - len(asked)
         answered = self._endpoint.answers(list(asked.values())) if asked else []
+        missing = []
         for key, one in zip(asked, answered, strict=True):
-            if one.text is not None:
-                known[key] = one.text
-                self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, one.text))
-        missing = [one.reason for one in answered if one.text is None]
+            # An answer that is cut off is one that holds no score, and would be the next time.
+            text = "" if one.finish_reason == "length" else one.text
+            if text is None:
+                missing.append(one.reason)
+                continue
+            known[key] = text
+            self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
         self.counts.unanswered += len(missing)
         if missing and len(missing) == len(answered):
             url = self.config.endpoint.url

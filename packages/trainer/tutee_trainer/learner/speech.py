@@ -79,13 +79,14 @@ def stem(word: str) -> str:
 
 def sentences(text: str) -> Iterator[str]:
     """The sentences of a text; a line ends one."""
-    for part in re.split(r"(?<=[.!?])\s+|\n+", text.replace("’", "'")):
+    for part in re.split(r"(?<=[.!?])\s+|\n+", text):
         if part.strip():
             yield part.strip()
 
 
 def act(sentence: str) -> Act:
     """What a sentence does. A question mark alone makes no question: it needs a question's form and words."""
+    sentence = sentence.replace("’", "'")
     count = len(words(sentence))
     if not count:
         return Act.NONE
