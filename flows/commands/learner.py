@@ -25,7 +25,8 @@ def train(course: CourseArgument, preset: LearnerOption = "learner-smollm2") -> 
     from flows.learner import train_learner
     from flows.parameters import load_learner
 
-    train_learner(load_learner(course, preset))
+    for line in train_learner(load_learner(course, preset)):
+        print(line, flush=True)
 
 
 @app.command()
@@ -41,16 +42,16 @@ def evaluate(
     from flows.learner import models_of
     from flows.parameters import load_learner
     from tutee_grader.files import atomic_file
+    from tutee_trainer.learner.config import LearnerConfig, make_judge
     from tutee_trainer.learner.evaluation import evaluate, table
     from tutee_trainer.learner.topics import read_topics
-    from tutee_trainer.methods.learner import LearnerConfig, make_judge
 
     setup = load_learner(course, preset)
     places = setup.places
     with summary_line("learner") as summary:
         judge = make_judge(setup.preset.section("learner", LearnerConfig), places.judgements)
         topics = read_topics(setup.course.topics_file, "test")
-        found = evaluate(models_of(places), setup.preset, places.model("base"), topics, samples, seed, judge)
+        found = evaluate(models_of(setup), setup.preset, places.model("base"), topics, samples, seed, judge)
         with atomic_file(places.learner_report) as part:
             part.write_text(
                 json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"

@@ -81,7 +81,7 @@ def test_base_sft_and_learner_are_trained_tracked_and_measured(
 ) -> None:
     write_submissions(learner.folder, "student")
     tutee(learner.folder, "learner", "train", "small", "--preset", "small")
-    assert "conversations: 1 conversation -> " in capsys.readouterr().out
+    assert "conversations: 1 -> " in capsys.readouterr().out
     tutee(learner.folder, "learner", "evaluate", "small", "--preset", "small", "--samples", "1")
     printed = capsys.readouterr().out
     assert "learner - base" in printed and "share that asks" in printed

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from tutee_evaluator.metrics.bootstrap import resample
 from tutee_grader.errors import InputError
 from tutee_trainer.adapters import load_adapter
+from tutee_trainer.learner.config import LearnerConfig, check_lengths
 from tutee_trainer.learner.conversation import Conversation, answers_of, play
 from tutee_trainer.learner.judge import Judge
 from tutee_trainer.learner.parts import PARTS
 from tutee_trainer.learner.reward import JUDGE, score_parts
 from tutee_trainer.learner.speech import words
 from tutee_trainer.learner.topics import Topic
-from tutee_trainer.methods.learner import LearnerConfig, check_lengths
 from tutee_trainer.model import load_chat, load_model
 from tutee_trainer.preset import Preset
 from tutee_trainer.training import silence_libraries
