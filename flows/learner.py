@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def train_learner(setup: "Setup") -> Iterator[str]:
     """Trains what the preset asks for, each as a run of MLflow; gives a line on each when it is done.
 
-    With `learner.start: sft` the log's conversations are written and trained on first. Raises InputError where
-    the course has no topics, or no conversation to start from.
+    With `learner.start: sft` the log's conversations are written and trained on first. Raises InputError
+    where the course has no topics, or no conversation to start from.
     """
     from tutee_trainer.learner.config import LearnerConfig
 

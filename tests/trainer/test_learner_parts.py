@@ -109,6 +109,8 @@ def test_a_copy_is_not_varied(text: str) -> None:
         ("Lists keep their order.", Act.EXPLAIN),
         ("Lists keep their order and grow as long as you append to them, right?", Act.EXPLAIN),
         ("Lists are collections which hold values and are ordered?", Act.EXPLAIN),
+        ("A list holds its items in a fixed order, and what is in it can be changed?", Act.EXPLAIN),
+        ("A list is a row of values that keep their order, is that right?", Act.EXPLAIN),
         ("Does that make sense?", Act.EXPLAIN),
         ("How can I help you today?", Act.EXPLAIN),
         ("Would you like me to show you another example?", Act.EXPLAIN),

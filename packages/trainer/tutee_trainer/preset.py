@@ -24,8 +24,8 @@ from pydantic_core import PydanticCustomError
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_grader.config import Section, describe_errors
 from tutee_grader.errors import InputError
-from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.formats import WORDS, Format
+from tutee_serializer.dialogs.levels import Feedback
 from tutee_trainer.method import Kind, load_methods
 
 
@@ -96,7 +96,8 @@ class DialogConfig(Section):
 
     `first_is_target`: whether a student also learns to write the first submission on a task, without which
     they cannot begin one. In the published work it is never a target.
-    `Preset.format` says how turns are written where `format` is `edits`.
+    `feedback: arm` tells each student what the log's experiment told the student's arm. `Preset.format` says
+    how turns are written where `format` is `edits`.
 
     `kind: learner`: the student writes no programs to a grader but words to a teacher (`methods/learner.py`);
     there is then neither a format nor feedback.
@@ -104,7 +105,7 @@ class DialogConfig(Section):
 
     kind: Kind = "programs"
     format: Annotated[Literal["code", "dual", "edits"] | None, Field(validate_default=True)] = None
-    feedback: Literal["summary", "full"] = "summary"
+    feedback: Literal["summary", "full", "arm"] = "summary"
     first_is_target: bool = True
     max_length: Count
     max_new_tokens: Count
@@ -173,7 +174,7 @@ class Preset(Section):
         return Format.PLAIN_EDITS if pretrained and format is Format.EDITS else format
 
     @property
-    def feedback(self) -> Level:
+    def feedback(self) -> Feedback:
         """The feedback level of the dialogs that students train on."""
         return "none" if self.dialog.kind == "learner" else self.dialog.feedback
 

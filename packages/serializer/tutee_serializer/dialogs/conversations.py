@@ -76,6 +76,7 @@ def _dialog(
         "scope": "assignment",
         "format": WORDS,
         "feedback": "none",
+        "level": "none",
         "messages": messages,
         "turns": turns,
     }
