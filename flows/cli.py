@@ -12,7 +12,17 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import artificial_class, course, experiments, keys, machine, probe, stages, students
+from flows.commands import (
+    artificial_class,
+    course,
+    experiments,
+    keys,
+    learner,
+    machine,
+    probe,
+    stages,
+    students,
+)
 from flows.environment import collect_less_garbage, exit_with_parent, explain, set_variables
 
 app = typer.Typer(
@@ -80,6 +90,7 @@ for panel, commands in PANELS.items():
         # `class` is a word of Python's, so its function is called class_.
         app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
 app.add_typer(keys.app, name="keys", rich_help_panel="Students")
+app.add_typer(learner.app, name="learner", rich_help_panel="Experiments")
 
 BUG = 70  # EX_SOFTWARE of sysexits.h
 

@@ -74,6 +74,7 @@ def forget(student: str, root: Path = Path()) -> ForgetResult:
         shown = [of_course.data_docs, of_course.disagreements]
         for places in (Places(course, preset, root) for preset in presets):
             shown += [places.report, places.comparison, places.turing, places.rolling, places.compared]
+            shown.append(places.learner_report)
             # Baselines submit what training students wrote.
             shown += [places.rollout(name) for name in BASELINE_METHODS]
         reports += [path for path in shown if path.exists()]

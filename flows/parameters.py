@@ -21,7 +21,7 @@ from tutee_serializer.dialogs.levels import BY_ARM
 from tutee_serializer.dialogs.selection import SerializeConfig, check_split
 from tutee_serializer.errors import CourseError
 from tutee_serializer.ingest.ingest import IngestConfig
-from tutee_trainer.method import Method, load_methods
+from tutee_trainer.method import Kind, Method, load_methods
 from tutee_trainer.pairs import PairsConfig
 from tutee_trainer.preset import Preset, PresetError
 
@@ -64,6 +64,8 @@ class Parameters(Section):
         known = load_methods()
         if unknown := [name for name in methods if name not in known]:
             raise ValueError(f"there is no method {', '.join(unknown)}; there are {', '.join(known)}")
+        if others := [name for name in methods if "programs" not in known[name].kinds]:
+            raise ValueError(f"{', '.join(others)} makes a learner to teach: `tutee learner train` trains it")
         if "base" not in methods:
             raise ValueError("base is missing; every other method is trained on it and compared with it")
         return methods
@@ -119,12 +121,23 @@ class Setup:
         return Places(self.course.name, self.preset.name)
 
 
-def load(course: str, preset: str | None = None, logs: bool = True, assignments: bool = True) -> Setup:
+def load_learner(course: str, preset: str) -> Setup:
+    """The configuration of a learner to teach, whose preset is no stage's; raises as `load` does."""
+    return load(course, preset, logs=False, kind="learner")
+
+
+def load(
+    course: str,
+    preset: str | None = None,
+    logs: bool = True,
+    assignments: bool = True,
+    kind: Kind = "programs",
+) -> Setup:
     """The configuration of a stage of `course`, which is a name in params.yaml or a course file.
 
     `preset` takes the place of the one in params.yaml. `logs=False` leaves unchecked whether the log is
-    there, `assignments=False` whether these are. Raises InputError with every problem of all the files at
-    once.
+    there, `assignments=False` whether these are. `kind` is the `dialog.kind` that the preset must have.
+    Raises InputError with every problem of all the files at once.
     """
     problems: list[str] = []
     parameters: Parameters | None = None
@@ -150,8 +163,11 @@ def load(course: str, preset: str | None = None, logs: bool = True, assignments:
     if name:
         try:
             chosen = Preset.load(preset_file(name))
-            problems += _absent(name, parameters.methods if parameters else ())
-            if parameters and name not in parameters.presets:
+            other_kind = _of_other_kind(chosen, kind)
+            problems += other_kind
+            is_stage = kind == "programs" and not other_kind
+            problems += _absent(name, parameters.methods if parameters else ()) if is_stage else []
+            if parameters and is_stage and name not in parameters.presets:
                 problems.append(f"{FILE}: `presets`: {name} is missing; add it, and dvc.yaml has its stages")
         except PresetError as error:
             problems.append(str(error))
@@ -187,6 +203,16 @@ def _courses() -> dict[str, str]:
 
 def _known(courses: dict[str, str]) -> str:
     return f" (courses in {FILE}: {', '.join(courses)})" if courses else ""
+
+
+def _of_other_kind(preset: Preset, kind: Kind) -> list[str]:
+    """What is wrong where the preset makes a student of another kind than the command is for."""
+    found, place = preset.dialog.kind, f"{preset_file(preset.name)}: `dialog.kind`"
+    if found == kind:
+        return []
+    if found == "learner":
+        return [f"{place}: a learner to teach is no part of the pipeline; use `tutee learner train`"]
+    return [f"{place}: is not learner; `tutee learner` needs a preset of that kind, as learner-smollm2"]
 
 
 def _absent(preset: str, methods: tuple[str, ...]) -> list[str]:

@@ -243,6 +243,11 @@ class Places:
         return self.reports / "probing"
 
     @property
+    def learner_report(self) -> Path:
+        """How a learner to teach answers, before and after its training; not an output of the pipeline."""
+        return self.reports / "learner.json"
+
+    @property
     def disagreements(self) -> Path:
         """The submissions on which the log and the grader disagree, with their programs."""
         return self.reports_of_course / "disagreements.csv"
@@ -251,6 +256,11 @@ class Places:
     def verdict_cache(self) -> Path:
         """Verdicts by the content of program and assignment, of all courses, kept across runs."""
         return self.root / "data" / "verdicts.sqlite"
+
+    @property
+    def judgements(self) -> Path:
+        """What judges have answered, of all courses, kept across runs: no question is paid for twice."""
+        return self.root / "data" / "judgements.sqlite"
 
     @property
     def key(self) -> Path:

@@ -4,11 +4,12 @@ import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from flows.places import Places
+from flows.places import Places, preset_file
 from flows.repository import LOCK, git, open_repository
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_grader.errors import InputError
@@ -25,9 +26,13 @@ HASH = "dvc."
 RESULTS = (LOCK, "reports")  # which git keeps too
 
 
-def provenance(places: Places, method: str) -> dict[str, str]:
-    """The tags of a training by `method` that starts now in `places`."""
-    return {**_data(places, method), **_code(places.root), **_machine()}
+def provenance(places: Places, method: str, inputs: Sequence[Path] = ()) -> dict[str, str]:
+    """The tags of a training by `method` that starts now in `places`.
+
+    `inputs` are the files and folders that it reads where it is no stage of dvc.yaml.
+    """
+    data = _inputs(places, method, inputs) if inputs else _data(places, method)
+    return {**data, **_code(places.root), **_machine()}
 
 
 def rollouts_key(places: Places, config: RolloutConfig, model: Path | None, settings: str = "") -> str:
@@ -72,6 +77,15 @@ def _data(places: Places, method: str) -> dict[str, str]:
         | {f"{HASH}{path}": hash for path, hash in data.items() if not path.startswith(CODE)}
         | {f"params.{name}": str(value) for name, value in settings.items()}
     )
+
+
+def _inputs(places: Places, method: str, inputs: Sequence[Path]) -> dict[str, str]:
+    """The hashes of what a training reads that is no stage, the preset's file among it, and JOB over them."""
+    paths = (preset_file(places.preset), *inputs)
+    hashes = {str(path): folder_hash(path) if path.is_dir() else hash_file(path) for path in paths}
+    text = json.dumps([method, hashes, package_versions()], sort_keys=True)
+    job = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return {JOB: job} | {f"input.{path}": hash for path, hash in hashes.items()}
 
 
 def _code(root: Path) -> dict[str, str]:

@@ -23,6 +23,9 @@ from tutee_grader.errors import TuteeError
 from tutee_grader.files import folder_hash
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
@@ -38,8 +41,12 @@ SEND_S, SYSTEM_S = 2, 10
 BATCH = 1000  # the most metrics that MLflow takes at once
 
 
-def train(method: "Method", job: "TrainingJob", places: Places) -> "TrainingResult":
+def train(
+    method: "Method", job: "TrainingJob", places: Places, inputs: "Sequence[Path]" = ()
+) -> "TrainingResult":
     """Trains by `method`, as a run of MLflow that can be watched meanwhile.
+
+    A training that is no stage of dvc.yaml names its `inputs`.
 
     Raises UnavailableError, before any training, where MLflow cannot be reached. Once training has begun it
     ends whatever becomes of MLflow: figures wait until it is back, and where it is not, one warning says what
@@ -47,7 +54,7 @@ def train(method: "Method", job: "TrainingJob", places: Places) -> "TrainingResu
     """
     if int(os.environ.get("RANK", "0")):
         return method.train(job)
-    run = TrainingRun.start(method, job, places)
+    run = TrainingRun.start(method, job, places, inputs)
     try:
         result = method.train(replace(job, tracker=run))
     except BaseException as error:
@@ -77,20 +84,23 @@ class TrainingRun:
         self._thread.start()
 
     @classmethod
-    def start(cls, method: "Method", job: "TrainingJob", places: Places) -> "TrainingRun":
+    def start(
+        cls, method: "Method", job: "TrainingJob", places: Places, inputs: "Sequence[Path]" = ()
+    ) -> "TrainingRun":
         """Makes the run. Raises UnavailableError where MLflow cannot be reached."""
         from mlflow.entities import Param
 
         from flows.provenance import JOB, provenance
 
+        command = "learner train" if inputs else f"train {method.name}"
         tags = {
             KIND: TRAINING,
             "course": places.course,
             "preset": places.preset,
             "method": method.name,
-            "mlflow.source.name": f"tutee train {method.name} {places.course} --preset {places.preset}",
+            "mlflow.source.name": f"tutee {command} {places.course} --preset {places.preset}",
             "mlflow.source.type": "LOCAL",
-            **provenance(places, method.name),
+            **provenance(places, method.name, inputs),
             **process_tags(),
         }
         client = connect(places)

@@ -38,13 +38,15 @@ USES = {
     "last_states": ("sft", "traces"),
     "synthetic_traces": ("sft", "traces"),
 }
+# A learner to teach is no stage of the pipeline.
+METHODS = [name for name, method in load_methods().items() if "programs" in method.kinds]
 STARTED_BY_PATH = {"inside"}  # the scripts of the sandbox
 
 
 def stages() -> Iterator[tuple[str, str | None, dict]]:
     """Each stage of dvc.yaml, once for every method of its matrix, with its entry."""
     for name, entry in yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"].items():
-        named = {"method": list(load_methods()), "baseline": list(BASELINES)}
+        named = {"method": METHODS, "baseline": list(BASELINES)}
         variable = next((name for name in named if name in entry["matrix"]), None)
         for method in named[variable] if variable else [None]:
             text = yaml.safe_dump(entry).replace("${item.course}", COURSE)
@@ -256,13 +258,13 @@ def test_an_edit_of_the_reports_page_reruns_the_report_alone() -> None:
 def test_an_edit_of_a_turns_format_retrains_every_model() -> None:
     formats = Path("packages/serializer/tutee_serializer/dialogs/formats.py")
     using = {case for case, entry in CASES.items() if formats in files_of(modules_of(*command_of(entry)))}
-    assert {"serialize", *load_methods(), *(f"baseline-{name}" for name in BASELINES)} <= using
-    assert {f"rollout-{name}" for name in load_methods()} <= using
+    assert {"serialize", *METHODS, *(f"baseline-{name}" for name in BASELINES)} <= using
+    assert {f"rollout-{name}" for name in METHODS} <= using
     assert not using & {"ingest", "grade"}
 
 
 def test_a_method_does_not_depend_on_another_one_that_it_does_not_use() -> None:
-    for name in load_methods():
+    for name in METHODS:
         entry = CASES[name]
         others = {f"packages/trainer/tutee_trainer/methods/{other}.py" for other in load_methods()} - {
             f"packages/trainer/tutee_trainer/methods/{name}.py"

@@ -96,6 +96,7 @@ def test_a_preset_has_to_be_listed(project) -> None:
 
 def test_the_presets_of_the_repository_are_fine(project) -> None:
     with contextlib.chdir(project.folder):
-        for preset in sorted(Path("presets").glob("*.yaml")):
+        learners = ("learner-smollm2", "reasoner-smollm2")  # no presets of the pipeline
+        for preset in (file for file in sorted(Path("presets").glob("*.yaml")) if file.stem not in learners):
             project.edit("params.yaml", "presets: [", f"presets: [{preset.stem}, ")
             assert load("small", preset=preset.stem).preset.name == preset.stem

@@ -62,9 +62,9 @@ class Assignments(CourseSection):
 class Course(CourseSection):
     """One course. `Course.load` reads it; `file` is where it was read from.
 
-    `serialize` holds keys of SerializeConfig that replace those of params.yaml for this course. `arms` are
-    those of an experiment whose log this is, by the names in `columns.arm`: what the grader told the students
-    of each.
+    `serialize` holds keys of SerializeConfig that replace those of params.yaml for this course. `topics` is a
+    file of what a teacher says to a learner (`tutee learner`). `arms` are those of an experiment whose log
+    this is, by the names in `columns.arm`: what the grader told the students of each.
     """
 
     file: Path
@@ -75,6 +75,7 @@ class Course(CourseSection):
     semesters: Semesters
     columns: ColumnsConfig = Field(ColumnsConfig(), validate_default=True)
     assignments: Assignments
+    topics: str | None = None
     serialize: dict[str, Any] = Field(default={})
     arms: dict[str, Level] = Field(default={})
 
@@ -171,6 +172,18 @@ class Course(CourseSection):
         """The course's log; `simulated` is where its simulator writes it, if it has one."""
         one = self.name if self.semesters.split else None
         return Log(self.file, self.logs, self.columns, simulated if self.simulator else None, one)
+
+    @property
+    def topics_file(self) -> Path:
+        """The file of topics; raises CourseError where there is none."""
+        file = self.folder / (self.topics or "")
+        if self.topics is None or not file.is_file():
+            problem = "missing" if self.topics is None else f"{file} is not a file"
+            raise CourseError(
+                f"{self.file}: `topics`: {problem}; name a file of what a teacher says on each topic, as "
+                "courses/demo/topics.yaml"
+            )
+        return file
 
     @property
     def assignments_folder(self) -> Path:

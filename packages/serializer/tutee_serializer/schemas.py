@@ -7,7 +7,9 @@ _UTC = pl.Datetime("us", "UTC")
 # A trajectory: one student's work on one assignment in one semester. Within it, `order` counts from 1.
 TRAJECTORY = ["semester", "student", "assignment"]
 
-# A message to the student that is not the grader's, after the submission that holds it.
+# A message that is not the grader's, after the submission that holds it: to the student, or the student's
+# own, whose author is STUDENT.
+STUDENT = "student"
 MESSAGE = pl.Struct({"author": pl.String(), "sent_at": _UTC, "text": pl.String()})
 
 # One row per submission that can be used, sorted by TRAJECTORY and `order`, which counts from 1 within a

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # The arguments of a TRL configuration that are set here; the rest are TRL's defaults.
 Settings = dict[str, Any]
+# What a student writes (`dialog.kind` of a preset): programs to a grader, or words to a teacher.
+Kind = Literal["programs", "learner"]
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,12 @@ class Method:
     may leave an `optional` one out, and the method is off for them. `arguments` gives TRL's arguments for a
     preset and a number of examples (None: not known yet), and `trl_config` is the class of TRL that checks
     them; both are None where TRL does not train. `candidate`: whether the gate may choose its student.
-    `uses_grader`: whether training grades programs.
+    `uses_grader`: whether training grades programs. `kinds`: in presets of which `dialog.kind` it may stand.
     """
 
     name: str
     start: str | None
-    learns_from: Literal["dialogs", "pairs"]
+    learns_from: Literal["dialogs", "pairs", "topics"]
     section: str
     config: type[MethodConfig]
     train: Callable[[TrainingJob], TrainingResult]
@@ -45,6 +47,7 @@ class Method:
     candidate: bool = False
     uses_grader: bool = False
     optional: bool = False
+    kinds: tuple[Kind, ...] = ("programs",)
 
     @property
     def description(self) -> str:

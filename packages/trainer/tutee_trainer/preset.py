@@ -9,13 +9,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import Discriminator, Field, Tag, ValidationError, create_model, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_grader.config import Section, describe_errors
 from tutee_grader.errors import InputError
-from tutee_serializer.dialogs.formats import Format
-from tutee_trainer.method import load_methods
+from tutee_serializer.dialogs.formats import WORDS, Format
+from tutee_serializer.dialogs.levels import Feedback
+from tutee_trainer.method import Kind, load_methods
 
 
 class PresetError(InputError):
@@ -87,13 +98,27 @@ class DialogConfig(Section):
     they cannot begin one. In the published work it is never a target.
     `feedback: arm` tells each student what the log's experiment told the student's arm. `Preset.format` says
     how turns are written where `format` is `edits`.
+
+    `kind: learner`: the student writes no programs to a grader but words to a teacher (`methods/learner.py`);
+    there is then neither a format nor feedback.
     """
 
-    format: Literal["code", "dual", "edits"]
+    kind: Kind = "programs"
+    format: Annotated[Literal["code", "dual", "edits"] | None, Field(validate_default=True)] = None
     feedback: Literal["summary", "full", "arm"] = "summary"
     first_is_target: bool = True
     max_length: Count
     max_new_tokens: Count
+
+    @field_validator("format")
+    @classmethod
+    def _fits_kind(cls, format: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("kind") == "learner":
+            if format is not None:
+                raise ValueError("has no use with `kind: learner`, who writes no programs; remove it")
+        elif format is None:
+            raise PydanticCustomError("missing", "Field required")
+        return format
 
     @model_validator(mode="after")
     def _prompt_fits(self) -> Self:
@@ -137,11 +162,21 @@ class Preset(Section):
     rollout: RolloutConfig = RolloutConfig()
 
     @property
-    def format(self) -> Format:
-        """How turns are written: a pretrained model's tokenizer holds no markers, so its edits are plain."""
+    def format(self) -> str:
+        """How turns are written: a pretrained model's tokenizer holds no markers, so its edits are plain.
+
+        `words` where they hold no program; else one of Format.
+        """
+        if self.dialog.format is None:
+            return WORDS
         format = Format(self.dialog.format)
         pretrained = isinstance(self.model, PretrainedModel)
         return Format.PLAIN_EDITS if pretrained and format is Format.EDITS else format
+
+    @property
+    def feedback(self) -> Feedback:
+        """The feedback level of the dialogs that students train on."""
+        return "none" if self.dialog.kind == "learner" else self.dialog.feedback
 
     @property
     def methods(self) -> Mapping[str, MethodConfig]:
@@ -158,6 +193,10 @@ class Preset(Section):
     @model_validator(mode="after")
     def _sections_fit_each_other(self) -> Self:
         tiny = isinstance(self.model, TinyModel)
+        if tiny and self.dialog.kind == "learner":
+            raise ValueError(
+                "a learner needs a pretrained model: random weights know no words to answer with"
+            )
         if isinstance(self.model, PretrainedModel) and self.model.needs_revision:
             raise ValueError(
                 f"model.revision is missing: {self.model.pretrained} is no local folder, no GGUF file, and "
@@ -175,7 +214,9 @@ class Preset(Section):
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "Preset":
         """The preset with this name and these sections; raises ValidationError with every problem."""
-        return _with_methods().model_validate(values)
+        dialog = values.get("dialog")
+        is_learner = isinstance(dialog, Mapping) and dialog.get("kind") == "learner"
+        return _with_methods("learner" if is_learner else "programs").model_validate(values)
 
     @classmethod
     def load(cls, path: Path) -> "Preset":
@@ -207,10 +248,16 @@ class Preset(Section):
 
 
 @cache
-def _with_methods() -> type[Preset]:
-    """`Preset` with a field for the section of each method."""
+def _with_methods(kind: Kind) -> type[Preset]:
+    """`Preset` with a field for the section of each method for students of this kind.
+
+    A learner may be trained by any of its methods alone.
+    """
     fields: dict[str, Any] = {
-        method.section: (method.config | None, None) if method.optional else (method.config, ...)
+        method.section: (method.config | None, None)
+        if method.optional or kind == "learner"
+        else (method.config, ...)
         for method in load_methods().values()
+        if kind in method.kinds
     }
     return create_model("Preset", __base__=Preset, **fields)

@@ -101,29 +101,45 @@ class Sampler:
         return self._prompts[at % len(self._prompts)]
 
     def _generate(self, trainer: Any, prompts: Sequence[Prompt], seed: int) -> list[list[int]]:
-        """The samples of each prompt: on a GPU as many at once as TRL has examples there, on a CPU all.
-
-        A CPU reads all weights for each token, however many sequences it belongs to.
-        """
-        from tutee_evaluator.engines.generation import BatchGenerator
-
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        repeated = [prompt.ids for prompt in prompts for _ in range(self._config.samples)]
-        at_once = max(self._config.samples, trainer.args.per_device_train_batch_size)
-        generator = BatchGenerator(
-            model,
-            self._chat.end,
-            self._config.max_new_tokens,
-            batch=len(repeated) if model.device.type == "cpu" else at_once,
-            prefix_bytes=0,
+        """The samples of each prompt: on a GPU as many at once as TRL has examples there."""
+        config = self._config
+        repeated = [prompt.ids for prompt in prompts for _ in range(config.samples)]
+        return write_turns(
+            trainer.accelerator.unwrap_model(trainer.model),
+            self._chat,
+            repeated,
+            config.max_new_tokens,
+            config.temperature,
+            seed,
+            max(config.samples, trainer.args.per_device_train_batch_size),
         )
-        draws = random.Random(seed)
-        for number, ids in enumerate(repeated):
-            generator.add(number, ids, self._config.temperature, draws.getrandbits(63))
-        model.eval()
-        completions = dict(generator.collect_all())
-        model.train()
-        return [completions[number] for number in range(len(repeated))]
+
+
+def write_turns(
+    model: Any,
+    chat: Chat,
+    prompts: Sequence[list[int]],
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    batch: int | None = None,
+) -> list[list[int]]:
+    """The tokens of a turn after each prompt, with its end; `batch` at once on a GPU (None: all).
+
+    On a CPU always all: it reads all weights for each token, however many sequences that belongs to.
+    """
+    from tutee_evaluator.engines.generation import BatchGenerator
+
+    at_once = len(prompts) if batch is None or model.device.type == "cpu" else batch
+    generator = BatchGenerator(model, chat.end, max_new_tokens, batch=at_once, prefix_bytes=0)
+    draws = random.Random(seed)
+    for number, ids in enumerate(prompts):
+        generator.add(number, ids, temperature, draws.getrandbits(63))
+    trains = model.training
+    model.eval()
+    written = dict(generator.collect_all())
+    model.train(trains)
+    return [written[number] for number in range(len(prompts))]
 
 
 def _position() -> Any:

@@ -74,10 +74,10 @@ class TrainingJob:
     `base` is the folder of the base model, `start` that of the model to start from (the same for SFT), and
     `data` the table that the method learns from; `dialogs` is the table whose validation students choose the
     best adapter. `checkpoints` keeps what a killed run goes on from, written
-    every `checkpoint_every_s` seconds. `warm_start` is an adapter, trained on the same base, that SFT goes on
-    from. Only methods that use the grader need `assignments`, by name, and
-    `verdict_cache`, a file. `tracker` is told the figures of each step; what
-    varies between equal trainings (times, speeds) goes there and never into the folder.
+    every `checkpoint_every_s` seconds. `warm_start` is an adapter, trained on the same base, that SFT or a
+    learner goes on from. Only methods that use the grader need `assignments`, by name, and `verdict_cache`, a
+    file; `judgements` is the file of what a learner's judge answers. `tracker` is told the figures of each
+    step; what varies between equal trainings (times, speeds) goes there and never into the folder.
     """
 
     preset: Preset
@@ -90,6 +90,7 @@ class TrainingJob:
     checkpoints: Path
     assignments: Mapping[str, Assignment] = field(default_factory=dict)
     verdict_cache: Path | None = None
+    judgements: Path | None = None
     warm_start: Path | None = None
     tracker: Tracker | None = None
     checkpoint_every_s: float = 180.0

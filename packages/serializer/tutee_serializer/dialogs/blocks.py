@@ -15,7 +15,7 @@ from tutee_serializer.dialogs.formats import Format, feedback_turn, system_turn,
 from tutee_serializer.dialogs.levels import BY_ARM, Feedback, words
 from tutee_serializer.dialogs.markup import escape
 from tutee_serializer.dialogs.selection import SerializeConfig, find_changed, steps
-from tutee_serializer.schemas import DIALOGS, TRAJECTORY
+from tutee_serializer.schemas import DIALOGS, STUDENT, TRAJECTORY
 
 ARROW = pl.CompatLevel.oldest()  # the one that pyarrow can write as Parquet
 _ROLE = pl.Enum(["system", "user", "assistant"])
@@ -191,7 +191,8 @@ def _messages(rows: pl.DataFrame, source: Source, level: Feedback) -> pl.DataFra
     ]
     parts.append(part(answered, 3, "user", _answers(answered, format, texts)))
     if source.config.messages and level != "none":
-        others_messages = answered.explode("messages", empty_as_null=False).unnest("messages")
+        messages = answered.explode("messages", empty_as_null=False).unnest("messages")
+        others_messages = messages.filter(pl.col("author").ne_missing(STUDENT))
         parts.append(part(others_messages, 4, "user", _texts_of(others_messages)))
     return (
         pl.concat(parts)

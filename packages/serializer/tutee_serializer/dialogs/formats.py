@@ -49,6 +49,8 @@ class Reading:
     repair: str | None = None
 
 
+# The format of a learner's turns, who answers a teacher in words: they hold no program that could be read.
+WORDS = "words"
 TASK = "Task:\n"  # how each task turn begins, and no other turn
 
 _NOVICE = (

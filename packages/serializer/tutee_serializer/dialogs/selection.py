@@ -185,6 +185,12 @@ def check_split(course: "Course", config: SerializeConfig) -> None:
         )
 
 
+def assign_splits(rows: pl.DataFrame, course: "Course", config: SerializeConfig) -> pl.Series:
+    """The split of each submission: train, validation or test; `begun` says when its trajectory began."""
+    check_split(course, config)
+    return _split(rows, resolve(course.semesters, rows), config)
+
+
 def _split(rows: pl.DataFrame, roles: Roles, config: SerializeConfig) -> pl.Series:
     asked = roles.asked
     if config.split == "assignment":

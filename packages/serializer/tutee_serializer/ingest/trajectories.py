@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import polars as pl
 
-from tutee_serializer.schemas import MESSAGE, SUBMISSIONS, TRAJECTORY
+from tutee_serializer.schemas import MESSAGE, STUDENT, SUBMISSIONS, TRAJECTORY
 
 # A log counts as written in the order of time when fewer of its rows than this share are behind those above.
 IN_ORDER = 0.05
 # Authors of messages: a role, never a name. Any other author counts as a tutor.
-ROLES = ("tutor", "teacher", "instructor", "assistant", "hint", "peer", "ai")
+ROLES = (STUDENT, "tutor", "teacher", "instructor", "assistant", "hint", "peer", "ai")
 OWN = "grader"
 
 

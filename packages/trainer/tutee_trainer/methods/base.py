@@ -79,7 +79,7 @@ def _write_pretrained(job: TrainingJob, model: PretrainedModel, started: float) 
         revision = source.keywords.get("revision")
         if source.is_gguf:
             convert_gguf(preset, folder)
-        student_card(preset, job.course, "base", preset.dialog.feedback, base, revision).save(folder)
+        student_card(preset, job.course, "base", preset.feedback, base, revision).save(folder)
     how = "its weights converted from GGUF" if source.is_gguf else "by name"
     note = f"{model.pretrained}, {how}"
     return TrainingResult(job.output, 0, 0, 0, 0.0, time.perf_counter() - started, note)
@@ -93,4 +93,5 @@ METHOD = Method(
     config=BaseConfig,
     train=train,
     optional=True,
+    kinds=("programs", "learner"),
 )

@@ -94,7 +94,7 @@ def train_on_rows(
 
 def train(job: TrainingJob) -> TrainingResult:
     """Trains on the dialogs with the feedback that the preset names."""
-    return train_on_dialogs(job, "sft", job.preset.dialog.feedback)
+    return train_on_dialogs(job, "sft", job.preset.feedback)
 
 
 def _has_flash_attention() -> bool:
@@ -113,4 +113,5 @@ METHOD = Method(
     arguments=arguments,
     trl_config="SFTConfig",
     candidate=True,
+    kinds=("programs", "learner"),
 )

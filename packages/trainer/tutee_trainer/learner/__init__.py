@@ -1,0 +1,1 @@
+"""A learner to teach: topics, what earns a reward, the judge, conversations and their measures."""
