@@ -10,7 +10,8 @@ import argparse
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -20,6 +21,7 @@ from classroom import Row
 
 COLUMNS = ("student", "semester", "assignment", "submitted_at", "score", "code")
 ARM = "arm"  # one more column, where there are several
+TRUTH = ("student", "assignment", "arm", "run", "attempt", "score")  # attempts count from 0
 LEVELS = ("none", "first", "summary", "full")
 ASSIGNMENTS = Path(__file__).parent.parent / "assignments"
 
@@ -42,16 +44,8 @@ def _fields(row: Row) -> tuple[str, ...]:
 
 def simulate(seed: int, semesters: dict[str, int], arms: Sequence[str], file: Path) -> dict[str, object]:
     """Simulates the semesters and writes their log. Returns the counts that are printed."""
-    from tutee_grader import Assignment, Grader
-
-    assignments = {folder.name: Assignment.load(folder) for folder in sorted(ASSIGNMENTS.iterdir())}
-    with Grader() as grader:
-        trajectories, _ = classroom.run(
-            seed,
-            semesters,
-            lambda asked: grader.grade([(assignments[name], code) for name, code in asked]),
-            arms,
-        )
+    with _grading() as grade:
+        trajectories, _ = classroom.run(seed, semesters, grade, arms)
     submissions = sum(map(len, trajectories))
     trajectories, counts = dirt.soil(trajectories, Random(f"{seed}/dirt"))
     # A log is in the order in which its rows came in: a row with a wrong clock keeps its place.
@@ -63,6 +57,31 @@ def simulate(seed: int, semesters: dict[str, int], arms: Sequence[str], file: Pa
     rows = [trajectories[number][at] for _, number, at in sorted(arrivals)]
     write(rows, file, with_arm=len(arms) > 1)
     return {"rows": len(rows), "submissions": submissions, "dirt": counts}
+
+
+def simulate_truth(
+    seed: int, semesters: dict[str, int], arms: Sequence[str], runs: int, file: Path
+) -> dict[str, object]:
+    """Writes what the last semester's students do in every arm, each time they are simulated again."""
+    with _grading() as grade, file.open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out, lineterminator="\n")
+        table.writerow(TRUTH)
+        count = 0
+        for number, trajectories in classroom.rerun(seed, semesters, grade, arms, runs):
+            for rows in trajectories:
+                for attempt, row in enumerate(rows):
+                    table.writerow((row.student, row.assignment, row.arm, number, attempt, f"{row.score:g}"))
+                    count += 1
+    return {"rows": count}
+
+
+@contextmanager
+def _grading() -> Iterator[classroom.Grade]:
+    from tutee_grader import Assignment, Grader
+
+    assignments = {folder.name: Assignment.load(folder) for folder in sorted(ASSIGNMENTS.iterdir())}
+    with Grader() as grader:
+        yield lambda asked: grader.grade([(assignments[name], code) for name, code in asked])
 
 
 def _semester(text: str) -> tuple[str, int]:
@@ -87,9 +106,18 @@ def main() -> None:
         choices=LEVELS,
         help="a level of feedback, once per arm; each student is given that of one arm",
     )
+    parser.add_argument(
+        "--reruns",
+        type=int,
+        help="write instead what the last semester's students do in each arm, in as many runs: the truth",
+    )
     arguments = parser.parse_args()
-    arms = arguments.arm or classroom.ONE_ARM
-    print(json.dumps(simulate(arguments.seed, dict(arguments.semester), arms, arguments.out)))
+    arms, semesters = arguments.arm or classroom.ONE_ARM, dict(arguments.semester)
+    if arguments.reruns:
+        printed = simulate_truth(arguments.seed, semesters, arms, arguments.reruns, arguments.out)
+    else:
+        printed = simulate(arguments.seed, semesters, arms, arguments.out)
+    print(json.dumps(printed))
 
 
 if __name__ == "__main__":

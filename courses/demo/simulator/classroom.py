@@ -1,7 +1,7 @@
 """A class at work: every student's attempts at every assignment, graded round by round."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -72,11 +72,38 @@ def run(
     return work([found for student in students for found in assignments(seed, student)], grade)
 
 
-def work(trajectories: list[Trajectory], grade: Grade) -> tuple[list[list[Row]], list[Step]]:
-    """Lets each student work to the end, from where they stand; returns what `run` does."""
+def rerun(
+    seed: int, semesters: dict[str, int], grade: Grade, arms: Sequence[str], runs: int
+) -> Iterator[tuple[int, list[list[Row]]]]:
+    """What the students of the last semester do in each arm: its true effect, for nobody is in one alone.
+
+    Yields the number of a run and its trajectories. All begin with the submission that they begin with in
+    `run`; what follows is drawn anew in each run.
+    """
+    students = [one for one in enrol(seed, semesters) if one.semester == list(semesters)[-1]]
+    known: dict[tuple[str, str], Any] = {}
+    for arm in arms:
+        for number in range(1, runs + 1):
+            trajectories = [
+                found for student in students for found in assignments(seed, replace(student, arm=arm))
+            ]
+            for trajectory in trajectories:
+                student = trajectory.student
+                place = f"{seed}/{student.semester}/{student.name}/{trajectory.work.assignment}/{number}"
+                trajectory.random = Random(place)
+            yield number, work(trajectories, grade, known)[0]
+
+
+def work(
+    trajectories: list[Trajectory], grade: Grade, known: dict[tuple[str, str], Any] | None = None
+) -> tuple[list[list[Row]], list[Step]]:
+    """Lets each student work to the end, from where they stand; returns what `run` does.
+
+    `known` are the verdicts so far: many students hand in the same program.
+    """
     rows: list[list[Row]] = [[] for _ in trajectories]
     steps: list[Step] = []
-    known: dict[tuple[str, str], Any] = {}  # many students hand in the same program
+    known = {} if known is None else known
     times = [_start(trajectory) for trajectory in trajectories]
     for _ in range(MOST_ATTEMPTS):
         active = [at for at, trajectory in enumerate(trajectories) if not trajectory.finished]
