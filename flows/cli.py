@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import course, experiments, keys, machine, stages, students
+from flows.commands import course, experiments, keys, machine, stages, steer, students
 from flows.environment import collect_less_garbage, exit_with_parent, explain, set_variables
 
 app = typer.Typer(
@@ -56,7 +56,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         course.simulate,
         course.export,
     ),
-    "Experiments": (experiments.compare, experiments.turing),
+    "Experiments": (experiments.compare, experiments.turing, steer.steer),
     "Stages of the pipeline": (
         stages.source,
         stages.ingest,

@@ -90,6 +90,7 @@ class Trajectory:
         """Another student with the same work so far, and a seed of its own."""
         other = copy.copy(self)
         other.number, other.seed = number, self.seed + number
+        other.prompt_tokens = other.completion_tokens = 0
         dialog = self.dialog
         other.dialog = Dialog(dialog.format, dialog.feedback, list(dialog.messages), grades=dialog.grades)
         return other
