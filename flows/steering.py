@@ -43,8 +43,8 @@ def steer(
 ) -> tuple[Outcomes, pl.DataFrame]:
     """Steers the student of this name, guided by the model `solver`; writes the figures, which it returns.
 
-    Beside it stands the repair by the student's base, which has as many candidates as the student has at all
-    weights together. Raises InputError where a name names no model that can be mixed.
+    Beside it stand the student unguided and its base's repair, with as many candidates as the student has at
+    all weights together. Raises InputError where a name names no model that can be mixed.
     """
     disable_hub(setup.preset)
     places, parameters = setup.places, setup.parameters
@@ -65,6 +65,7 @@ def steer(
         grade = grade_with(grader, assignments)
         outcomes = Outcomes(
             steer_all(starts, engine_at, grade, config),
+            climb(starts, student, grade, every, 0.0, "unguided"),
             climb(starts, Solver(base), grade, every, 0.0, "base"),
             _references(starts, assignments, grade),
         )

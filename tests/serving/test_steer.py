@@ -39,8 +39,9 @@ def test_one_step_goes_no_further(client, trajectory):
 
 
 def test_a_step_is_what_its_seed_gives_for_the_next_submission(client, trajectory):
-    (step,) = ask(client, trajectory[1], n=4).json()["steps"]
-    body = {"assignment": "double", "history": [{"code": trajectory[1]}], "seed": step["sample"]["seed"]}
+    (step,) = ask(client, *trajectory[:2], n=4).json()["steps"]
+    history = [{"code": program} for program in trajectory[:2]]
+    body = {"assignment": "double", "history": history, "seed": step["sample"]["seed"]}
     (sample,) = client.post("/next_submission", json=body).json()["samples"]
     assert sample["code"] == step["sample"]["code"]
 

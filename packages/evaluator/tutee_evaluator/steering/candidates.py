@@ -14,10 +14,10 @@ class Candidate:
     """A program with its grade (0 to 100), compared with the student's own program.
 
     `tokens` and `lines` are the size of the change, `distance` is `token_distance`. `style` is the distance
-    of the two in style, from 0 to 1: the mean of four differences, of the number of lines (over the larger one),
-    of comments and of violations of PEP 8 per line (1 at most), and the share of new names. `names_kept` is
-    the share of the names it defines that the student's own program defines, too. What is not known of one of
-    the two, since it is not Python, is left out of the mean; `names_kept` is then None.
+    of the two in style, from 0 to 1: the mean of four differences, of the number of lines (over the larger
+    one), of comments and of violations of PEP 8 per line (1 at most), and the share of new names.
+    `names_kept` is the share of the names it defines that the student's own program defines, too. What is
+    not known of one of the two, since it is not Python, is left out of the mean; `names_kept` is then None.
     """
 
     code: str

@@ -17,6 +17,7 @@ from tutee_evaluator.steering.candidates import Candidate
 from tutee_evaluator.steering.search import Led
 from tutee_grader.files import atomic_dir
 
+UNGUIDED = "weight 0, as many"  # candidates as at all weights together
 BASE, REFERENCE, SAME_STARTS = "BASE's repair", "reference", "reference, same starts"
 # Over the starts that were led to a right program, each a field of Candidate, with its form in a terminal.
 SIZES = {"tokens": "{:.1f}", "lines": "{:.1f}", "style": "{:.3f}", "names_kept": "{:.3f}"}
@@ -25,9 +26,13 @@ SHARE = "right"
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of each start: steered, repaired by BASE, and the reference solution where there is one."""
+    """What became of each start: steered, and beside it the reference solution where there is one.
+
+    `unguided` and `base`, BASE's repair, had as many candidates as the steered ones at all weights together.
+    """
 
     steered: Sequence[Led]
+    unguided: Sequence[Led]
     base: Sequence[Led]
     references: Sequence[Candidate | None]
 
@@ -100,7 +105,8 @@ def _ways(outcomes: Outcomes, weights: Sequence[float]) -> Iterator[tuple[str, l
     for weight in weights:
         name = f"{'up to ' if weight > weights[0] else ''}weight {weight:g}"
         yield name, [_reached(led, weight) for led in outcomes.steered]
-    yield BASE, [_reached(led, led.weight) for led in outcomes.base]
+    for name, led in ((UNGUIDED, outcomes.unguided), (BASE, outcomes.base)):
+        yield name, [_reached(one, one.weight) for one in led]
     yield REFERENCE, list(outcomes.references)
     paired = zip(outcomes.steered, outcomes.references, strict=True)
     yield SAME_STARTS, [reference if led.is_right else None for led, reference in paired]
