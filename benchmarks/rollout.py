@@ -32,8 +32,8 @@ def bench_rollout(
     for start, whole in with_dialogs(starts, dialogs, student):
         for sample in range(1 + config.samples):
             # No assignment: nothing is graded here.
-            rollout = Rollout.begin(start, whole, sample, None)  # type: ignore[arg-type]
-            requests.append(rollout.request(config))
+            rollout = Rollout.begin(start, whole, sample, None, config)  # type: ignore[arg-type]
+            requests.append(rollout.request())
     prompts = [student.prompt(request.dialog) for request in requests]
     temperatures = [request.temperature for request in requests]
     seeds = [request.seed for request in requests]

@@ -9,7 +9,7 @@ from flows.named import NAME, NamedStudent
 from flows.places import Places
 from flows.registry import Registry
 from tutee_evaluator.engines.baselines import BASELINES
-from tutee_evaluator.engines.openai import EndpointConfig
+from tutee_evaluator.engines.openai import StudentEndpointConfig
 from tutee_grader.errors import InputError
 from tutee_serializer.card import FILE as CARD
 from tutee_trainer.method import load_methods
@@ -23,7 +23,7 @@ class FoundStudent:
 
     name: str
     row: NamedStudent
-    model: Path | EndpointConfig
+    model: Path | StudentEndpointConfig
 
     @property
     def description(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import NonNegativeInt, model_validator
 
 from tutee_evaluator.engines.baselines import BASELINES
-from tutee_evaluator.engines.openai import EndpointConfig
+from tutee_evaluator.engines.openai import StudentEndpointConfig
 from tutee_grader.config import Section
 from tutee_trainer.method import load_methods
 
@@ -24,7 +24,7 @@ class NamedStudent(Section):
     """
 
     source: str | None = None
-    endpoint: EndpointConfig | None = None
+    endpoint: StudentEndpointConfig | None = None
     examples: NonNegativeInt | None = None
 
     @model_validator(mode="before")

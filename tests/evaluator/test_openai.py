@@ -1,78 +1,27 @@
 """The engine over HTTP: against this project's own chat, and against an endpoint that fails as told."""
 
 import gc
-import json
 import socket
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import time
 from typing import Any
 
 import pytest
 
-from tutee_evaluator.engines import Completion, Request, complete, openai
-from tutee_evaluator.engines.openai import EndpointConfig, OpenAIStudent
+from tutee_evaluator import endpoint as endpoint_module
+from tutee_evaluator.engines import Completion, Request, complete
+from tutee_evaluator.engines.openai import OpenAIStudent, StudentEndpointConfig
 from tutee_grader.errors import InputError, TuteeError, UnavailableError
 from tutee_serializer.dialogs.dialog import Dialog
+
+from ..fake_endpoint import FakeEndpoint, Handler, Step, answer, says
 
 KEY = "sk-a-secret-of-ours"
 PROGRAM = "def double(n):\n    return 2 * n\n"
 TASK = "Write the function `double`."
 TURN = f"```python\n{PROGRAM}\n```"
-
-Step = Callable[["Handler"], None]
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Takes the steps of its endpoint, one for each request."""
-
-    def do_POST(self) -> None:
-        endpoint: Endpoint = self.server.endpoint  # type: ignore[attr-defined]
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with endpoint.lock:
-            endpoint.requests.append({"path": self.path, "headers": dict(self.headers), "body": body})
-            step = endpoint.steps.popleft() if endpoint.steps else endpoint.always
-        step(self)
-
-    def send(self, status: int, text: str, length: int | None = None, **headers: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text) if length is None else length))
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-class Endpoint:
-    """An HTTP server that takes `steps`, and `always` after the last of them."""
-
-    def __init__(self) -> None:
-        self.steps: deque[Step] = deque()
-        self.always: Step = answer()
-        self.requests: list[dict[str, Any]] = []
-        self.lock = threading.Lock()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.endpoint = self  # type: ignore[attr-defined]
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-
-
-def answer(content: str | None = TURN, finish: str = "stop", **usage: int) -> Step:
-    message = {"role": "assistant", "content": content}
-    body = {"choices": [{"message": message, "finish_reason": finish}]}
-    return lambda handler: handler.send(200, json.dumps({**body, "usage": usage} if usage else body))
-
-
-def says(
-    status: int, message: str = "", code: str | None = None, param: str | None = None, **headers: str
-) -> Step:
-    error = {"error": {"message": message, "code": code, "param": param}}
-    return lambda handler: handler.send(status, json.dumps(error), **headers)
 
 
 def half_a_body(handler: Handler) -> None:
@@ -96,14 +45,10 @@ FAULTS = {
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    endpoint = Endpoint()
-    thread = threading.Thread(target=endpoint.server.serve_forever, args=[0.01])
-    thread.start()
-    yield endpoint
-    endpoint.server.shutdown()
-    endpoint.server.server_close()
-    thread.join()
+def endpoint() -> Iterator[FakeEndpoint]:
+    with FakeEndpoint().running() as endpoint:
+        endpoint.always = answer(TURN)
+        yield endpoint
 
 
 @pytest.fixture
@@ -128,10 +73,10 @@ def pauses() -> list[float]:
 
 
 @pytest.fixture
-def engine(endpoint: Endpoint, pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> Engine:
+def engine(endpoint: FakeEndpoint, pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> Engine:
     def engine(**settings: Any) -> OpenAIStudent:
-        student = OpenAIStudent(EndpointConfig(**{"url": endpoint.url, "model": "m", **settings}))
-        monkeypatch.setattr(student, "_pause", lambda seconds: pauses.append(seconds))
+        student = OpenAIStudent(StudentEndpointConfig(**{"url": endpoint.url, "model": "m", **settings}))
+        monkeypatch.setattr(student._endpoint, "_pause", lambda seconds: pauses.append(seconds))
         return student
 
     return engine
@@ -141,7 +86,7 @@ def ask(student: OpenAIStudent, dialog: Dialog) -> Completion:
     return complete(student, [Request(dialog)])[0]
 
 
-def test_the_dialog_is_sent_as_it_is(endpoint: Endpoint, engine: Engine, dialog: Dialog) -> None:
+def test_the_dialog_is_sent_as_it_is(endpoint: FakeEndpoint, engine: Engine, dialog: Dialog) -> None:
     complete(engine(), [Request(dialog, 0.7, 5)])
 
     (sent,) = endpoint.requests
@@ -149,13 +94,13 @@ def test_the_dialog_is_sent_as_it_is(endpoint: Endpoint, engine: Engine, dialog:
     assert sent["body"] == {"model": "m", "messages": dialog.messages, "temperature": 0.7, "seed": 5}
 
 
-def test_the_longest_turn_is_a_setting(endpoint: Endpoint, engine: Engine, dialog: Dialog) -> None:
+def test_the_longest_turn_is_a_setting(endpoint: FakeEndpoint, engine: Engine, dialog: Dialog) -> None:
     ask(engine(max_new_tokens=9), dialog)
     assert endpoint.requests[0]["body"]["max_tokens"] == 9
 
 
 def test_large_seeds_are_made_small_ones_that_differ(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog
 ) -> None:
     complete(engine(), [Request(dialog, 1.0, 2**64 - seed) for seed in (1, 2)])
     seeds = {sent["body"]["seed"] for sent in endpoint.requests}
@@ -163,7 +108,7 @@ def test_large_seeds_are_made_small_ones_that_differ(
 
 
 def test_the_key_is_that_of_the_named_variable(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTHER", "another")
     ask(engine(key_variable="OTHER"), dialog)
@@ -171,7 +116,7 @@ def test_the_key_is_that_of_the_named_variable(
 
 
 def test_a_local_server_needs_no_key(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     assert ask(engine(), dialog).program == PROGRAM
@@ -188,11 +133,11 @@ def test_a_key_with_other_characters_is_refused_unseen(
 
 
 def test_an_engine_that_is_garbage_collected_closes_its_connections(
-    endpoint: Endpoint, dialog: Dialog
+    endpoint: FakeEndpoint, dialog: Dialog
 ) -> None:
-    student = OpenAIStudent(EndpointConfig(url=endpoint.url, model="m"))
+    student = OpenAIStudent(StudentEndpointConfig(url=endpoint.url, model="m"))
     ask(student, dialog)
-    client = student._client
+    client = student._endpoint._client
     assert not client.is_closed
 
     del student
@@ -200,7 +145,9 @@ def test_an_engine_that_is_garbage_collected_closes_its_connections(
     assert client.is_closed
 
 
-def test_an_answer_is_read_as_students_turns_are(endpoint: Endpoint, engine: Engine, dialog: Dialog) -> None:
+def test_an_answer_is_read_as_students_turns_are(
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog
+) -> None:
     endpoint.always = answer(f"Here it is:\n{TURN}", prompt_tokens=70, completion_tokens=20)
     completion = ask(engine(), dialog)
     assert completion == Completion(f"Here it is:\n{TURN}", PROGRAM, None, 70, 20, "text around the block")
@@ -215,7 +162,7 @@ def test_an_answer_is_read_as_students_turns_are(endpoint: Endpoint, engine: Eng
     ],
 )
 def test_a_turn_without_a_program_has_the_reason(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog, step: Step, reason: str
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog, step: Step, reason: str
 ) -> None:
     endpoint.always = step
     completion = ask(engine(), dialog)
@@ -224,14 +171,14 @@ def test_a_turn_without_a_program_has_the_reason(
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_request_that_fails_is_sent_again(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog, fault: str
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog, fault: str
 ) -> None:
     endpoint.steps.append(FAULTS[fault])
     assert ask(engine(), dialog).program == PROGRAM
     assert len(endpoint.requests) == 2
 
 
-def test_a_silent_endpoint_is_asked_again(endpoint: Endpoint, engine: Engine, dialog: Dialog) -> None:
+def test_a_silent_endpoint_is_asked_again(endpoint: FakeEndpoint, engine: Engine, dialog: Dialog) -> None:
     over = threading.Event()
     endpoint.steps.append(lambda handler: over.wait() and nothing(handler))
     assert ask(engine(timeout=0.2), dialog).program == PROGRAM
@@ -241,12 +188,12 @@ def test_a_silent_endpoint_is_asked_again(endpoint: Endpoint, engine: Engine, di
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_after_the_last_attempt_the_turn_has_no_program(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog, fault: str
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog, fault: str
 ) -> None:
     endpoint.always = FAULTS[fault]
     completion = ask(engine(attempts=3), dialog)
     assert completion.program is None
-    assert str(completion.reason).startswith("the endpoint gave no turn in 3 attempts: ")
+    assert str(completion.reason).startswith("the endpoint gave no answer in 3 attempts: ")
     assert len(endpoint.requests) == 3
 
 
@@ -257,7 +204,7 @@ def test_an_endpoint_that_is_not_there_is_an_outcome(engine: Engine, dialog: Dia
 
 
 def test_the_wait_doubles_up_to_the_longest(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog, pauses: list[float]
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog, pauses: list[float]
 ) -> None:
     endpoint.always = says(500)
     ask(engine(attempts=9), dialog)
@@ -266,7 +213,7 @@ def test_the_wait_doubles_up_to_the_longest(
 
 
 def test_two_requests_do_not_wait_equally_long(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog, pauses: list[float]
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog, pauses: list[float]
 ) -> None:
     endpoint.steps.extend([says(500)] * 2)
     complete(engine(), [Request(dialog)] * 2)
@@ -275,7 +222,7 @@ def test_two_requests_do_not_wait_equally_long(
 
 @pytest.mark.parametrize("asked", ["77", "77.0", "date"])
 def test_the_wait_that_the_endpoint_asks_for_is_kept(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog, pauses: list[float], asked: str
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog, pauses: list[float], asked: str
 ) -> None:
     header = formatdate(time() + 78, usegmt=True) if asked == "date" else asked
     endpoint.steps.append(says(429, Retry_After=header))
@@ -284,13 +231,13 @@ def test_the_wait_that_the_endpoint_asks_for_is_kept(
 
 
 def test_a_request_that_waits_holds_up_no_other(
-    endpoint: Endpoint, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
+    endpoint: FakeEndpoint, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collected = threading.Event()
     endpoint.steps.append(says(500))
-    student = OpenAIStudent(EndpointConfig(url=endpoint.url, model="m", batch=2))
+    student = OpenAIStudent(StudentEndpointConfig(url=endpoint.url, model="m", batch=2))
     waits = threading.Event()
-    monkeypatch.setattr(student, "_pause", lambda _: waits.set() or not collected.wait(60))
+    monkeypatch.setattr(student._endpoint, "_pause", lambda _: waits.set() or not collected.wait(60))
     student.add(1, Request(dialog))
     assert waits.wait(60)
     student.add(2, Request(dialog))
@@ -303,7 +250,7 @@ def test_a_request_that_waits_holds_up_no_other(
 
 
 def test_a_batch_of_requests_is_under_way_at_once_and_no_more(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog
 ) -> None:
     active, most = [], []
     together = threading.Barrier(3)
@@ -314,7 +261,7 @@ def test_a_batch_of_requests_is_under_way_at_once_and_no_more(
         most.append(len(active))
         together.wait(60)
         active.remove(handler)
-        answer()(handler)
+        answer(TURN)(handler)
 
     endpoint.always = count
     completions = complete(engine(batch=3), [Request(dialog)] * 9)
@@ -333,7 +280,7 @@ def test_a_batch_of_requests_is_under_way_at_once_and_no_more(
     ],
 )
 def test_what_every_request_would_get_ends_the_work_at_once(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog, step: Step, error: type[TuteeError], way_out: str
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog, step: Step, error: type[TuteeError], way_out: str
 ) -> None:
     endpoint.always = step
     with pytest.raises(error, match=way_out) as raised:
@@ -353,7 +300,7 @@ def test_what_every_request_would_get_ends_the_work_at_once(
     ],
 )
 def test_a_dialog_that_is_too_long_is_an_outcome(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog, step: Step
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog, step: Step
 ) -> None:
     endpoint.steps.append(step)
     long, short = complete(engine(batch=1, max_new_tokens=9), [Request(dialog)] * 2)
@@ -362,21 +309,23 @@ def test_a_dialog_that_is_too_long_is_an_outcome(
     assert len(endpoint.requests) == 2
 
 
-def test_a_dialog_that_is_refused_is_an_outcome(endpoint: Endpoint, engine: Engine, dialog: Dialog) -> None:
+def test_a_dialog_that_is_refused_is_an_outcome(
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog
+) -> None:
     endpoint.steps.append(says(400, "against the policy", "content_filter", "prompt"))
     completion = ask(engine(), dialog)
     assert completion.program is None and "against the policy" in str(completion.reason)
 
 
 @pytest.mark.parametrize("status", [400, 429, 500])
-def test_no_reason_holds_the_key(endpoint: Endpoint, engine: Engine, dialog: Dialog, status: int) -> None:
+def test_no_reason_holds_the_key(endpoint: FakeEndpoint, engine: Engine, dialog: Dialog, status: int) -> None:
     endpoint.always = says(status, f"{'x' * 290}{KEY}")
     reason = str(ask(engine(attempts=1), dialog).reason)
     assert "xxx" in reason and "sk-" not in reason
 
 
 def test_nothing_logs_the_key(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog, caplog: pytest.LogCaptureFixture
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog, caplog: pytest.LogCaptureFixture
 ) -> None:
     endpoint.steps.append(says(500, KEY))
     with caplog.at_level("DEBUG"):
@@ -385,9 +334,9 @@ def test_nothing_logs_the_key(
 
 
 def test_requests_and_tokens_are_counted_and_priced(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog
 ) -> None:
-    endpoint.steps.extend([says(500), answer(prompt_tokens=1000, completion_tokens=100), answer()])
+    endpoint.steps.extend([says(500), answer(TURN, prompt_tokens=1000, completion_tokens=100), answer(TURN)])
     student = engine(batch=1, prompt_price=2.0, completion_price=10.0)
     complete(student, [Request(dialog)] * 2)
     usage = student.usage
@@ -396,28 +345,30 @@ def test_requests_and_tokens_are_counted_and_priced(
 
 
 def test_requests_start_as_far_apart_as_the_rate_says(
-    endpoint: Endpoint, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
+    endpoint: FakeEndpoint, dialog: Dialog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, starts = [100.0], []
-    student = OpenAIStudent(EndpointConfig(url=endpoint.url, model="m", batch=1, requests_per_minute=30))
+    student = OpenAIStudent(
+        StudentEndpointConfig(url=endpoint.url, model="m", batch=1, requests_per_minute=30)
+    )
 
     def pause(seconds: float) -> None:
         now[0] += seconds
 
     def start(handler: Handler) -> None:
         starts.append(now[0])
-        answer()(handler)
+        answer(TURN)(handler)
 
     endpoint.always = start
-    monkeypatch.setattr(openai, "monotonic", lambda: now[0])
-    monkeypatch.setattr(student, "_pause", pause)
+    monkeypatch.setattr(endpoint_module, "monotonic", lambda: now[0])
+    monkeypatch.setattr(student._endpoint, "_pause", pause)
     complete(student, [Request(dialog)] * 4)
     assert starts == [100.0, 102.0, 104.0, 106.0]
 
 
-def test_an_error_ends_the_waits_of_other_requests(endpoint: Endpoint, dialog: Dialog) -> None:
+def test_an_error_ends_the_waits_of_other_requests(endpoint: FakeEndpoint, dialog: Dialog) -> None:
     endpoint.steps.extend([says(429, Retry_After="5"), says(401)])
-    student = OpenAIStudent(EndpointConfig(url=endpoint.url, model="m", batch=2))
+    student = OpenAIStudent(StudentEndpointConfig(url=endpoint.url, model="m", batch=2))
     with pytest.raises(UnavailableError):
         complete(student, [Request(dialog)] * 2)
     student._threads.shutdown()
@@ -425,14 +376,24 @@ def test_an_error_ends_the_waits_of_other_requests(endpoint: Endpoint, dialog: D
 
 
 def test_after_an_error_waiting_requests_are_not_sent(
-    endpoint: Endpoint, engine: Engine, dialog: Dialog
+    endpoint: FakeEndpoint, engine: Engine, dialog: Dialog
 ) -> None:
     over = threading.Event()
     endpoint.steps.append(says(401))
-    endpoint.always = lambda handler: over.wait(60) and answer()(handler)
+    endpoint.always = lambda handler: over.wait(60) and answer(TURN)(handler)
     student = engine(batch=1)
     with pytest.raises(UnavailableError):
         complete(student, [Request(dialog)] * 9)
     over.set()
     student._threads.shutdown()
     assert len(endpoint.requests) <= 2  # the second may have been under way
+
+
+def test_several_dialogs_are_answered_in_the_order_asked(endpoint: FakeEndpoint) -> None:
+    def repeat(handler: Handler) -> None:
+        answer(f"heard {handler.body['messages'][0]['content']}")(handler)
+
+    client = endpoint_module.Endpoint(endpoint_module.EndpointConfig(url=endpoint.url, model="m", batch=3))
+    endpoint.always = repeat
+    answered = client.answers([[{"role": "user", "content": str(number)}] for number in range(9)])
+    assert [answer.text for answer in answered] == [f"heard {number}" for number in range(9)]

@@ -5,7 +5,7 @@ import pytest
 from openai import OpenAI
 
 from tutee_evaluator.engines import Request, complete
-from tutee_evaluator.engines.openai import EndpointConfig, OpenAIStudent
+from tutee_evaluator.engines.openai import OpenAIStudent, StudentEndpointConfig
 from tutee_evaluator.engines.transformers import Student
 from tutee_serializer.dialogs.dialog import Dialog
 
@@ -68,7 +68,9 @@ def test_the_evaluators_engine_writes_what_the_one_on_transformers_does(client, 
         requests += [Request(dialog, temperature, seed) for temperature, seed in ((0, 0), (1.2, 3), (2, 4))]
     local = Student.load(adapter, device="cpu")
     endpoint = OpenAIStudent(
-        EndpointConfig(url=f"{client.base_url}/v1", model="tutee-toy", format="edits", feedback="summary")
+        StudentEndpointConfig(
+            url=f"{client.base_url}/v1", model="tutee-toy", format="edits", feedback="summary"
+        )
     )
 
     written, asked = complete(local, requests), complete(endpoint, requests)

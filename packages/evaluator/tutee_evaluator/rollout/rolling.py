@@ -1,17 +1,19 @@
 """Rolls an engine out from given starts."""
 
-import itertools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from tutee_evaluator.engines import Engine, LanguageModel
+from tutee_evaluator.rollout.advance import advance
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_evaluator.rollout.grading import BackgroundGrader, Known
 from tutee_evaluator.rollout.starts import with_dialogs
 from tutee_evaluator.rollout.state import Rollout
 from tutee_evaluator.schemas import GREEDY
+from tutee_grader.verdict import Verdict
+from tutee_serializer.dialogs.dialog import Dialog
 
 if TYPE_CHECKING:
     from tutee_grader.assignment import Assignment
@@ -36,39 +38,28 @@ def roll(
     """
     with BackgroundGrader(grader, known) as grading:
         rollouts = (
-            Rollout.begin(start, whole, sample, assignments[start["assignment"]])
+            _begin(start, whole, sample, assignments[start["assignment"]], engine, config)
             for start, whole in with_dialogs(starts, dialogs, engine)
             for sample in start["samples"]
         )
-        for rollout in _advance(rollouts, engine, grading, config):
+        for rollout in advance(rollouts, engine, grading, _take):
             yield rollout.table()
 
 
-def _advance(
-    rollouts: Iterator[Rollout], engine: Engine, grading: BackgroundGrader, config: RolloutConfig
-) -> Iterator[Rollout]:
-    """Rollouts as they end. As many are under way as keep the engine busy while others are graded."""
-    numbers = itertools.count()
-    active: dict[int, Rollout] = {}
-    while True:
-        for rollout in itertools.islice(rollouts, max(0, 2 * engine.batch - len(active))):
-            number = next(numbers)
-            active[number] = rollout
-            if rollout.key[2] == GREEDY and isinstance(engine, LanguageModel):
-                rollout.nats = engine.nats(rollout.dialog, rollout.turn)
-            engine.add(number, rollout.request(config))
-        if not active:
-            return
-        written = engine.collect()
-        for number, completion in written:
-            program = active[number].read(completion)
-            if program is None:
-                yield active.pop(number)
-            else:
-                grading.add(number, active[number].assignment, program)
-        for number, verdict in grading.collect(wait=not written):
-            active[number].grade(verdict)
-            if active[number].stop:
-                yield active.pop(number)
-            else:
-                engine.add(number, active[number].request(config))
+def _begin(
+    start: Mapping[str, Any],
+    whole: Dialog,
+    sample: int,
+    assignment: "Assignment",
+    engine: Engine,
+    config: RolloutConfig,
+) -> Rollout:
+    rollout = Rollout.begin(start, whole, sample, assignment, config)
+    if sample == GREEDY and isinstance(engine, LanguageModel):
+        rollout.nats = engine.nats(rollout.dialog, rollout.turn)
+    return rollout
+
+
+def _take(graded: list[tuple[Rollout, Verdict]]) -> None:
+    for rollout, verdict in graded:
+        rollout.grade(verdict)

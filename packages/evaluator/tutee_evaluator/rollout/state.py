@@ -33,25 +33,32 @@ class Rollout:
     real: list[str]
     dialog: Dialog
     turn: str
+    config: RolloutConfig
     nats: float | None = None
     stop: StopReason | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, start: Mapping[str, Any], whole: Dialog, sample: int, assignment: "Assignment") -> Self:
+    def begin(
+        cls,
+        start: Mapping[str, Any],
+        whole: Dialog,
+        sample: int,
+        assignment: "Assignment",
+        config: RolloutConfig,
+    ) -> Self:
         """The rollout `sample` before its first step, from a start and the whole dialog that it is in."""
         key = (start["dialog_id"], start["start"], sample)
         dialog = whole.before(start["start"])
         turn = whole.messages[len(dialog.messages)]["content"]
-        return cls(key, assignment, start["real"], dialog, turn)
+        return cls(key, assignment, start["real"], dialog, turn, config)
 
-    def request(self, config: RolloutConfig) -> Request:
+    def request(self) -> Request:
         """What the engine is asked for next."""
         if self.key[2] == GREEDY:
             return Request(self.dialog)
-        place = repr((config.seed, *self.key, len(self.rows)))
-        seed = int.from_bytes(hashlib.sha256(place.encode()).digest()[:8])
-        return Request(self.dialog, config.temperature, seed)
+        seed = seed_of(self.config.seed, *self.key, len(self.rows))
+        return Request(self.dialog, self.config.temperature, seed)
 
     def read(self, completion: Completion) -> str | None:
         """Takes the engine's turn; returns the program to be graded, None where the rollout is over."""
@@ -96,6 +103,11 @@ class Rollout:
             "submission_id": self.real[len(self.rows)],
         }
         self.rows.append({**row, **values})
+
+
+def seed_of(*place: int | str) -> int:
+    """A seed for each place in a random experiment, without a pattern among them."""
+    return int.from_bytes(hashlib.sha256(repr(place).encode()).digest()[:8])
 
 
 def gives_up(program: str) -> bool:

@@ -1,0 +1,1 @@
+"""Experiments on artificial classes: feedback policies played against the same students."""
