@@ -12,7 +12,7 @@ from tutee_evaluator.engines import Engine
 from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.steering.candidates import Candidate, compared
 from tutee_evaluator.steering.figures import Outcomes, measure, write
-from tutee_evaluator.steering.guidance import Guided
+from tutee_evaluator.steering.guidance import Guided, check_mixable
 from tutee_evaluator.steering.search import Grade, SteerConfig, climb, grade_with, steer_all
 from tutee_evaluator.steering.solvers import Solver
 from tutee_evaluator.steering.starts import Start, draw_starts
@@ -50,7 +50,10 @@ def steer(
     places, parameters = setup.places, setup.parameters
     submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
     verdicts = read_table(places.verdicts, VERDICTS, "grade")
-    student, guide, base = (_load(name, setup) for name in (named, solver, "base"))
+    models = {name: _load(name, setup) for name in {named, solver, "base"}}
+    student, guide, base = models[named], models[solver], models["base"]
+    for other in (guide, base):
+        check_mixable(student, other)
     dialogs, _ = serialize(
         submissions, verdicts, setup.course, parameters.serialize, student.format, student.feedback
     )

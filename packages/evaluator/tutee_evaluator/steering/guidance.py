@@ -33,7 +33,7 @@ class Guided:
     """
 
     def __init__(self, student: Student, solver: Student, weight: float) -> None:
-        _check(student, solver)
+        check_mixable(student, solver)
         self._student, self._solver, self.weight = student, solver, weight
         self.format, self.feedback, self.batch = student.format, student.feedback, student.batch
         self._waiting: list[tuple[int, Request]] = []
@@ -144,7 +144,7 @@ class _Reader:
         return torch.tensor(values, device=self._model.device)
 
 
-def _check(student: Student, solver: Student) -> None:
+def check_mixable(student: Student, solver: Student) -> None:
     """Raises InputError where tokens or turns of the two are not the same."""
     problems = []
     if student.chat.tokenizer.get_vocab() != solver.chat.tokenizer.get_vocab():
@@ -157,5 +157,5 @@ def _check(student: Student, solver: Student) -> None:
     if problems:
         raise InputError(
             f"the solver {solver.card.method} cannot guide the student {student.card.method}: "
-            f"{'; '.join(problems)}; name a model on the same base"
+            f"{'; '.join(problems)}; name a model on the same base, or the `--preset` of both"
         )

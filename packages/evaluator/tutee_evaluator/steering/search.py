@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from tutee_evaluator.engines import Engine, Request, complete
+from tutee_evaluator.rollout.state import gives_up
 from tutee_evaluator.steering.candidates import Candidate, best, compared
 from tutee_evaluator.steering.starts import Start
 from tutee_grader.config import Section
@@ -73,12 +74,15 @@ def climb(
     """Leads each start on with `engine`, in the same order; `name` has a bar for each step.
 
     A step goes to the best candidate, if its grade is higher than that of the program at hand; else the next
-    step draws others. A turn without a program is no candidate. `weight` is that of the guidance in `engine`.
+    step draws others. A turn without a program, or that gives up, is no candidate. `weight` is that of the
+    guidance in `engine`.
     """
     led = [Led(start, weight, []) for start in starts]
     dialogs = [_copy(start.dialog) for start in starts]
     for step in range(config.steps):
         going = [at for at, one in enumerate(led) if not one.is_right]
+        if not going:
+            break
         bar = f"{name}, step {step + 1}" if name else ""
         drawn = _draw([dialogs[at] for at in going], engine, config, step, bar)
         asked = [
@@ -110,6 +114,8 @@ def steer_all(
     found: list[list[Led]] = [[] for _ in starts]
     for weight in sorted(config.weights):
         going = [at for at, tried in enumerate(found) if not (tried and tried[-1].is_right)]
+        if not going:
+            break
         led = climb(
             [starts[at] for at in going], engine_at(weight), grade, config, weight, f"weight {weight:g}"
         )
@@ -129,10 +135,11 @@ def _draw(
             seed = int.from_bytes(hashlib.sha256(place.encode()).digest()[:8])
             requests.append(Request(dialog, config.temperature, seed))
     turns = complete(engine, requests, progress=bar)
+    programs = [turn.program for turn in turns]
     size = config.candidates
     return [
-        [turn.program for turn in turns[first : first + size] if turn.program is not None]
-        for first in range(0, len(turns), size)
+        [code for code in programs[first : first + size] if code is not None and not gives_up(code)]
+        for first in range(0, len(programs), size)
     ]
 
 
