@@ -17,6 +17,7 @@ from tutee_grader.config import Section, describe_errors
 from tutee_grader.errors import InputError
 from tutee_grader.table import GradeConfig
 from tutee_serializer.course import Course
+from tutee_serializer.dialogs.levels import BY_ARM
 from tutee_serializer.dialogs.selection import SerializeConfig, check_split
 from tutee_serializer.errors import CourseError
 from tutee_serializer.ingest.ingest import IngestConfig
@@ -104,7 +105,8 @@ class Parameters(Section):
 class Setup:
     """What a command works with: a course, the parameters, and the preset they name.
 
-    Section `serialize` of the parameters is the course's, where the course file has keys of its own.
+    Section `serialize` of the parameters is the course's, where the course file has keys of its own. Where
+    the log is of an experiment with arms, the preset's dialogs say what each student was told.
     """
 
     course: Course
@@ -155,6 +157,9 @@ def load(course: str, preset: str | None = None, logs: bool = True, assignments:
             problems.append(str(error))
     if problems or not (parameters and found and chosen):
         raise InputError("\n".join(problems))
+    if found.arms:
+        dialog = chosen.dialog.model_copy(update={"feedback": BY_ARM})
+        chosen = chosen.model_copy(update={"dialog": dialog})
     return Setup(found, parameters.model_copy(update={"serialize": serialize}), chosen)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import copy
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from serving import metrics
@@ -16,7 +16,6 @@ from tutee_evaluator.engines.calibrated import TrainedStudent
 from tutee_evaluator.rollout.state import gives_up
 from tutee_evaluator.schemas import StopReason
 from tutee_grader.assignment import Assignment
-from tutee_grader.feedback import feedback
 from tutee_grader.verdict import Verdict
 from tutee_serializer.dialogs.dialog import Dialog
 
@@ -80,7 +79,7 @@ class Trajectory:
         verdicts = await asyncio.gather(*(graders.grade(assignment, entry.code) for entry in history))
         dialog = Dialog.start(card.format, card.feedback, assignment.task)
         for entry, verdict in zip(history, verdicts, strict=True):
-            said = feedback(verdict, card.feedback) if entry.feedback is None else entry.feedback
+            said = dialog.words(verdict) if entry.feedback is None else entry.feedback
             dialog.append(entry.code, "\n".join(filter(None, (said, entry.tutor))))
             dialog.grades += (verdict.grade,)
         prompt = await read(student.student, dialog)
@@ -91,8 +90,7 @@ class Trajectory:
         other = copy.copy(self)
         other.number, other.seed = number, self.seed + number
         other.prompt_tokens = other.completion_tokens = 0
-        dialog = self.dialog
-        other.dialog = Dialog(dialog.format, dialog.feedback, list(dialog.messages), grades=dialog.grades)
+        other.dialog = replace(self.dialog, messages=list(self.dialog.messages))
         return other
 
     @property
@@ -160,7 +158,7 @@ def describe(verdict: Verdict, dialog: Dialog) -> GradedSubmission:
     return GradedSubmission(
         grade=verdict.grade,
         status=verdict.status,
-        feedback=feedback(verdict, dialog.feedback),
+        feedback=dialog.words(verdict),
         tests=[
             GradedTest(name=test.name, outcome=test.outcome, message=test.message) for test in verdict.tests
         ],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from flows.environment import collect_less_garbage
 
@@ -22,6 +23,10 @@ collect_less_garbage()
 # Tests share the machine with others of their kind; two threads that wait for each other on a busy core
 # take many times as long as one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No test says how fast something is: on a busy machine it would fail now and then.
+settings.register_profile("tutee", deadline=None)
+settings.load_profile("tutee")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -35,7 +35,7 @@ def test_feedback_makes_repairs_likelier(simulated, grade):
 
     _, seeing = simulated
     _, blind = classroom.run(SEED, SEMESTERS, silent)
-    assert {step.clue.sign for step in blind} == {Sign.NONE}
+    assert {step.seen[0].sign for step in blind} == {Sign.NONE}
     assert _fixed(seeing) > 1.5 * _fixed(blind)
 
 
@@ -44,7 +44,7 @@ def test_a_bug_is_fixed_when_the_feedback_speaks_of_it(simulated, sign, kind):
     """Of programs with two bugs or more: the kind that the feedback is about, against all others."""
     spoken_of, others = [], []
     for step in simulated[1]:
-        if step.clue.sign == sign and len(step.before) > 1:
+        if step.seen[0].sign == sign and len(step.before) > 1:
             for bug in step.before:
                 (spoken_of if bug.kind == kind else others).append(bug in step.fixed)
     assert len(spoken_of) >= 10
@@ -55,8 +55,8 @@ def test_a_named_line_leads_to_the_bug(simulated):
     """Crashes that name a line, in programs whose one bug keeps the lines where they were."""
     on_the_line, elsewhere = [], []
     for step in simulated[1]:
-        if step.clue.sign == Sign.EXCEPTION and len(step.before) == 1 and len(step.before[0].lines) == 1:
-            there = step.clue.line == step.before[0].start + 1
+        if step.seen[0].sign == Sign.EXCEPTION and len(step.before) == 1 and len(step.before[0].lines) == 1:
+            there = step.seen[0].line == step.before[0].start + 1
             (on_the_line if there else elsewhere).append(bool(step.fixed))
     assert len(on_the_line) >= 10
     assert len(elsewhere) >= 10

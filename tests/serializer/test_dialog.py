@@ -29,8 +29,8 @@ def written(format: str, programs: Sequence[str]) -> Dialog:
     for program in programs:
         dialog.append(program, f"Feedback on {len(program)} characters.")
     turns = [{"grade": 10.0 * at, "submission_id": f"s{at}"} for at in range(len(programs))]
-    row = {"format": format, "feedback": "summary", "messages": dialog.messages[:-1], "dialog_id": "d"}
-    return Dialog.from_row({**row, "turns": turns})
+    row = {"format": format, "feedback": "summary", "level": None, "dialog_id": "d"}
+    return Dialog.from_row({**row, "messages": dialog.messages[:-1], "turns": turns})
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 
 from tutee_grader.files import hash_file
 from tutee_serializer.course import Course
+from tutee_serializer.errors import LogError
 from tutee_serializer.ingest import blocks
 from tutee_serializer.ingest.account import RowAccount
 from tutee_serializer.ingest.ingest import IngestConfig, IngestResult, parse_log
@@ -84,11 +85,17 @@ def test_any_block_size_gives_the_same(
     course = small_course(messy_log(seed, rows), columns=COLUMNS, logs=LOGS)
     forgotten = {pseudonym("mara-0003", KEY)}
 
-    def read(size: int) -> IngestResult:
+    def read(size: int) -> IngestResult | str:
         in_blocks(size)
-        return parse_log(course, IngestConfig(), KEY, forgotten, first_look=first_look)
+        try:
+            return parse_log(course, IngestConfig(), KEY, forgotten, first_look=first_look)
+        except LogError as error:  # a small log may have no row that can be used
+            return str(error)
 
     whole, parts = read(10**9), read(size)
+    if isinstance(whole, str) or isinstance(parts, str):
+        assert whole == parts
+        return
     assert whole.account == parts.account
     assert (whole.roles, whole.suggestions) == (parts.roles, parts.suggestions)
     for name in ("submissions", "quarantine", "assignments", "demographics"):

@@ -10,6 +10,7 @@ import argparse
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -18,31 +19,38 @@ import dirt
 from classroom import Row
 
 COLUMNS = ("student", "semester", "assignment", "submitted_at", "score", "code")
+ARM = "arm"  # one more column, where there are several
+LEVELS = ("none", "first", "summary", "full")
 ASSIGNMENTS = Path(__file__).parent.parent / "assignments"
 
 
-def write(rows: list[Row], file: Path) -> None:
+def write(rows: list[Row], file: Path, with_arm: bool) -> None:
     """The log as CSV: UTF-8, but for the lines of a foreign encoding."""
+    columns = (*COLUMNS, ARM) if with_arm else COLUMNS
     with file.open("wb") as out:
         for row in [None, *rows]:
             buffer = io.StringIO()
-            csv.writer(buffer, lineterminator="\n").writerow(COLUMNS if row is None else _fields(row))
+            fields = columns if row is None else _fields(row)[: len(columns)]
+            csv.writer(buffer, lineterminator="\n").writerow(fields)
             out.write(buffer.getvalue().encode("utf-8" if row is None else row.encoding))
 
 
 def _fields(row: Row) -> tuple[str, ...]:
     time = row.submitted_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return row.student, row.semester, row.assignment, time, f"{row.score:g}", row.code
+    return row.student, row.semester, row.assignment, time, f"{row.score:g}", row.code, row.arm
 
 
-def simulate(seed: int, semesters: dict[str, int], file: Path) -> dict[str, object]:
+def simulate(seed: int, semesters: dict[str, int], arms: Sequence[str], file: Path) -> dict[str, object]:
     """Simulates the semesters and writes their log. Returns the counts that are printed."""
     from tutee_grader import Assignment, Grader
 
     assignments = {folder.name: Assignment.load(folder) for folder in sorted(ASSIGNMENTS.iterdir())}
     with Grader() as grader:
         trajectories, _ = classroom.run(
-            seed, semesters, lambda asked: grader.grade([(assignments[name], code) for name, code in asked])
+            seed,
+            semesters,
+            lambda asked: grader.grade([(assignments[name], code) for name, code in asked]),
+            arms,
         )
     submissions = sum(map(len, trajectories))
     trajectories, counts = dirt.soil(trajectories, Random(f"{seed}/dirt"))
@@ -53,7 +61,7 @@ def simulate(seed: int, semesters: dict[str, int], file: Path) -> dict[str, obje
         for at in range(len(rows))
     ]
     rows = [trajectories[number][at] for _, number, at in sorted(arrivals)]
-    write(rows, file)
+    write(rows, file, with_arm=len(arms) > 1)
     return {"rows": len(rows), "submissions": submissions, "dirt": counts}
 
 
@@ -73,8 +81,15 @@ def main() -> None:
     parser.add_argument(
         "--semester", type=_semester, action="append", required=True, help="NAME=STUDENTS, once per semester"
     )
+    parser.add_argument(
+        "--arm",
+        action="append",
+        choices=LEVELS,
+        help="a level of feedback, once per arm; each student is given that of one arm",
+    )
     arguments = parser.parse_args()
-    print(json.dumps(simulate(arguments.seed, dict(arguments.semester), arguments.out)))
+    arms = arguments.arm or classroom.ONE_ARM
+    print(json.dumps(simulate(arguments.seed, dict(arguments.semester), arms, arguments.out)))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from clues import Clue
 from misconceptions import Bug
 from students import MOST_ATTEMPTS, Student, Trajectory
 
+ONE_ARM = ("summary",)
 ATTENDANCE = 0.8  # share of the assignments that an average student hands in
 
 # Grades (assignment, program) pairs, each to a verdict of tutee_grader, in the order asked.
@@ -20,7 +21,10 @@ Grade = Callable[[Sequence[tuple[str, str]]], Sequence[Any]]
 
 @dataclass(frozen=True)
 class Row:
-    """One submission, as the log has it. `encoding` is how its line of the file is written."""
+    """One submission, as the log has it. `encoding` is how its line of the file is written.
+
+    `arm` is the level of feedback that the student is given.
+    """
 
     student: str
     semester: str
@@ -28,6 +32,7 @@ class Row:
     submitted_at: datetime
     code: str
     score: float
+    arm: str
     encoding: str = "utf-8"
 
 
@@ -37,29 +42,38 @@ class Step:
 
     student: str
     assignment: str
-    clue: Clue
+    seen: tuple[Clue, ...]
     before: tuple[Bug, ...]
     fixed: tuple[Bug, ...]
 
 
-def enrol(seed: int, semesters: dict[str, int]) -> list[Student]:
-    """The students of each semester, numbered through: made-up-001, made-up-002, ..."""
+def enrol(seed: int, semesters: dict[str, int], arms: Sequence[str] = ONE_ARM) -> list[Student]:
+    """The students of each semester, numbered through: made-up-001, made-up-002, ...; each in one of `arms`.
+
+    A student is the same whatever the arms: the draw of an arm has a random stream of its own.
+    """
     students: list[Student] = []
     for semester, count in semesters.items():
         for _ in range(count):
             name = f"made-up-{len(students) + 1:03}"
-            students.append(Student.draw(name, semester, Random(f"{seed}/{semester}/{name}")))
+            arm = Random(f"{seed}/{semester}/{name}/arm").choice(arms)
+            students.append(Student.draw(name, semester, Random(f"{seed}/{semester}/{name}"), arm))
     return students
 
 
-def run(seed: int, semesters: dict[str, int], grade: Grade) -> tuple[list[list[Row]], list[Step]]:
+def run(
+    seed: int, semesters: dict[str, int], grade: Grade, arms: Sequence[str] = ONE_ARM
+) -> tuple[list[list[Row]], list[Step]]:
     """Simulates the semesters. Returns the trajectories, each a list of rows in order, and the steps between.
 
     Every trajectory has a random stream of its own, so none depends on how the others went.
     """
-    trajectories = [
-        trajectory for student in enrol(seed, semesters) for trajectory in _assignments(seed, student)
-    ]
+    students = enrol(seed, semesters, arms)
+    return work([found for student in students for found in assignments(seed, student)], grade)
+
+
+def work(trajectories: list[Trajectory], grade: Grade) -> tuple[list[list[Row]], list[Step]]:
+    """Lets each student work to the end, from where they stand; returns what `run` does."""
     rows: list[list[Row]] = [[] for _ in trajectories]
     steps: list[Step] = []
     known: dict[tuple[str, str], Any] = {}  # many students hand in the same program
@@ -82,20 +96,21 @@ def run(seed: int, semesters: dict[str, int], grade: Grade) -> tuple[list[list[R
                     times[at],
                     trajectory.code,
                     round(verdict.grade, 2),
+                    student.arm,
                 )
             )
             if verdict.grade == 100:
                 trajectory.finished = True
                 continue
-            clue = clues.read(verdict)
+            seen = clues.seen(verdict, student.arm)
             before = tuple(trajectory.bugs)
-            fixed = trajectory.step(clue)
-            steps.append(Step(student.name, trajectory.work.assignment, clue, before, tuple(fixed)))
+            fixed = trajectory.step(seen)
+            steps.append(Step(student.name, trajectory.work.assignment, seen, before, tuple(fixed)))
             times[at] += timedelta(seconds=trajectory.random.randrange(25, 600))
     return rows, steps
 
 
-def _assignments(seed: int, student: Student) -> list[Trajectory]:
+def assignments(seed: int, student: Student) -> list[Trajectory]:
     """The assignments a student works on; the skilled skip fewer."""
     found = []
     for work in works():

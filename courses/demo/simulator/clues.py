@@ -1,6 +1,7 @@
 """What a novice makes of the grader's feedback: a clue to what is wrong, and how likely it leads to a bug.
 
-Only what the summary feedback shows is used: how many tests passed, and the first test that did not.
+Of a test that failed, only what the feedback shows is used. A student told of the first failing test reads
+the same in it whether or not the passed tests are counted beside it.
 """
 
 import ast
@@ -61,9 +62,17 @@ def chance(clue: Clue, bug: Bug, lines: range, skill: float) -> float:
     return min(0.97, found * (0.85 + 0.35 * skill))
 
 
-def read(verdict: Any) -> Clue:
-    """The clue in a verdict of tutee_grader."""
-    failed = next((test for test in verdict.tests if test.outcome != "passed"), None)
+def seen(verdict: Any, level: str) -> tuple[Clue, ...]:
+    """The clues in what the grader says of a verdict at this level of feedback."""
+    if level == "none":
+        return (Clue(Sign.NONE),)
+    failed = [test for test in verdict.tests if test.outcome != "passed"]
+    shown = failed if level == "full" else failed[:1]
+    return tuple(read(verdict, test) for test in shown) or (read(verdict, None),)
+
+
+def read(verdict: Any, failed: Any) -> Clue:
+    """The clue in a test of a verdict of tutee_grader that failed; None: no test says anything."""
     if verdict.status == "does not compile":
         named = re.search(r"on line (\d+)", failed.message) if failed else None
         return Clue(Sign.SYNTAX, int(named[1]) if named else None)

@@ -1,5 +1,6 @@
 """Synthetic students: their skill, habits and misconceptions, and how they work on an assignment."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -19,20 +20,21 @@ TRIED = ("bounds", "initial", "case", "value")
 
 @dataclass(frozen=True)
 class Student:
-    """One synthetic student. `skill` is 0..1."""
+    """One synthetic student. `skill` is 0..1; `arm` is the level of feedback they are given."""
 
     name: str
     semester: str
     skill: float
     habits: Habits
     recurring: frozenset[str]
+    arm: str = "summary"
 
     @classmethod
-    def draw(cls, name: str, semester: str, random: Random) -> "Student":
+    def draw(cls, name: str, semester: str, random: Random, arm: str) -> "Student":
         skill = (random.random() + random.random()) / 2
         habits = Habits.draw(random)
         recurring = frozenset(random.sample(sorted(LIBRARY), RECURRING))
-        return cls(name, semester, skill, habits, recurring)
+        return cls(name, semester, skill, habits, recurring, arm)
 
     def skill_in(self, week: int) -> float:
         """Skill grows with practice: by a sixth over twelve weeks."""
@@ -60,13 +62,13 @@ class Trajectory:
     def code(self) -> str:
         return self.program.with_bugs(self.bugs)
 
-    def step(self, clue: Clue) -> list[Bug]:
-        """The next attempt, having seen a clue; returns the bugs that were fixed.
+    def step(self, seen: Sequence[Clue]) -> list[Bug]:
+        """The next attempt, having seen these clues; returns the bugs that were fixed.
 
         Sets `finished` instead where the student gives up.
         """
         self.attempts += 1
-        fixed = self._fix(clue)
+        fixed = self._fix(seen)
         if fixed:
             # A slip of the hand while fixing: the less skilled, the more often.
             if self.random.random() < 0.09 * (1.2 - self.skill):
@@ -75,35 +77,36 @@ class Trajectory:
         if self.attempts >= MOST_ATTEMPTS or self.random.random() < 0.05 * self.attempts * (1.3 - self.skill):
             self.finished = True
             return []
-        self._try_something(clue)
+        self._try_something(seen)
         return []
 
-    def _fix(self, clue: Clue) -> list[Bug]:
-        """Bugs found with the clue's help: mostly one, the likeliest first."""
+    def _fix(self, seen: Sequence[Clue]) -> list[Bug]:
+        """Bugs found with the clues' help, the likeliest first: mostly one, more if more tests are shown."""
+        enough = 0.88 if len(seen) == 1 else 0.4
         fixed: list[Bug] = []
-        for bug, chance in self._chances(clue):
+        for bug, chance in self._chances(seen):
             if self.random.random() < chance:
                 fixed.append(bug)
-                if self.random.random() < 0.88:
+                if self.random.random() < enough:
                     break
         self.bugs = [bug for bug in self.bugs if bug not in fixed]
         return fixed
 
-    def _chances(self, clue: Clue) -> list[tuple[Bug, float]]:
-        """Each bug with the chance that it is found, the likeliest first."""
+    def _chances(self, seen: Sequence[Clue]) -> list[tuple[Bug, float]]:
+        """Each bug with the chance that it is found, by the clue that says most; the likeliest first."""
         found = []
         shift = 0  # bugs above may have added or removed lines
         for bug in sorted(self.bugs, key=lambda bug: bug.start):
             lines = range(bug.start + shift, bug.start + shift + len(bug.lines))
-            found.append((bug, clues.chance(clue, bug, lines, self.skill)))
+            found.append((bug, max(clues.chance(clue, bug, lines, self.skill) for clue in seen)))
             shift += len(bug.lines) - (bug.stop - bug.start)
         return sorted(found, key=lambda pair: -pair[1])
 
-    def _try_something(self, clue: Clue) -> None:
+    def _try_something(self, seen: Sequence[Clue]) -> None:
         """An attempt that fixes nothing."""
         roll = self.random.random()
         if roll < 0.68:
-            self._try_on_the_spot(clue)
+            self._try_on_the_spot(seen)
         elif roll < 0.87:
             self._add_bug(kinds=TRIED)
         elif roll < 0.91 and self.attempts >= 3:
@@ -111,10 +114,10 @@ class Trajectory:
             self._add_bug()
         # else: the same program once more, in the hope of a better mood of the grader.
 
-    def _try_on_the_spot(self, clue: Clue) -> None:
+    def _try_on_the_spot(self, seen: Sequence[Clue]) -> None:
         """The right place, and still wrong there: another bug on the lines of one."""
-        bug, _ = self._chances(clue)[0]
-        kinds = (*TRIED, "syntax") if clue.sign == Sign.SYNTAX else TRIED
+        bug, _ = self._chances(seen)[0]
+        kinds = (*TRIED, "syntax") if any(clue.sign == Sign.SYNTAX for clue in seen) else TRIED
         others = [
             other
             for bugs in self.available.values()

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from tutee_grader.errors import InputError
-from tutee_grader.feedback import Level
+from tutee_serializer.dialogs.levels import Feedback
 
 FILE = "student.json"
 # The card of the model for people; it comes into the folder after the hash of that was taken.
@@ -24,7 +24,7 @@ class StudentCard:
     course: str
     base: str
     format: str
-    feedback: Level
+    feedback: Feedback
     max_length: int
     max_new_tokens: int
     preset: str

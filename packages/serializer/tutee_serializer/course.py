@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from tutee_grader.assignment import Assignment
 from tutee_grader.config import describe_errors
 from tutee_grader.errors import AssignmentError
+from tutee_grader.feedback import Level
 from tutee_serializer.errors import CourseError
 from tutee_serializer.logs import FORMATS
 from tutee_serializer.logs.config import DEMOGRAPHIC, ColumnsConfig, CourseSection, LogsConfig
@@ -17,11 +18,15 @@ from tutee_serializer.semesters import WITHIN_ONE, Semesters
 
 
 class Simulator(CourseSection):
-    """A program that writes the log of a synthetic class."""
+    """A program that writes the log of a synthetic class.
+
+    With `arms`, levels of the grader's feedback, each student is given one of them, at random.
+    """
 
     program: str
     seed: int = Field(ge=0)
     students: dict[str, Annotated[int, Field(gt=0)]] = Field(min_length=1)
+    arms: tuple[Level, ...] = ()
 
     @field_validator("program")
     @classmethod
@@ -57,7 +62,9 @@ class Assignments(CourseSection):
 class Course(CourseSection):
     """One course. `Course.load` reads it; `file` is where it was read from.
 
-    `serialize` holds keys of SerializeConfig that replace those of params.yaml for this course.
+    `serialize` holds keys of SerializeConfig that replace those of params.yaml for this course. `arms` are
+    those of an experiment whose log this is, by the names in `columns.arm`: what the grader told the students
+    of each.
     """
 
     file: Path
@@ -69,6 +76,7 @@ class Course(CourseSection):
     columns: ColumnsConfig = Field(ColumnsConfig(), validate_default=True)
     assignments: Assignments
     serialize: dict[str, Any] = Field(default={})
+    arms: dict[str, Level] = Field(default={})
 
     @field_validator("logs")
     @classmethod
@@ -114,6 +122,14 @@ class Course(CourseSection):
         if problems:
             raise ValueError("; ".join(problems))
         return columns
+
+    @field_validator("arms")
+    @classmethod
+    def _has_arms(cls, arms: dict[str, Level], info: ValidationInfo) -> dict[str, Level]:
+        columns: ColumnsConfig | None = info.data.get("columns")
+        if arms and columns is not None and columns.arm is None:
+            raise ValueError("`columns.arm` is missing: the column that names each student's arm")
+        return arms
 
     @classmethod
     def load(cls, path: str | Path, logs: bool = True, assignments: bool = True) -> "Course":

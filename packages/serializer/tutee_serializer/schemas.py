@@ -12,7 +12,7 @@ MESSAGE = pl.Struct({"author": pl.String(), "sent_at": _UTC, "text": pl.String()
 
 # One row per submission that can be used, sorted by TRAJECTORY and `order`, which counts from 1 within a
 # student's work on one assignment in one semester. `logged_score` is 0..100; `logged_correct` is the log's
-# own label.
+# own label. `arm` is the arm of an experiment that the student was in; null: the log has none.
 SUBMISSIONS = pl.Schema(
     {
         "submission_id": pl.String(),
@@ -26,6 +26,7 @@ SUBMISSIONS = pl.Schema(
         "logged_score": pl.Float64(),
         "logged_correct": pl.Boolean(),
         "messages": pl.List(MESSAGE),
+        "arm": pl.String(),
         "source_row": pl.Int64(),
     }
 )
@@ -53,6 +54,7 @@ DIALOGS = pl.Schema(
         "scope": pl.String(),
         "format": pl.String(),
         "feedback": pl.String(),
+        "level": pl.String(),
         "split": pl.String(),
         "messages": pl.List(pl.Struct({"role": pl.String(), "content": pl.String()})),
         "turns": pl.List(pl.Struct({"submission_id": pl.String(), "grade": pl.Float64()})),

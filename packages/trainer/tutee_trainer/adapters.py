@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutee_grader.errors import InputError
-from tutee_grader.feedback import Level
 from tutee_grader.files import hash_file
 from tutee_serializer.card import StudentCard
+from tutee_serializer.dialogs.levels import Feedback
 from tutee_trainer.preset import AdapterConfig, Preset
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _write_json(file: Path, values: dict[str, Any]) -> None:
 
 
 def student_card(
-    preset: Preset, course: str, method: str, feedback: Level, base: str, revision: str | None = None
+    preset: Preset, course: str, method: str, feedback: Feedback, base: str, revision: str | None = None
 ) -> StudentCard:
     """The card of a student that this preset trains; `base` and `revision` as the card names them."""
     dialog = preset.dialog

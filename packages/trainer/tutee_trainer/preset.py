@@ -85,11 +85,12 @@ class DialogConfig(Section):
 
     `first_is_target`: whether a student also learns to write the first submission on a task, without which
     they cannot begin one. In the published work it is never a target.
-    `Preset.format` says how turns are written where `format` is `edits`.
+    `feedback: arm` tells each student what the log's experiment told the student's arm. `Preset.format` says
+    how turns are written where `format` is `edits`.
     """
 
     format: Literal["code", "dual", "edits"]
-    feedback: Literal["summary", "full"] = "summary"
+    feedback: Literal["summary", "full", "arm"] = "summary"
     first_is_target: bool = True
     max_length: Count
     max_new_tokens: Count

@@ -11,9 +11,9 @@ from tutee_serializer.dialogs.tokens import TokenCounter
 from tutee_trainer.training import IGNORED, AdapterMethodConfig, TrainingJob, validation_sample
 
 if TYPE_CHECKING:
-    from tutee_grader.feedback import Level
     from tutee_serializer.dialogs.chat import Chat
     from tutee_serializer.dialogs.formats import Message
+    from tutee_serializer.dialogs.levels import Feedback
     from tutee_trainer.preset import Preset
 
 
@@ -34,7 +34,7 @@ def tokenize(dialogs: Sequence[Dialog], chat: Chat, preset: Preset) -> list[dict
 
 
 def validation_rows(
-    job: TrainingJob, config: AdapterMethodConfig, feedback: Level, chat: Chat
+    job: TrainingJob, config: AdapterMethodConfig, feedback: Feedback, chat: Chat
 ) -> list[dict[str, list[int]]]:
     """The rows of validation students that the log score is measured on.
 

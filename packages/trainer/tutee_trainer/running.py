@@ -21,8 +21,8 @@ from tutee_trainer.method import Settings, load_methods
 from tutee_trainer.training import AdapterMethodConfig, TrainingJob, TrainingResult
 
 if TYPE_CHECKING:
-    from tutee_grader.feedback import Level
     from tutee_serializer.dialogs.chat import Chat
+    from tutee_serializer.dialogs.levels import Feedback
 
 # The figures in a trainer's log that differ from run to run.
 _TIMES = ("time", "runtime", "per_second", "flos")
@@ -43,7 +43,7 @@ class Run:
 
     job: TrainingJob
     method: str
-    feedback: Level
+    feedback: Feedback
     chat: Chat
     settings: Settings
     rows: list[Any]

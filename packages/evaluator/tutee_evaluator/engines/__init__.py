@@ -8,9 +8,9 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from tutee_evaluator.engines.generator import KEPT_BYTES
 from tutee_grader.config import Section
-from tutee_grader.feedback import Level
 from tutee_grader.progress import progress_bar
 from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.levels import Feedback
 
 
 class EngineConfig(Section):
@@ -75,7 +75,7 @@ class Engine(Protocol):
     """
 
     format: str
-    feedback: Level
+    feedback: Feedback
     batch: int
 
     def add(self, key: int, request: Request) -> None:

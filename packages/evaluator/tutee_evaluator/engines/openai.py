@@ -5,15 +5,15 @@ from queue import SimpleQueue
 
 from tutee_evaluator.endpoint import Endpoint, EndpointConfig, Usage
 from tutee_evaluator.engines import Completion, Request
-from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.formats import Format, TurnError, read_reply
+from tutee_serializer.dialogs.levels import Feedback
 
 
 class StudentEndpointConfig(EndpointConfig):
     """An endpoint whose model plays a student: it reads dialogs of this format and level of feedback."""
 
     format: Format = Format.CODE
-    feedback: Level = "summary"
+    feedback: Feedback = "summary"
 
 
 class OpenAIStudent:

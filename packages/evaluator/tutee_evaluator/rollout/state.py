@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 from tutee_evaluator.engines import Completion, Request
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_evaluator.schemas import GREEDY, Outcome, StopReason
-from tutee_grader.feedback import feedback
 from tutee_grader.verdict import Verdict
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.programs import parse
@@ -77,7 +76,7 @@ class Rollout:
     def grade(self, verdict: Verdict) -> None:
         """Takes the verdict on the last program, which may be the last step."""
         row = self.rows[-1]
-        row |= {"feedback": feedback(verdict, self.dialog.feedback), **verdict.to_row()}
+        row |= {"feedback": self.dialog.words(verdict), **verdict.to_row()}
         if verdict.grade == 100:
             self.stop = StopReason.SOLVED
         elif len(self.rows) == len(self.real):

@@ -1,17 +1,18 @@
 """Blocks of a log, so that no process has all of its texts in memory: what is done with each of them."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
 import polars as pl
 
-from tutee_grader.feedback import Level, feedback
+from tutee_grader.feedback import Level
 from tutee_grader.verdict import Verdict
 from tutee_serializer.dialogs.canaries import plant
 from tutee_serializer.dialogs.formats import Format, feedback_turn, system_turn, task_turn, write_turn
+from tutee_serializer.dialogs.levels import BY_ARM, Feedback, words
 from tutee_serializer.dialogs.markup import escape
 from tutee_serializer.dialogs.selection import SerializeConfig, find_changed, steps
 from tutee_serializer.schemas import DIALOGS, TRAJECTORY
@@ -19,10 +20,11 @@ from tutee_serializer.schemas import DIALOGS, TRAJECTORY
 ARROW = pl.CompatLevel.oldest()  # the one that pyarrow can write as Parquet
 _ROLE = pl.Enum(["system", "user", "assistant"])
 # Columns of verdicts from which the feedback of a level is made, besides the grade.
-_SAID: dict[Level, list[str]] = {
+_WHOLE = ["feedback", "status", "tests"]
+_SAID: dict[Feedback, list[str]] = {
     "none": [],
     "summary": ["feedback"],
-    "full": ["feedback", "status", "tests"],
+    **dict.fromkeys(("full", "first", "arm"), _WHOLE),
 }
 
 
@@ -36,7 +38,8 @@ class Source:
     tasks: dict[str, str]
     config: SerializeConfig
     format: Format
-    feedback: Level
+    feedback: Feedback
+    arms: Mapping[str, Level] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,18 +103,20 @@ def dialogs_of(source: Source, block: Block) -> pl.DataFrame:
     rows = _write(rows, source.format)
     dialogs = _describe(rows, source)
     tables = []
-    levels: tuple[Level, ...] = ("none",) if source.feedback == "none" else (source.feedback, "none")
+    levels: tuple[Feedback, ...] = ("none",) if source.feedback == "none" else (source.feedback, "none")
     for level in levels:
         messages = _messages(rows, source, level)
-        tables.append(
-            dialogs.with_columns(feedback=pl.lit(level)).join(messages, on="dialog", maintain_order="left")
+        own = pl.col("arm").replace_strict(source.arms, default=None, return_dtype=pl.String)
+        described = dialogs.with_columns(
+            feedback=pl.lit(level), level=own if level == BY_ARM else pl.lit(None, pl.String)
         )
+        tables.append(described.join(messages, on="dialog", maintain_order="left"))
     return pl.concat(tables).select(DIALOGS.names()).cast(DIALOGS)
 
 
 def _with_texts(source: Source, block: Block) -> pl.DataFrame:
     """The turns of a block with their programs, messages and what the verdicts say."""
-    columns = ["submission_id", *TRAJECTORY, "code", "messages"]
+    columns = ["submission_id", *TRAJECTORY, "code", "messages", "arm"]
     submissions = source.submissions.slice(block.start, block.changed.len()).select(columns).collect()
     submissions = _join_messages(submissions.with_row_index("row", block.start), block.changed)
     rows = block.turns.join(submissions, on="row", how="left", maintain_order="left")
@@ -149,7 +154,7 @@ def _describe(rows: pl.DataFrame, source: Source) -> pl.DataFrame:
     """One row per dialog, with all but its feedback level and messages."""
     scope = source.config.scope
     dialogs = rows.group_by("dialog", maintain_order=True).agg(
-        pl.col("semester", "student", "assignment", "split").first(),
+        pl.col("semester", "student", "assignment", "split", "arm").first(),
         turns=pl.struct("submission_id", "grade"),
     )
     if scope == "course":
@@ -168,7 +173,7 @@ def _describe(rows: pl.DataFrame, source: Source) -> pl.DataFrame:
     )
 
 
-def _messages(rows: pl.DataFrame, source: Source, level: Level) -> pl.DataFrame:
+def _messages(rows: pl.DataFrame, source: Source, level: Feedback) -> pl.DataFrame:
     """The messages of each dialog at one feedback level, columns `dialog` and `messages`."""
     format = source.format
 
@@ -178,7 +183,7 @@ def _messages(rows: pl.DataFrame, source: Source, level: Level) -> pl.DataFrame:
     opening = rows.filter("opens")
     turns = {name: task_turn(format, task) for name, task in source.tasks.items()}
     answered = rows.filter(~pl.col("last"))
-    texts = _feedback(answered, level)
+    texts = _feedback(answered, level, source.arms)
     parts = [
         part(rows.filter(pl.col("turn") == 0), 0, "system", pl.lit(system_turn(format))),
         part(opening, 1, "user", pl.col("assignment").replace_strict(turns)),
@@ -210,13 +215,14 @@ def _answers(rows: pl.DataFrame, format: Format, texts: Sequence[str]) -> pl.Ser
     return pl.Series(turns, dtype=pl.String)
 
 
-def _feedback(rows: pl.DataFrame, level: Level) -> Sequence[str]:
+def _feedback(rows: pl.DataFrame, level: Feedback, arms: Mapping[str, Level]) -> Sequence[str]:
     if level == "none":
         return [""] * rows.height
     if level == "summary":
         return rows["summary"].to_list()
     verdicts = rows.with_columns(feedback="summary").iter_rows(named=True)
-    return [feedback(Verdict.from_row(row), level) for row in verdicts]
+    # A canary is in no arm.
+    return [words(Verdict.from_row(row), arms.get(row["arm"], level)) for row in verdicts]
 
 
 def _texts_of(messages: pl.DataFrame) -> pl.Series:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import polars as pl
 
 from tutee_grader.errors import InputError
-from tutee_grader.feedback import Level, feedback
+from tutee_grader.feedback import Level
 from tutee_grader.files import read_table
 from tutee_grader.verdict import Verdict
 from tutee_serializer.dialogs.canaries import CANARY
@@ -22,6 +22,7 @@ from tutee_serializer.dialogs.formats import (
     task_turn,
     write_turn,
 )
+from tutee_serializer.dialogs.levels import Feedback, words
 from tutee_serializer.dialogs.markup import escape
 from tutee_serializer.dialogs.truncation import truncate
 from tutee_serializer.schemas import DIALOGS
@@ -46,19 +47,21 @@ class Turn:
 class Dialog:
     """A dialog, untruncated: system turn, task, then in turn the student's programs and the feedback.
 
-    `format` says how programs are written, `feedback` is the grader's level of detail. `grades` (0 to 100)
+    `format` says how programs are written, `feedback` is the grader's level of detail; where that differs
+    from student to student, `level` is this one's. `grades` (0 to 100)
     and `submission_ids` belong to the student's turns, in order, as far as they are known.
     """
 
     format: str
-    feedback: Level
+    feedback: Feedback
     messages: list[Message]
     dialog_id: str = ""
     grades: tuple[float, ...] = ()
     submission_ids: tuple[str, ...] = ()
+    level: Level | None = None
 
     @classmethod
-    def start(cls, format: str, feedback: Level, task: str, system: str | None = None) -> Self:
+    def start(cls, format: str, feedback: Feedback, task: str, system: str | None = None) -> Self:
         """A dialog that ends with the task. `system` replaces the system turn that students train with."""
         opening = system_turn(format) if system is None else escape(system)
         messages = [
@@ -77,6 +80,7 @@ class Dialog:
             row["dialog_id"],
             tuple(turn["grade"] for turn in row["turns"]),
             tuple(turn["submission_id"] for turn in row["turns"]),
+            row["level"],
         )
 
     @cached_property
@@ -118,16 +122,21 @@ class Dialog:
             self.dialog_id,
             self.grades[:written],
             self.submission_ids[:written],
+            self.level,
         )
+
+    def words(self, verdict: Verdict) -> str:
+        """What the student is told by the grader."""
+        return words(verdict, self.level or self.feedback)
 
     def append(self, program: str, verdict: Verdict | str) -> None:
         """Adds the student's next program and the feedback on it: a verdict's, or any text."""
-        words = verdict if isinstance(verdict, str) else feedback(verdict, self.feedback)
+        said = verdict if isinstance(verdict, str) else self.words(verdict)
         if isinstance(verdict, Verdict):
             self.grades += (verdict.grade,)
         turn = write_turn(self.format, self.previous, program)
         self.messages.append({"role": "assistant", "content": turn})
-        self.messages.append({"role": "user", "content": feedback_turn(self.format, words, program)})
+        self.messages.append({"role": "user", "content": feedback_turn(self.format, said, program)})
         self.previous = program
 
     def truncated(self, budget: int, count: Callable[[str], int]) -> list[Message]:
@@ -161,7 +170,9 @@ def contents(dialogs: Iterable[Dialog]) -> Iterator[str]:
     return (message["content"] for dialog in dialogs for message in dialog.messages)
 
 
-def read_dialogs(path: Path, format: str, feedback: Level, split: str, required: bool = True) -> list[Dialog]:
+def read_dialogs(
+    path: Path, format: str, feedback: Feedback, split: str, required: bool = True
+) -> list[Dialog]:
     """The dialogs of a DIALOGS table that have this format, feedback level and split.
 
     With those of split `train` come the canaries: a model learns from both. Raises InputError where the table

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from tutee_grader.errors import InputError
-from tutee_grader.feedback import Level
 from tutee_grader.files import atomic_file, scan_tables, scratch_dir
 from tutee_grader.processes import start_processes, usable_cores
 from tutee_grader.verdict import VERDICTS
@@ -27,6 +26,7 @@ from tutee_serializer.dialogs.blocks import (
     write_block,
 )
 from tutee_serializer.dialogs.formats import Format
+from tutee_serializer.dialogs.levels import BY_ARM, Feedback
 from tutee_serializer.dialogs.selection import SelectionCounts, SerializeConfig, graded_rows, select
 from tutee_serializer.schemas import DIALOGS, SUBMISSIONS, TRAJECTORY
 
@@ -45,7 +45,7 @@ def serialize(
     course: "Course",
     config: SerializeConfig,
     format: Format | str,
-    feedback: Level = "summary",
+    feedback: Feedback = "summary",
 ) -> tuple[pl.DataFrame, SelectionCounts]:
     """Dialogs (DIALOGS) of the feedback level `feedback` and of level "none", untruncated.
 
@@ -66,7 +66,7 @@ def write_dialogs(
     course: "Course",
     config: SerializeConfig,
     format: Format | str,
-    feedback: Level,
+    feedback: Feedback,
     output: Path,
     block: int = BLOCK,
 ) -> SelectionCounts:
@@ -99,10 +99,15 @@ def _source(
     course: "Course",
     config: SerializeConfig,
     format: Format | str,
-    feedback: Level,
+    feedback: Feedback,
 ) -> Source:
     tasks = {name: assignment.task for name, assignment in course.load_assignments()[0].items()}
-    return Source(submissions, verdicts, course.name, tasks, config, Format(format), feedback)
+    if feedback == BY_ARM and not course.arms:
+        raise InputError(
+            f"{course.file}: `arms` is missing, and the preset's `dialog.feedback: {BY_ARM}` needs it: what "
+            "the grader told the students of each arm"
+        )
+    return Source(submissions, verdicts, course.name, tasks, config, Format(format), feedback, course.arms)
 
 
 @contextmanager

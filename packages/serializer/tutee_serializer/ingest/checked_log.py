@@ -36,7 +36,7 @@ _ROW = pl.Schema(
 )
 # What is needed of a row that can be used, and of one in quarantine.
 _OF_USABLE = ("position", "source", "source_row", *TRAJECTORY, "submitted_at", "row_kind", "number", "points")
-_OF_USABLE += ("scale", "logged_correct", "code", "feedback", "author", "demographics")
+_OF_USABLE += ("scale", "logged_correct", "code", "feedback", "author", "arm", "demographics")
 _OF_BAD = ("position", "source", "source_row", "field", "value")
 IS_USABLE = pl.col("filter").is_null() & pl.col("reason").is_null()
 IS_QUARANTINED = pl.col("filter").is_null() & pl.col("reason").is_not_null()
@@ -84,7 +84,9 @@ def check_log(
     blocks = split(staged.rows, names, folder / "blocks")
     for number, staged_rows in enumerate(tqdm(blocks, "checking the log", unit="block", disable=None)):
         block = clean(parse_rows(staged_rows, logs, one_semester), logs.clean, cut)
-        checked = check_rows(block, staged.fields, by_date, needs_times, max_code_bytes, usable, broken)
+        checked = check_rows(
+            block, staged.fields, by_date, needs_times, max_code_bytes, usable, broken, course.arms
+        )
         checked = checked.with_columns(name).with_columns(_without(forgotten), block=number)
         row_id = pl.when(pl.col("row").is_not_null()).then(pl.struct("semester", "row").hash())
         table = checked.with_columns(row_id=row_id).collect()

@@ -1,6 +1,6 @@
 """Checks every row of a staged log: usable, quarantined with a reason, or dropped by a named filter."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -72,11 +72,13 @@ def check_rows(
     max_code_bytes: int,
     good: Iterable[str],
     broken: Iterable[str],
+    arms: Collection[str],
 ) -> pl.LazyFrame:
     """Adds `filter`, the named filter that drops a row, and `reason`, `field`, `value` for quarantine.
 
     `rows` has all rows of its students, in the log's order. Ids of rows are not looked at: `used_before`.
-    `by_date`: times, not the log, say the semesters. `needs_times`: no row can do without its time.
+    `by_date`: times, not the log, say the semesters. `needs_times`: no row can do without its time. Where
+    there are `arms`, every row has one.
     """
     everything = pl.struct(name for name in FIELDS if name in fields or name == "semester")
     readable = pl.col("reason").is_null()
@@ -119,11 +121,14 @@ def check_rows(
         tests.append(("no attempt number", "attempt", _null("attempt")))
     if needs_times or "attempt" not in fields:
         tests.append(("no time", "timestamp", _null("timestamp")))
+    if arms:
+        known = pl.col("arm").is_in(sorted(arms)).fill_null(False)
+        tests.append(("no arm that the course file names", "arm", ~known))
     failed = pl.coalesce(
         pl.when(test).then(pl.struct(pl.lit(reason).alias("reason"), pl.lit(field).alias("field")))
         for reason, field, test in tests
     )
-    shown = [name for name in ("assignment", "semester", "score", "timestamp", "attempt", "label")]
+    shown = [name for name in ("assignment", "semester", "score", "timestamp", "attempt", "label", "arm")]
     value = pl.coalesce(
         pl.when(pl.col("field") == "code").then(pl.format("{} bytes", size.fill_null(0))),
         *(pl.when(pl.col("field") == name).then(pl.col(name)) for name in shown),

@@ -132,6 +132,7 @@ def _simulate(simulator: Simulator, course: Course, target: Path) -> None:
             *("--out", str(log)),
             *("--seed", str(simulator.seed)),
             *(part for one in students for part in ("--semester", one)),
+            *(part for arm in simulator.arms for part in ("--arm", arm)),
         ]
         done = subprocess.run(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False

@@ -122,8 +122,9 @@ class ColumnsConfig(CourseSection):
     """Which column of the log holds what; no other column is read.
 
     `row` is an id of the row, `label` the log's own right or wrong, `feedback` a text to the student that
-    is not the grader's, and `author` who wrote it. `demographics` are columns that describe people: they
-    are refused for any other field, and go to a table of their own.
+    is not the grader's, and `author` who wrote it. `arm` is the arm of an experiment that decided what the
+    student was told (section `arms` of the course file). `demographics` are columns that describe people:
+    they are refused for any other field, and go to a table of their own.
     """
 
     student: Column | None = None
@@ -139,6 +140,7 @@ class ColumnsConfig(CourseSection):
     author: Column | None = None
     kind: Column | None = None
     row: Column | None = None
+    arm: Column | None = None
     demographics: list[str] = Field(default=[])
 
     def mapping(self) -> dict[str, list[str]]:

@@ -28,6 +28,7 @@ FIELDS = (
     "author",
     "kind",
     "row",
+    "arm",
 )
 
 # What exports write where there is no value (R, pandas, SQL, Python), in lower case.

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from tutee_grader.errors import InputError
-from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.dialog import read_dialogs
+from tutee_serializer.dialogs.levels import Feedback
 from tutee_trainer.adapters import check_same_base, load_adapter, new_adapter
 from tutee_trainer.method import Method, Settings
 from tutee_trainer.model import load_chat, load_model
@@ -41,7 +41,7 @@ def arguments(preset: Preset, examples: int | None = None) -> Settings:
     }
 
 
-def train_on_dialogs(job: TrainingJob, method: str, feedback: Level) -> TrainingResult:
+def train_on_dialogs(job: TrainingJob, method: str, feedback: Feedback) -> TrainingResult:
     """Trains an adapter on the training students' dialogs with this much feedback."""
     preset, config = job.preset, job.preset.section("sft", SftConfig)
     lora = preset.lora

@@ -6,9 +6,9 @@ from random import Random
 import polars as pl
 
 from tutee_evaluator.engines import Completion, Request
-from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import write_turn
+from tutee_serializer.dialogs.levels import Feedback
 
 
 class Baseline(ABC):
@@ -16,7 +16,7 @@ class Baseline(ABC):
 
     batch = 64
 
-    def __init__(self, format: str, feedback: Level) -> None:
+    def __init__(self, format: str, feedback: Feedback) -> None:
         self.format = format
         self.feedback = feedback
         self._done: list[tuple[int, Completion]] = []
@@ -46,7 +46,7 @@ class Baseline(ABC):
 class Copy(Baseline):
     """The baseline that submits the last program again. A model that has learned anything beats it."""
 
-    def __init__(self, format: str, feedback: Level, dialogs: pl.DataFrame | None = None) -> None:
+    def __init__(self, format: str, feedback: Feedback, dialogs: pl.DataFrame | None = None) -> None:
         super().__init__(format, feedback)  # it learns from no dialogs
 
     def next_program(self, dialog: Dialog, previous: str, random: Random | None) -> str:

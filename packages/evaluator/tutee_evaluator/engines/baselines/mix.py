@@ -12,8 +12,8 @@ from tutee_evaluator.engines.baselines.baseline import Baseline
 from tutee_evaluator.engines.baselines.nearest import Nearest
 from tutee_evaluator.engines.baselines.revisions import read_revisions
 from tutee_evaluator.similarity import codebleu_distances
-from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.levels import Feedback
 
 FORECASTS = 300  # of validation students' submissions; each compares about 50 pairs of programs
 Forecast = Sequence[str]  # COPY's program, NEAREST's equally likely ones, and what the student submitted
@@ -27,7 +27,7 @@ class Mix(Baseline):
     COPY's where they have the same.
     """
 
-    def __init__(self, format: str, feedback: Level, dialogs: pl.DataFrame) -> None:
+    def __init__(self, format: str, feedback: Feedback, dialogs: pl.DataFrame) -> None:
         super().__init__(format, feedback)
         self._nearest = Nearest(format, feedback, dialogs)
         forecasts = [

@@ -12,8 +12,8 @@ from tutee_evaluator.distance import tokens
 from tutee_evaluator.engines.baselines.baseline import Baseline
 from tutee_evaluator.engines.baselines.revisions import Change, Revision, Revisions, read_revisions
 from tutee_evaluator.engines.baselines.transfer import transfer
-from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.levels import Feedback
 
 # Of how many revisions one is drawn. On Dublin's validation students MIX had skill 0.10 with 1, 0.14 with 4,
 # 0.16 with 8 and 0.17 with 32; that many programs are hardly alike in a small course.
@@ -30,7 +30,7 @@ class Nearest(Baseline):
     task on which no training student submitted twice it is COPY.
     """
 
-    def __init__(self, format: str, feedback: Level, dialogs: pl.DataFrame) -> None:
+    def __init__(self, format: str, feedback: Feedback, dialogs: pl.DataFrame) -> None:
         super().__init__(format, feedback)
         self.successors = Successors(read_revisions(dialogs, "train"))
 

@@ -7,8 +7,8 @@ import polars as pl
 
 from tutee_evaluator.engines.baselines.baseline import Baseline
 from tutee_evaluator.engines.baselines.revisions import Change, Revision, read_revisions
-from tutee_grader.feedback import Level
 from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.levels import Feedback
 
 
 class Transition(Baseline):
@@ -21,7 +21,7 @@ class Transition(Baseline):
     no training student submitted twice it is COPY.
     """
 
-    def __init__(self, format: str, feedback: Level, dialogs: pl.DataFrame) -> None:
+    def __init__(self, format: str, feedback: Feedback, dialogs: pl.DataFrame) -> None:
         super().__init__(format, feedback)
         self._revisions = read_revisions(dialogs, "train")
 
