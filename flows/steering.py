@@ -48,12 +48,12 @@ def steer(
     """
     disable_hub(setup.preset)
     places, parameters = setup.places, setup.parameters
-    submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
-    verdicts = read_table(places.verdicts, VERDICTS, "grade")
-    models = {name: _load(name, setup) for name in {named, solver, "base"}}
+    models = {name: _load(name, setup) for name in dict.fromkeys((named, solver, "base"))}
     student, guide, base = models[named], models[solver], models["base"]
     for other in (guide, base):
         check_mixable(student, other)
+    submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
+    verdicts = read_table(places.verdicts, VERDICTS, "grade")
     dialogs, _ = serialize(
         submissions, verdicts, setup.course, parameters.serialize, student.format, student.feedback
     )
