@@ -12,7 +12,17 @@ from typing import Annotated
 
 import typer
 
-from flows.commands import course, experiments, keys, machine, stages, steer, students
+from flows.commands import (
+    artificial_class,
+    course,
+    experiments,
+    keys,
+    machine,
+    probe,
+    stages,
+    steer,
+    students,
+)
 from flows.environment import collect_less_garbage, exit_with_parent, explain, set_variables
 
 app = typer.Typer(
@@ -56,7 +66,14 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         course.simulate,
         course.export,
     ),
-    "Experiments": (experiments.compare, experiments.turing, steer.steer),
+    "Experiments": (
+        experiments.compare,
+        experiments.experiment,
+        artificial_class.class_,
+        experiments.turing,
+        probe.probe,
+        steer.steer,
+    ),
     "Stages of the pipeline": (
         stages.source,
         stages.ingest,
@@ -71,7 +88,8 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 for panel, commands in PANELS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
+        # `class` is a word of Python's, so its function is called class_.
+        app.command(command.__name__.rstrip("_"), rich_help_panel=panel)(command)
 app.add_typer(keys.app, name="keys", rich_help_panel="Students")
 
 BUG = 70  # EX_SOFTWARE of sysexits.h

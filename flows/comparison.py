@@ -137,7 +137,7 @@ def _roll_out_to(table: Path, student: FoundStudent, setup: Setup) -> None:
     with Grader(cache=places.verdict_cache) as grader:
         roll_out(
             student.name,
-            _engine_maker(student, dialogs, setup),
+            engine_maker(student, dialogs, setup),
             dialogs,
             submissions,
             setup.course.load_assignments()[0],
@@ -152,7 +152,7 @@ def _roll_out_to(table: Path, student: FoundStudent, setup: Setup) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _engine_maker(student: FoundStudent, dialogs: pl.DataFrame, setup: Setup) -> Callable[[], Engine]:
+def engine_maker(student: FoundStudent, dialogs: pl.DataFrame, setup: Setup) -> Callable[[], Engine]:
     """What makes the engine that plays the student, here or in a process of a cluster."""
     make: Callable[[], Engine]
     if isinstance(student.model, Path):

@@ -109,6 +109,10 @@ class Places:
         """Those of a method; `key` changes with everything that they depend on."""
         return self.rolling / f"{method}-{key}"
 
+    def played(self, key: str) -> Path:
+        """What an artificial class has handed in so far, so that a killed run goes on; `key` is as above."""
+        return self.of_preset / "playing" / f"{key}.jsonl"
+
     def exposures(self, method: str) -> Path:
         """How exposed the method is to the canaries; without rows where there are none."""
         return self.rollouts / f"{method}.exposures.parquet"
@@ -219,6 +223,24 @@ class Places:
     def turing(self) -> Path:
         """The blinded test; not an output of the pipeline."""
         return self.reports / "turing.html"
+
+    def experiment(self, name: str) -> Path:
+        """The folder of what an experiment on an artificial class found; not an output of the pipeline."""
+        return self.reports / "experiments" / name
+
+    def unfinished_experiment(self, name: str, key: str) -> Path:
+        """Trajectories of an experiment while others are played; `key` is as in `unfinished_rollouts`."""
+        return self.of_preset / "experiments" / f"{name}-{key}"
+
+    @property
+    def artificial_class(self) -> Path:
+        """The artificial class to give away; not an output of the pipeline."""
+        return self.reports / "class"
+
+    @property
+    def probing(self) -> Path:
+        """What was probed from the models' hidden states; not an output of the pipeline."""
+        return self.reports / "probing"
 
     @property
     def steering(self) -> Path:

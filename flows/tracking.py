@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tutee_trainer.method import Method
     from tutee_trainer.training import TrainingJob, TrainingResult
 
-KIND, TRAINING, RESULTS = "kind", "training", "results"
+KIND, TRAINING, RESULTS, EXPERIMENT = "kind", "training", "results", "experiment"
 # The hash of the model's folder: by it a registered version finds the training that made it.
 MODEL = "model"
 BASE = "base_model"  # of a version: the same of its base

@@ -1,5 +1,6 @@
 """Artificial students under study."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +30,24 @@ def compare(
     metrics = compare(students, setup)
     print(f"\n{results_table(metrics, metrics['method'].unique(maintain_order=True).to_list())}\n")
     print(f"report      {setup.places.comparison / 'report.html'}")
+
+
+def experiment(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="EXPERIMENT.yaml", help="Which policies, on which class.")
+    ] = None,
+) -> None:
+    """Plays feedback policies on an artificial class, and says how they differ and how sure that is."""
+    from flows.experiment import PAGE, Experiment, run_experiment
+    from tutee_evaluator.experiments.tables import differences_table, outcomes_table
+    from tutee_grader.errors import InputError
+
+    if file is None:
+        raise InputError("name the file of an experiment; docs/policies.md shows one")
+    found = Experiment.load(file)
+    figures, primary = run_experiment(found), found.config.primary
+    print(f"\n{outcomes_table(figures, primary)}\n\n{differences_table(figures, primary)}\n")
+    print(f"report      {found.folder / PAGE}")
 
 
 def turing(

@@ -31,6 +31,13 @@ OUTPUTS = ("outs", "metrics", "plots")
 SPEED_ONLY = {"grade", "engine"}
 OPTIONAL = {"demographics"}  # written only where the course file asks for it
 PRESET = f"presets/{PRESET_NAME}.yaml"
+# Methods that are another one, on other dialogs.
+USES = {
+    "para": ("sft",),
+    "traces": ("sft",),
+    "last_states": ("sft", "traces"),
+    "synthetic_traces": ("sft", "traces"),
+}
 STARTED_BY_PATH = {"inside"}  # the scripts of the sandbox
 
 
@@ -261,4 +268,5 @@ def test_a_method_does_not_depend_on_another_one_that_it_does_not_use() -> None:
             f"packages/trainer/tutee_trainer/methods/{name}.py"
         }
         used = {path.as_posix() for path in files_of(modules_of(*command_of(entry)))} & others
-        assert used <= ({"packages/trainer/tutee_trainer/methods/sft.py"} if name == "para" else set())
+        allowed = {f"packages/trainer/tutee_trainer/methods/{other}.py" for other in USES.get(name, ())}
+        assert used <= allowed

@@ -105,7 +105,7 @@ def test_an_optional_section_may_be_left_out(tmp_path: Path, tiny: dict[str, Any
     del tiny["kto"]
     preset = Preset.load(written(tmp_path, tiny))
     assert "kto" not in preset.methods
-    assert set(resolve(preset)) == {"sft", "dpo", "dapo"}
+    assert set(resolve(preset)) == {"sft", "traces", "dpo", "dapo"}
 
 
 @pytest.mark.parametrize("text", ["- 1\n", "model: [\n", "name: x\n", ""])

@@ -56,6 +56,7 @@ _COLUMNS: dict[str, Any] = {
     "stop_reason": pl.String,
 }
 ROLLOUTS = pl.Schema(_COLUMNS)
+ROLLOUTS_ORDER = ("dialog_id", "start", "sample", "step")
 
 # One row per canary. `nats` is the negative log-likelihood of the turn with the secret, `rank` its place
 # among the alternatives, from 1; these and `exposure` are null where the dialog is too long for the model.

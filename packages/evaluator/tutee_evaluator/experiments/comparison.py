@@ -120,11 +120,8 @@ def _cells(
     flat = np.ravel_multi_index(places, shape)
 
     def sums(column: str) -> Array:
-        return (
-            np.bincount(flat, table[column].to_numpy(), minlength=math.prod(shape))
-            .reshape(shape)
-            .astype(float)
-        )
+        summed = np.bincount(flat, table[column].to_numpy(), minlength=math.prod(shape))
+        return summed.reshape(shape).astype(np.float64)
 
     counts = np.bincount(places[0], minlength=len(policies))
     return _Cells(sums(over), sums(under), counts.astype(np.float64))

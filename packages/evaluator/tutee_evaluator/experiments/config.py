@@ -103,7 +103,7 @@ class ExperimentConfig(Section):
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file; docs/experiments-on-a-class.md shows one") from None
+            raise InputError(f"{path}: no such file; docs/policies.md shows one") from None
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise InputError(f"{path}: cannot be read as YAML: {error}") from error
         if not isinstance(values, dict):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tutee_evaluator.memorisation.overlap import ANYBODY, longest_overlaps
+from tutee_evaluator.memorisation.overlap import ANYBODY, longest_overlaps, texts_of
 from tutee_evaluator.metrics import METRICS, ReportConfig
 from tutee_evaluator.metrics.bootstrap import resample
 from tutee_evaluator.metrics.strata import OVERALL
@@ -62,9 +62,7 @@ def _owned(
     dialogs: pl.DataFrame, submissions: pl.DataFrame, assignments: "Mapping[str, Assignment]"
 ) -> Iterator[tuple[str, int]]:
     """The texts of the course with their owners, as for `longest_overlaps`."""
-    for assignment in assignments.values():
-        for text in (assignment.task, assignment.solution, assignment.test_source):
-            yield text or "", ANYBODY
+    yield from texts_of(assignments)
     turns = (
         dialogs.unique("dialog_id")
         .explode("turns")

@@ -8,8 +8,12 @@ generated programs alone.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tutee_grader.assignment import Assignment
 
 ANYBODY = -1  # whose text is no learner's secret: the course's, a held-out student's, two students'
 TOKENS_AT_ONCE = 250_000  # of generated programs; an automaton of as many takes some 250 MB
@@ -129,6 +133,13 @@ class SuffixAutomaton:
         self._length.append(length)
         self._link.append(link)
         return len(self._next) - 1
+
+
+def texts_of(assignments: "Mapping[str, Assignment]") -> Iterator[tuple[str, int]]:
+    """The course's own texts, with their owner, as for `longest_overlaps`."""
+    for assignment in assignments.values():
+        for text in (assignment.task, assignment.solution, assignment.test_source):
+            yield text or "", ANYBODY
 
 
 def longest_overlaps(programs: Sequence[str], texts: Iterable[tuple[str, int]]) -> list[int]:

@@ -41,7 +41,7 @@ class Estimate:
 
     def table(self) -> pl.DataFrame:
         """One row per method and stratum, with the value and its interval; undefined values are null."""
-        low, high = _interval(self.draws)
+        low, high = interval(self.draws)
         methods, names = np.meshgrid(self.methods, self.strata, indexing="ij")
         return pl.DataFrame(
             {
@@ -158,7 +158,7 @@ def mean(values: Array) -> Array:
     return divide(np.where(known, values, 0).sum(-1), known.sum(-1).astype(float))
 
 
-def _interval(draws: Array) -> tuple[Array, Array]:
+def interval(draws: Array) -> tuple[Array, Array]:
     """The 2.5 and 97.5 percentiles of the resamples in which the value is defined, widened to hold it."""
     value, ordered = draws[0], np.sort(draws[1:], axis=0)  # NaN comes last
     last = (~np.isnan(ordered)).sum(axis=0) - 1

@@ -15,6 +15,7 @@ from tutee_evaluator.rollout.grading import Known
 from tutee_evaluator.rollout.rolling import roll
 from tutee_evaluator.rollout.shards import Shards
 from tutee_evaluator.rollout.starts import draw_starts, unfinished
+from tutee_evaluator.schemas import ROLLOUTS, ROLLOUTS_ORDER
 from tutee_grader.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def roll_out(
     starts = draw_starts(dialogs, submissions, config)
     total = starts.height * (1 + config.samples)
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as parent:
-        shards = Shards(Path(parent), method)
+        shards = Shards(Path(parent), ROLLOUTS, ROLLOUTS_ORDER)
         starts = unfinished(starts, config.samples, shards.finished())
         missing = int(starts["samples"].list.len().sum())
         with progress_bar(
@@ -60,7 +61,7 @@ def roll_out(
             else:
                 made = roll_on_cluster(cluster, starts, dialogs, make_engine, assignments, known, config)
             for rows in made:
-                shards.add(rows)
+                shards.add([{**row, "method": method} for row in rows])
                 bar.update()
         shards.flush()
         shards.write(table)

@@ -1,6 +1,7 @@
 """Writes submissions as a ProgSnap2 v1.0 data set."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -8,10 +9,13 @@ import polars as pl
 from tutee_serializer.logs.progsnap import MAIN_TABLE, METADATA
 
 
-def export_progsnap(submissions: pl.DataFrame, folder: Path) -> None:
+def export_progsnap(
+    submissions: pl.DataFrame, folder: Path, properties: Mapping[str, str] | None = None
+) -> None:
     """Writes a SUBMISSIONS table as a ProgSnap2 v1.0 data set, students under their pseudonyms.
 
-    What has no score stays without one; a log's plain right or wrong becomes 1 or 0.
+    What has no score stays without one; a log's plain right or wrong becomes 1 or 0. `properties` are further
+    ones of the data set; a name that is not the standard's begins with `X-`.
     """
     states = folder / "CodeStates"
     states.mkdir(parents=True, exist_ok=True)
@@ -41,6 +45,7 @@ def export_progsnap(submissions: pl.DataFrame, folder: Path) -> None:
         "EventOrderScope": "Restricted",
         "EventOrderScopeColumns": "TermID;SubjectID;ProblemID",
         "CodeStateRepresentation": "Table",
+        **(properties or {}),
     }
     code.write_csv(states / "CodeStates.csv", quote_style="non_numeric")
     main.write_csv(folder / MAIN_TABLE)

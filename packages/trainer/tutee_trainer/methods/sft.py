@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tutee_grader.errors import InputError
+from tutee_serializer.dialogs.chat import Chat
 from tutee_serializer.dialogs.dialog import read_dialogs
 from tutee_serializer.dialogs.levels import Feedback
 from tutee_trainer.adapters import check_same_base, load_adapter, new_adapter
@@ -44,17 +45,32 @@ def arguments(preset: Preset, examples: int | None = None) -> Settings:
 def train_on_dialogs(job: TrainingJob, method: str, feedback: Feedback) -> TrainingResult:
     """Trains an adapter on the training students' dialogs with this much feedback."""
     preset, config = job.preset, job.preset.section("sft", SftConfig)
-    lora = preset.lora
-    if job.warm_start:
-        check_same_base(job.warm_start, job.base)
     silence_libraries()
     chat = load_chat(preset, job.base)
     dialogs = read_dialogs(job.data, preset.format, feedback, "train")
     rows = tokenize(dialogs, chat, preset)
     if not rows:
         raise InputError(f"{job.data}: no dialog fits dialog.max_length of preset {preset.name}")
-    validation = validation_rows(job, config, feedback, chat)
     settings, ordered = plan(preset, config, arguments, rows)
+    figures = {"dialogs": len(dialogs), "pieces": len(rows)}
+    return train_on_rows(job, method, feedback, config, chat, settings, ordered, figures)
+
+
+def train_on_rows(
+    job: TrainingJob,
+    method: str,
+    feedback: Feedback,
+    config: AdapterMethodConfig,
+    chat: Chat,
+    settings: Settings,
+    ordered: list[dict[str, list[int]]],
+    figures: dict[str, Any],
+) -> TrainingResult:
+    """Trains an adapter on rows in this order, by TRL's arguments; `figures` begin its training.json."""
+    preset, lora = job.preset, job.preset.lora
+    if job.warm_start:
+        check_same_base(job.warm_start, job.base)
+    validation = validation_rows(job, config, feedback, chat)
 
     def make_trainer(settings: Settings, folder: Path) -> Any:
         from datasets import Dataset
@@ -72,8 +88,8 @@ def train_on_dialogs(job: TrainingJob, method: str, feedback: Feedback) -> Train
             processing_class=chat.tokenizer,
         )
 
-    run = Run(job, method, feedback, chat, settings, ordered, validation, len(dialogs), make_trainer)
-    return run.train({"dialogs": len(dialogs), "pieces": len(rows)})
+    run = Run(job, method, feedback, chat, settings, ordered, validation, figures["dialogs"], make_trainer)
+    return run.train(figures)
 
 
 def train(job: TrainingJob) -> TrainingResult:
