@@ -21,6 +21,7 @@ from flows.commands import (
     machine,
     probe,
     stages,
+    steer,
     students,
 )
 from flows.environment import collect_less_garbage, exit_with_parent, explain, set_variables
@@ -72,6 +73,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         artificial_class.class_,
         experiments.turing,
         probe.probe,
+        steer.steer,
     ),
     "Stages of the pipeline": (
         stages.source,

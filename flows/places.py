@@ -248,6 +248,11 @@ class Places:
         return self.reports / "learner.json"
 
     @property
+    def steering(self) -> Path:
+        """Figures and programs of students who were led to a right program; no output of the pipeline."""
+        return self.reports / "steering"
+
+    @property
     def disagreements(self) -> Path:
         """The submissions on which the log and the grader disagree, with their programs."""
         return self.reports_of_course / "disagreements.csv"

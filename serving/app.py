@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving import chat, info, submissions
+from serving import chat, info, steering, submissions
 from serving.access import Access
 from serving.capacity import Capacity
 from serving.errors import ErrorBody, add_handlers
@@ -89,7 +89,7 @@ def make_app(settings: Settings) -> FastAPI:
         responses=problems,
     )
     app.state.started = int(time.time())
-    for router in (submissions.router, chat.router, info.router):
+    for router in (submissions.router, steering.router, chat.router, info.router):
         app.include_router(router)
     app.add_api_route("/docs.json", lambda: document(app), include_in_schema=False)
     app.router.routes.extend(website.routes)

@@ -45,6 +45,7 @@ def _examples(state: State) -> dict[str, dict[str, Any]]:
     return {
         "/next_submission": {"assignment": {**given, "n": 2, "seed": 1}, "own": own},
         "/rollout": {"assignment": {**given, "attempts": 4, "seed": 1}, "own": {**own, "attempts": 2}},
+        "/steer": {"own": {**own, "n": 4, "steps": 2}},
         "/v1/chat/completions": {
             "chat": {"model": model, "messages": messages, "seed": 1},
             "stream": {"model": model, "messages": messages, "stream": True},

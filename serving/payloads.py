@@ -10,6 +10,7 @@ MAX_ATTEMPTS = 50
 MAX_CHARACTERS = 20_000  # of one program, task, feedback or message
 MAX_TOTAL = 200_000  # characters of a request together
 MAX_SAMPLES = 32
+MAX_CANDIDATES, MAX_STEPS = 16, 5  # of POST /steer
 MAX_SEED = 2**32
 TOO_LONG = "context_length_exceeded"  # OpenAI's code
 MAX_BYTES = 2_000_000  # of a body: each of MAX_TOTAL characters escaped, and more
@@ -92,6 +93,18 @@ class RolloutRequest(StudentRequest):
     attempts: int = Field(default=8, ge=1, le=MAX_ATTEMPTS)
 
 
+class SteerRequest(StudentRequest):
+    """The body of POST /steer: the last program of `history` is the one to go on from.
+
+    A step is the best of `n` programs; there are `steps` at most.
+    """
+
+    history: list[HistoryEntry] = Field(min_length=1, max_length=MAX_ATTEMPTS - MAX_STEPS)
+    n: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = 8
+    temperature: Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] = 1.0
+    steps: int = Field(default=3, ge=1, le=MAX_STEPS)
+
+
 class GradedTest(BaseModel):
     """One test of a program: how it ended, and why."""
 
@@ -143,5 +156,29 @@ class NextSubmission(BaseModel):
 
     model: str
     samples: list[Sample]
+    turns_left_out: int
+    usage: Usage
+
+
+class SteeredStep(BaseModel):
+    """A program that is better than the one before it, and how far it is from the one to go on from.
+
+    `tokens` and `lines` are the size of the change; `style_distance` is from 0, for the same style, to 1;
+    `names_kept` is the share of its names that were there, null where one of the two is not Python.
+    """
+
+    sample: Sample
+    tokens: int
+    lines: int
+    style_distance: float
+    names_kept: float | None
+
+
+class Steered(BaseModel):
+    """The steps towards a right program, each graded; `reached` says whether the last one is right."""
+
+    model: str
+    reached: bool
+    steps: list[SteeredStep]
     turns_left_out: int
     usage: Usage

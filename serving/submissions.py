@@ -39,7 +39,7 @@ router = APIRouter()
 @router.post("/next_submission")
 async def next_submission(request: Request, body: StudentRequest) -> NextSubmission:
     """The next submission of an artificial student, or of several, with the grader's verdict."""
-    async with deadline(NEXT_S), _students(request, body) as trajectories:
+    async with deadline(NEXT_S), students_at_work(request, body) as trajectories:
         prompt = trajectories[0].prompt
         samples: list[Sample] = await together(one.submit() for one in trajectories)
         read, written = trajectories[0].prompt_tokens, sum(one.completion_tokens for one in trajectories)
@@ -66,7 +66,7 @@ async def rollout(request: Request, body: RolloutRequest) -> Response:
 
 
 async def _events(request: Request, body: RolloutRequest) -> Events:
-    async with _students(request, body) as trajectories:
+    async with students_at_work(request, body) as trajectories:
 
         async def work(trajectory: Trajectory, send: SendEvent) -> None:
             for _ in range(body.attempts):
@@ -93,7 +93,7 @@ async def _events(request: Request, body: RolloutRequest) -> Events:
 
 
 @asynccontextmanager
-async def _students(request: Request, body: StudentRequest) -> AsyncIterator[list[Trajectory]]:
+async def students_at_work(request: Request, body: StudentRequest) -> AsyncIterator[list[Trajectory]]:
     """The students that a request asks for, with their work so far."""
     state = state_of(request)
     with state.capacity.take(body.n):

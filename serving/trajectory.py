@@ -89,6 +89,7 @@ class Trajectory:
         """Another student with the same work so far, and a seed of its own."""
         other = copy.copy(self)
         other.number, other.seed = number, self.seed + number
+        other.prompt_tokens = other.completion_tokens = 0
         other.dialog = replace(self.dialog, messages=list(self.dialog.messages))
         return other
 

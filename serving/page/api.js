@@ -87,6 +87,8 @@ export const get = async (path) => (await answered(path)).json();
 
 export const nextSubmission = async (body, signal) => (await answered("next_submission", body, signal)).json();
 
+export const steer = async (body) => (await answered("steer", body)).json();
+
 // The events of a text/event-stream response, as they come: {name, data}.
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

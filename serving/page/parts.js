@@ -40,11 +40,16 @@ export function result(attempt) {
 }
 
 function program(code, before, label) {
-  const mark = { same: "", ins: "+", del: "−" };
   const rows =
     before === null
       ? lines(code).map((line, index) => ({ kind: "same", line, number: index + 1 }))
       : diff(lines(before), lines(code));
+  return listing(rows, label);
+}
+
+// A program as rows of diff.js.
+export function listing(rows, label) {
+  const mark = { same: "", ins: "+", del: "−" };
   return element(
     "pre",
     { className: "program", tabIndex: 0, role: "region", ariaLabel: label },

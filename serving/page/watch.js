@@ -2,6 +2,7 @@
 
 import { Lanes } from "./lanes.js";
 import { element } from "./parts.js";
+import { steerBox } from "./steer.js";
 import { Trajectory, isOver } from "./trajectory.js";
 
 const MOST_CHARACTERS = 2000; // of a message: it has to fit into the address
@@ -35,7 +36,12 @@ export function watch(state, known, changed) {
     const tutored = lane === lanes.at(-1) || shared;
     const attempt = lane.attempts[number - 1];
     if (!tutored || isOver(attempt) || number >= state.attempts) return null;
-    return tutorForm(number, messages.get(number), say, unsay);
+    return element("div", {}, tutorForm(number, messages.get(number), say, unsay), steering(lane, number));
+  }
+
+  function steering(lane, number) {
+    const history = lane.history().slice(0, number);
+    return steerBox(lane.attempts[number - 1], { model, history, seed, settings: state });
   }
 
   return new Lanes(state, lanes, { together: messages.size ? first : 0, under });

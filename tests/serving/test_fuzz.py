@@ -22,7 +22,7 @@ def fuzz(port: int, folder: Path, *options: str) -> subprocess.CompletedProcess[
 def test_examples_work_and_random_requests_break_nothing(client, port, tmp_path):
     found = fuzz(port, tmp_path, "--phases", "examples,fuzzing", "--max-examples", "8", "--seed", "1")
     assert found.returncode == 0, found.stdout
-    assert "3 passed" in found.stdout.split("Fuzzing")[0]  # the examples of all three
+    assert "4 passed" in found.stdout.split("Fuzzing")[0]  # the examples of all four
 
 
 @pytest.mark.long
@@ -36,7 +36,7 @@ def test_generators_are_told_the_truth_about_the_version(client):
     described = client.get("/docs.json").json()
     assert described["openapi"].startswith("3.1")
     assert set(described["paths"]) == {
-        "/next_submission", "/rollout", "/v1/chat/completions", "/v1/models", "/v1/models/{name}",
+        "/next_submission", "/rollout", "/steer", "/v1/chat/completions", "/v1/models", "/v1/models/{name}",
         "/about", "/assignments", "/livez", "/readyz", "/metrics",
     }  # fmt: skip
 

@@ -93,7 +93,7 @@ class LocalStudent:
             refused, self._refused = self._refused, []
             return refused
         return [
-            (written.key, self._read(written, *self._asked.pop(written.key)))
+            (written.key, self.read(written, *self._asked.pop(written.key)))
             for written in self._generator.step()
         ]
 
@@ -104,7 +104,8 @@ class LocalStudent:
             done = self.step()
         return done
 
-    def _read(self, written: Written, request: Request, prompt_tokens: int) -> Completion:
+    def read(self, written: Written, request: Request, prompt_tokens: int) -> Completion:
+        """The turn of a request, as a model has written it after so many tokens."""
         tokens, likely = written.tokens, written.logprobs
         text = self.chat.decode(tokens)
         program, reason, repair = None, None, None
