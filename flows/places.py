@@ -228,6 +228,10 @@ class Places:
         """The folder of what an experiment on an artificial class found; not an output of the pipeline."""
         return self.reports / "experiments" / name
 
+    def responsiveness(self, student: str) -> Path:
+        """How a student responds to feedback; not an output of the pipeline."""
+        return self.reports / "responsiveness" / f"{student}.csv"
+
     def unfinished_experiment(self, name: str, key: str) -> Path:
         """Trajectories of an experiment while others are played; `key` is as in `unfinished_rollouts`."""
         return self.of_preset / "experiments" / f"{name}-{key}"
