@@ -111,7 +111,7 @@ class Places:
 
     def played(self, key: str) -> Path:
         """What an artificial class has handed in so far, so that a killed run goes on; `key` is as above."""
-        return self.of_preset / "playing" / f"{key}.jsonl"
+        return self.of_preset / "playing" / key
 
     def exposures(self, method: str) -> Path:
         """How exposed the method is to the canaries; without rows where there are none."""

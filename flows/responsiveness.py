@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from flows.experiment import Class
+from flows.classroom import Classroom
 from flows.finding import find_student
 from flows.parameters import Setup
 from tutee_evaluator.experiments.classes import draw_class
@@ -16,7 +16,7 @@ from tutee_grader.verdict import Verdict
 def run_responsiveness(setup: Setup, student: str, students: int | None, samples: int) -> pl.DataFrame:
     """RESPONSES of the student of this name at the first submissions of held-out ones; writes them too."""
     found = find_student(student, setup.parameters.students, setup.places)
-    whole = Class.of(found, setup)
+    whole = Classroom.of(found, setup)
     assignments, _ = setup.course.load_assignments()
     config = ClassConfig(students=students)
     starts = draw_class(config, whole.engine, assignments, whole.dialogs, whole.submissions, whole.verdicts)

@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from flows.experiment import Class, Experiment, run_experiment
+from flows.classroom import Classroom
+from flows.experiment import Experiment, run_experiment
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.places import Places
@@ -40,7 +41,7 @@ def run_validation(setup: Setup, method: str, samples: int, steps: int) -> pl.Da
     def figures(seen: pl.DataFrame) -> pl.DataFrame:
         return compare(trajectories(observed(seen, steps), steps), steps, "solved", None, seed)
 
-    dialogs = Class.of(experiment.student, setup).dialogs
+    dialogs = Classroom.of(experiment.student, setup).dialogs
     order = predicted["policy"].unique(maintain_order=True).to_list()
     logged = {
         split: figures(_in_order(_arms(dialogs.filter(split=split), course.arms), order))
