@@ -11,6 +11,7 @@ from clues import Sign
 
 SEED = 5
 SEMESTERS = {"2024-autumn": 30}
+ARMS = ("none", "first", "summary", "full")
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +125,7 @@ def test_a_trajectory_does_not_depend_on_who_else_is_in_the_class(simulated, gra
 def reruns(grade):
     """The trajectories of each student on each assignment, by arm, in two runs."""
     found = defaultdict(dict)
-    for number, trajectories in classroom.rerun(
-        SEED, SEMESTERS, grade, ("none", "first", "summary", "full"), 2
-    ):
+    for number, trajectories in classroom.rerun(SEED, SEMESTERS, grade, ARMS, 2):
         for rows in trajectories:
             found[rows[0].arm][rows[0].student, rows[0].assignment, number] = [row.code for row in rows]
     return found
@@ -157,7 +156,6 @@ def test_saying_nothing_takes_longer_and_showing_all_tests_takes_less(reruns):
 
 
 def test_a_student_is_in_one_arm_and_the_same_whatever_the_arms():
-    arms = ("none", "first", "summary", "full")
-    drawn, plain = classroom.enrol(SEED, SEMESTERS, arms), classroom.enrol(SEED, SEMESTERS)
-    assert {student.arm for student in drawn} == set(arms)
+    drawn, plain = classroom.enrol(SEED, SEMESTERS, ARMS), classroom.enrol(SEED, SEMESTERS)
+    assert {student.arm for student in drawn} == set(ARMS)
     assert [replace(student, arm="summary") for student in drawn] == plain
