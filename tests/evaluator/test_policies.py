@@ -32,7 +32,7 @@ CODE = "def double(n):\n    return n\n"
 VERDICT = Verdict(
     50.0,
     Status.COMPILES,
-    (TestResult("a", Outcome.PASSED, "double(0) is 0"), TestResult("b", Outcome.FAILED, "double(2) is not 4")),
+    (TestResult("a", Outcome.PASSED), TestResult("b", Outcome.FAILED, "double(2) is wrong")),
 )
 
 
@@ -92,7 +92,7 @@ def test_a_policy_that_raises_ends_it_and_says_where(
 
 @pytest.mark.parametrize("returned", [3, b"look", ["look"], {"words": "look"}])
 def test_what_is_no_text_ends_it_and_is_shown(returned: Any, submitted: Callable[..., Submission]) -> None:
-    with pytest.raises(InputError, match=r"mine:say: for student ada.*it returned .*; return a text, or None"):
+    with pytest.raises(InputError, match=r"mine:say: for student ada.*it returned .*; return a text"):
         ask(lambda _: returned, submitted())
 
 
