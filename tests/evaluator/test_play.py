@@ -156,7 +156,7 @@ def test_what_a_policy_raises_leaves_what_was_played(
             raise ValueError("no idea")
         return "look"
 
-    with pytest.raises(InputError, match="mine:say: for student artificial-0.*it raised ValueError"):
+    with pytest.raises(InputError, match=r"mine:say: for student artificial-0.*it raised ValueError"):
         played({"one": FunctionPolicy("mine:say", say)}, FakeStudent(1), tmp_path / "raised")
     assert list((tmp_path / "raised").glob("*.parquet"))
 
@@ -259,14 +259,14 @@ def test_a_class_of_fewer_students_is_drawn_by_seed(drawn: Callable[..., list[St
 
 
 def test_an_unknown_assignment_is_named(drawn: Callable[..., list[Start]]) -> None:
-    with pytest.raises(InputError, match="class.assignments: there is no triple; there are double, greet"):
+    with pytest.raises(InputError, match=r"class.assignments: there is no triple; there are double, greet"):
         drawn(assignments=("double", "triple"))
 
 
 def test_a_class_in_which_nobody_can_start_says_so(
     drawn: Callable[..., list[Start]], dialogs_of: Callable[..., pl.DataFrame]
 ) -> None:
-    with pytest.raises(InputError, match="no held-out student failed at a first submission.*start: task"):
+    with pytest.raises(InputError, match=r"no held-out student failed at a first submission.*start: task"):
         drawn(dialogs_of().filter(split="train"))
 
 
