@@ -36,18 +36,69 @@ def experiment(
     file: Annotated[
         Path | None, typer.Argument(metavar="EXPERIMENT.yaml", help="Which policies, on which class.")
     ] = None,
+    validate: Annotated[
+        bool, typer.Option("--validate", help="Check predictions on a course whose log has randomised arms.")
+    ] = False,
+    course: Annotated[str, typer.Option(help="With --validate: which course.")] = "arms",
+    method: Annotated[str, typer.Option(help="With --validate: who plays the students.")] = "sft",
+    samples: Annotated[int, typer.Option(min=1, help="With --validate: trajectories of each start.")] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="With --validate: submissions of each.")] = 6,
+    preset: PresetOption = None,
 ) -> None:
     """Plays feedback policies on an artificial class, and says how they differ and how sure that is."""
-    from flows.experiment import PAGE, Experiment, run_experiment
-    from tutee_evaluator.experiments.tables import differences_table, outcomes_table
     from tutee_grader.errors import InputError
 
-    if file is None:
-        raise InputError("name the file of an experiment; docs/policies.md shows one")
+    if validate == (file is not None):
+        raise InputError("name the file of an experiment (docs/policies.md shows one), or give --validate")
+    if file is not None:
+        _play(file)
+    else:
+        _validate(course, method, samples, steps, preset)
+
+
+def _play(file: Path) -> None:
+    from flows.experiment import PAGE, Experiment, run_experiment
+    from tutee_evaluator.experiments.tables import differences_table, outcomes_table
+
     found = Experiment.load(file)
     figures, primary = run_experiment(found), found.config.primary
     print(f"\n{outcomes_table(figures, primary)}\n\n{differences_table(figures, primary)}\n")
     print(f"report      {found.folder / PAGE}")
+
+
+def _validate(course: str, method: str, samples: int, steps: int, preset: str | None) -> None:
+    from flows.parameters import load
+    from flows.validation import NAME, run_validation
+    from tutee_evaluator.experiments.validation import summary, validation_table
+
+    setup = load(course, preset)
+    table = run_validation(setup, method, samples, steps)
+    print(f"\n{validation_table(table)}\n")
+    for line in summary(table):
+        print(f"validation: {line}")
+    print(f"written to  {setup.places.experiment(NAME)}")
+
+
+def responsiveness(
+    course: CourseArgument,
+    student: Annotated[str, typer.Argument(metavar="STUDENT", help="As for `tutee compare`.")] = "sft",
+    students: Annotated[
+        int | None, typer.Option(min=2, help="How many held-out students to start from; all by default.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=2, help="Turns drawn after each kind of feedback.")] = 8,
+    preset: PresetOption = None,
+) -> None:
+    """Measures whether a student's next submission depends on feedback: helpful, irrelevant, misleading."""
+    from flows.parameters import load
+    from flows.responsiveness import run_responsiveness
+    from tutee_evaluator.experiments.tables import responses_table
+
+    setup = load(course, preset, logs=False)
+    responses = run_responsiveness(setup, student, students, samples)
+    starts, of = responses.select("starts", "students").row(0)
+    print(f"\n{responses_table(responses)}\n")
+    print(f"responsiveness: {starts} starts of {of} students, {samples} samples each")
+    print(f"written to  {setup.places.reports / 'responsiveness'}")
 
 
 def turing(

@@ -14,6 +14,7 @@ import fsspec
 from tutee_grader.errors import TuteeError
 from tutee_grader.files import atomic_file, hash_file
 from tutee_serializer.course import Course, Simulator
+from tutee_serializer.errors import CourseError
 from tutee_serializer.logs import FORMATS
 from tutee_serializer.logs.archives import find
 from tutee_serializer.logs.falcon import HUB
@@ -122,7 +123,19 @@ def _is_up_to_date(files: dict[str, str], course: Course, inputs: Path, simulate
     return unchanged and before.get("submissions.csv") == hash_file(simulated)
 
 
-def _simulate(simulator: Simulator, course: Course, target: Path) -> None:
+def simulate_arms(course: Course, runs: int, target: Path) -> None:
+    """Writes to `target` what the students of the newest simulated semester do in every arm, `runs` times.
+
+    Raises CourseError where the course's class is not a simulated one with arms.
+    """
+    if course.simulator is None or not course.simulator.arms:
+        raise CourseError(
+            f"{course.file}: `simulator.arms` is missing, so no true effect of a policy is known"
+        )
+    _simulate(course.simulator, course, target, "--reruns", str(runs))
+
+
+def _simulate(simulator: Simulator, course: Course, target: Path, *more: str) -> None:
     program = course.folder / simulator.program
     students = [f"{semester}={count}" for semester, count in simulator.students.items()]
     with atomic_file(target) as log:
@@ -133,6 +146,7 @@ def _simulate(simulator: Simulator, course: Course, target: Path) -> None:
             *("--seed", str(simulator.seed)),
             *(part for one in students for part in ("--semester", one)),
             *(part for arm in simulator.arms for part in ("--arm", arm)),
+            *more,
         ]
         done = subprocess.run(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False

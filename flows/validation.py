@@ -1,0 +1,112 @@
+"""Checks what artificial classes predict of feedback policies on a course whose log has randomised arms."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+import yaml
+
+from flows.classroom import Classroom
+from flows.experiment import Experiment, run_experiment
+from flows.parameters import Setup
+from flows.pipeline import Pipeline
+from flows.places import Places
+from tutee_evaluator.experiments.comparison import compare
+from tutee_evaluator.experiments.outcomes import trajectories
+from tutee_evaluator.experiments.validation import draw, observed, validate
+from tutee_grader.errors import InputError
+from tutee_grader.files import atomic_file, hash_file
+from tutee_serializer.ingest.source import simulate_arms
+
+NAME = "validation"
+RUNS = 8  # of the simulated class in every arm
+TABLE, PICTURE, TRUTH = "validation.csv", "validation.png", "truth.csv"
+
+
+def run_validation(setup: Setup, method: str, samples: int, steps: int) -> pl.DataFrame:
+    """VALIDATION of a course with arms: trains `method`, plays every arm, and compares with what is true.
+
+    True is what the course's simulator does with the same held-out students in every arm; of a real log,
+    what it did with those in each. Raises InputError where the course has no two arms.
+    """
+    course, places = setup.course, setup.places
+    if len(course.arms) < 2:
+        raise InputError(f"{course.file}: `arms` has {len(course.arms)} arms; two are needed to compare them")
+    _train(places, method)
+    folder = places.experiment(NAME)
+    experiment = Experiment.load(_write_file(setup, method, samples, steps, folder / f"{NAME}.yaml"))
+    predicted = run_experiment(experiment)
+    seed = experiment.config.seed
+
+    def figures(seen: pl.DataFrame) -> pl.DataFrame:
+        return compare(trajectories(observed(seen, steps), steps), steps, "solved", None, seed)
+
+    dialogs = Classroom.of(experiment.student, setup).dialogs
+    order = predicted["policy"].unique(maintain_order=True).to_list()
+    logged = {
+        split: figures(_in_order(_arms(dialogs.filter(split=split), course.arms), order))
+        for split in ("train", "test")
+    }
+    true = figures(_in_order(_truth(setup, folder / TRUTH), order)) if course.simulator else logged["test"]
+    table = validate(predicted, logged["train"], true)
+    with atomic_file(folder / TABLE) as part:
+        table.write_csv(part)
+    draw(table, folder / PICTURE)
+    return table
+
+
+def _train(places: Places, method: str) -> None:
+    """Runs the stages that `method` needs, where they are out of date."""
+    pipeline = Pipeline.of(places)
+    needed = {"source", "ingest", "grade", "serialize", "base", method}
+    for stage in pipeline.stages:
+        if stage.partition("@")[0] in needed:
+            pipeline.run(stage)
+
+
+def _write_file(setup: Setup, method: str, samples: int, steps: int, file: Path) -> Path:
+    values = {
+        "question": "Does an artificial class predict what a feedback policy does?",
+        "course": setup.course.name,
+        "preset": setup.preset.name,
+        "student": method,
+        "policies": {arm: {"level": level} for arm, level in setup.course.arms.items()},
+        "samples": samples,
+        "steps": steps,
+    }
+    with atomic_file(file) as part:
+        part.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    return file
+
+
+def _arms(dialogs: pl.DataFrame, arms: Mapping[str, str]) -> pl.DataFrame:
+    """What students of the log did, each in one arm."""
+    names = {level: arm for arm, level in arms.items()}
+    return dialogs.select(
+        pl.col("level").replace_strict(names, return_dtype=pl.String).alias("policy"),
+        "student",
+        "assignment",
+        sample=pl.lit(1),
+        grades=pl.col("turns").list.eval(pl.element().struct.field("grade")),
+    )
+
+
+def _truth(setup: Setup, file: Path) -> pl.DataFrame:
+    """What the simulator's students do in each arm; simulated again where the course has changed."""
+    note = file.with_suffix(".inputs")
+    inputs = hash_file(setup.places.inputs)
+    if not (file.exists() and note.exists() and note.read_text(encoding="utf-8") == inputs):
+        print(f"validation: simulating the class in {len(setup.course.arms)} arms, {RUNS} times", flush=True)
+        simulate_arms(setup.course, RUNS, file)
+        note.write_text(inputs, encoding="utf-8")
+    rows = pl.read_csv(file).rename({"arm": "policy", "run": "sample"})
+    return (
+        rows.sort("policy", "student", "assignment", "sample", "attempt")
+        .group_by("policy", "student", "assignment", "sample", maintain_order=True)
+        .agg(grades=pl.col("score").cast(pl.Float64))
+    )
+
+
+def _in_order(seen: pl.DataFrame, policies: list[str]) -> pl.DataFrame:
+    """The rows of one policy after those of another, in the order in which pairs are made of them."""
+    return pl.concat(seen.filter(policy=policy) for policy in policies)
