@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import yaml
 
-import flows.experiment
+import flows.classroom
 from flows import mlflow_client
 from flows.experiment import Experiment, run_experiment
 from flows.places import Places
@@ -78,7 +78,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Ex
     def run(name: str, patience: int = 10**6, **changes: Any) -> tuple[Experiment, FakeStudent]:
         Path(f"{name}.yaml").write_text(yaml.safe_dump(VALUES | changes))
         student = FakeStudent(patience)
-        monkeypatch.setattr(flows.experiment, "engine_maker", lambda *_: lambda: student)
+        monkeypatch.setattr(flows.classroom, "engine_maker", lambda *_: lambda: student)
         found = Experiment.load(Path(f"{name}.yaml"))
         run_experiment(found)
         return found, student
