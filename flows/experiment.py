@@ -85,7 +85,12 @@ def run_experiment(experiment: Experiment) -> pl.DataFrame:
             unfinished,
         )
     figures = compare(
-        trajectories(played, config.steps), config.steps, config.primary, config.effect, config.seed
+        trajectories(played, config.steps),
+        list(config.policies),
+        config.steps,
+        config.primary,
+        config.effect,
+        config.seed,
     )
     _write(experiment, played, figures)
     _tell_mlflow(experiment, figures)
