@@ -49,6 +49,11 @@ def outcomes(*rows: list[dict[str, Any]]) -> pl.DataFrame:
     return outcome_columns(trajectories(table, STEPS), STEPS)
 
 
+def compared(table: pl.DataFrame, primary: str, effect: float | None = None, seed: int = 1) -> pl.DataFrame:
+    """FIGURES of rows of `trajectories`."""
+    return compare(table, table["policy"].unique(maintain_order=True).to_list(), STEPS, primary, effect, seed)
+
+
 def one(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return outcomes(rows).row(0, named=True)
 
@@ -116,7 +121,7 @@ def test_figures_are_ratios_of_sums() -> None:
         trajectory("gave up", ("a", 0.0, NAMED), student="cem"),
     ]
     table = pl.DataFrame([row for rows_of_one in rows for row in rows_of_one], schema=PLAYED)
-    figures = compare(trajectories(table, STEPS), STEPS, "solved", None, seed=1)
+    figures = compared(trajectories(table, STEPS), "solved")
     overall = figures.filter(stratum="overall", policy="one")
     found = dict(overall.select("outcome", "value").iter_rows())
     assert found["solved"] == pytest.approx(2 / 3)
@@ -183,23 +188,23 @@ def test_an_interval_covers_the_true_difference_about_as_often_as_it_says(
     monkeypatch.setattr(comparison, "_strata", lambda table: [("overall", table)])
     covered = 0
     for seed in range(200):
-        found = overall(compare(class_of(30, (0.0, 0.4), seed, 8), STEPS, "area", None, seed), "area")
+        found = overall(compared(class_of(30, (0.0, 0.4), seed, 8), "area", seed=seed), "area")
         covered += found["low"] <= 0.4 <= found["high"]
     assert 0.90 <= covered / 200 <= 1.0
 
 
 def test_a_class_that_is_too_small_gets_no_interval() -> None:
-    small = compare(class_of(9, (0.0, 3.0), 1), STEPS, "area", None, 1)
+    small = compared(class_of(9, (0.0, 3.0), 1), "area", seed=1)
     assert small.filter(stratum="overall")["value"].is_not_null().any()
     assert small["low"].is_null().all() and small["high"].is_null().all() and small["p"].is_null().all()
     (said,) = answer(Results(small, "area"))
     assert said.startswith("This class is too small to say anything: it has fewer than 10 students")
-    enough = overall(compare(class_of(10, (0.0, 3.0), 1), STEPS, "area", None, 1), "area")
+    enough = overall(compared(class_of(10, (0.0, 3.0), 1), "area", seed=1), "area")
     assert enough["low"] is not None
 
 
 def test_a_class_of_one_student_has_values_and_no_more() -> None:
-    alone = compare(class_of(1, (0.0, 3.0), 1, assignments=1), STEPS, "area", 0.1, 1)
+    alone = compared(class_of(1, (0.0, 3.0), 1, assignments=1), "area", 0.1, 1)
     found = overall(alone, "area")
     assert found["value"] is not None
     for name in ("low", "high", "p", "p_holm", "needed", "needed_for_effect"):
@@ -217,7 +222,7 @@ def test_p_values_are_corrected_for_their_number_by_holm() -> None:
 
 
 def test_the_correction_counts_every_pair_of_policies() -> None:
-    figures = compare(class_of(40, (0.0, 0.0, 2.0), 3), STEPS, "area", None, 3)
+    figures = compared(class_of(40, (0.0, 0.0, 2.0), 3), "area", seed=3)
     pairs = figures.filter(outcome="area", stratum="overall").drop_nulls("other")
     assert pairs.height == 3 and pairs["p_holm"].null_count() == 0
     smallest = pairs.sort("p").row(0, named=True)
@@ -234,7 +239,7 @@ def test_the_size_of_a_trial_is_the_textbooks() -> None:
     assert comparison._needed(0.5, 0.0) is None
 
     table = class_of(200, (0.0, 0.5), 2)
-    found = overall(compare(table, STEPS, "area", 0.25, 2), "area")
+    found = overall(compared(table, "area", 0.25, 2), "area")
     means = table.group_by("policy", "student").agg(pl.col("area").mean())
     sd = float(np.sqrt(means.group_by("policy").agg(pl.col("area").var())["area"].mean()))  # type: ignore[arg-type]
     assert found["needed"] == pytest.approx(textbook(sd, found["value"]), abs=1)
@@ -272,7 +277,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         samples=1,
         effect=0.1,
     )
-    figures = compare(trajectories(played, STEPS), STEPS, "solved", 0.1, 1)
+    figures = compare(trajectories(played, STEPS), list(config.policies), STEPS, "solved", 0.1, 1)
     file = tmp_path_factory.mktemp("page") / "report.html"
     write_page(config, "mine", "From sft.", True, played, figures, {"tutee-evaluator": "0"}, file)
     return file
@@ -308,6 +313,6 @@ def test_the_page_opens_without_an_error_and_words_stay_text(page: Path, browser
             )
             for place in ("first", "last")
         ]
-        assert ends == [{"501then gave up"}, {"1002"}]
+        assert ends == [{"1002"}, {"501then gave up"}]
     assert problems == []
     assert requested == [page.as_uri()]

@@ -106,7 +106,7 @@ def test_the_same_words_give_the_same_trajectories_and_no_difference(
 
     assert of(table, "one").equals(of(table, "two"))
     assert not of(table, "one").equals(of(table, "three"))
-    figures = compare(trajectories(table, STEPS), STEPS, "solved", None, seed=1)
+    figures = compare(trajectories(table, STEPS), ["one", "two", "three"], STEPS, "solved", None, seed=1)
     same = figures.filter(policy="two", other="one").drop_nulls("value")
     assert same.height > 10
     assert same.select("value", "low", "high").fill_null(0.0).unique().rows() == [(0.0, 0.0, 0.0)]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,7 +15,9 @@ import yaml
 import flows.classroom
 from flows import mlflow_client
 from flows.experiment import Experiment, run_experiment
+from flows.parameters import load
 from flows.places import Places
+from flows.validation import run_validation
 from tutee_evaluator.engines import Completion, Request
 from tutee_evaluator.experiments.play import PLAYED
 from tutee_grader.errors import InputError
@@ -149,6 +152,17 @@ def test_what_is_wrong_is_said_before_a_student_is_loaded(folder: Path, run: Cal
         run("wrong", policies=policies)
     with pytest.raises(InputError, match=r"class.assignments: there is no triple; there are double"):
         run("wrong", **{"class": {"assignments": ["triple"]}, "policies": {"a": "none", "b": "full"}})
+
+
+def test_a_validation_needs_arms_that_can_be_told_apart(folder: Path) -> None:
+    setup = load("small", logs=False)
+    for arms, problem in (
+        ({}, "`arms` has 0 arms; two are needed"),
+        ({"a": "none", "b": "full", "c": "none"}, "`arms`: a and c were told the same, none"),
+    ):
+        of = replace(setup, course=setup.course.model_copy(update={"arms": arms}))
+        with pytest.raises(InputError, match=problem):
+            run_validation(of, "sft", samples=1, steps=2)
 
 
 def test_the_command_needs_a_file_of_an_experiment(project) -> None:
