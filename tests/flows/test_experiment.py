@@ -165,6 +165,15 @@ def test_a_validation_needs_arms_that_can_be_told_apart(folder: Path) -> None:
             run_validation(of, "sft", samples=1, steps=2)
 
 
+def test_a_course_with_arms_tells_each_student_what_the_arm_was_told(project) -> None:
+    with contextlib.chdir(project.folder):
+        assert load("small").preset.dialog.feedback == "summary"
+        project.edit("courses/small/course.yaml", "attempt: attempt}", "attempt: attempt, arm: arm}")
+        with Path("courses/small/course.yaml").open("a") as file:
+            file.write("arms: {a: none, b: full}\n")
+        assert load("small").preset.dialog.feedback == "arm"
+
+
 def test_the_command_needs_a_file_of_an_experiment(project) -> None:
     none = project.tutee("experiment")
     assert none.returncode == 2 and "name the file of an experiment" in none.stderr

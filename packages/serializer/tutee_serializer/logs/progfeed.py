@@ -56,7 +56,7 @@ def read_progfeed(log: Log, scratch: Path) -> StagedLog:
     columns = find_columns(name, table.columns, {field: [one] for field, one in COLUMNS.items()}, log.file)
     unused = [column for column in table.columns if column not in columns.values()]
     rows = _submissions(table.select(pl.col(column).alias(field) for field, column in columns.items()))
-    not_read = rows["not_read"].sum()
+    not_read = int(rows["not_read"].sum())
     return StagedLog(
         stage(rows, name, 1).lazy(),
         [Source(name, table.height, encoding, columns, unused)],
