@@ -27,11 +27,19 @@ def run_validation(setup: Setup, method: str, samples: int, steps: int) -> pl.Da
     """VALIDATION of a course with arms: trains `method`, plays every arm, and compares with what is true.
 
     True is what the course's simulator does with the same held-out students in every arm; of a real log,
-    what it did with those in each. Raises InputError where the course has no two arms.
+    what it did with those in each. Raises InputError where the course has no two arms, or
+    two that were told the same.
     """
     course, places = setup.course, setup.places
     if len(course.arms) < 2:
         raise InputError(f"{course.file}: `arms` has {len(course.arms)} arms; two are needed to compare them")
+    for level in set(course.arms.values()):
+        alike = [arm for arm, told in course.arms.items() if told == level]
+        if len(alike) > 1:
+            raise InputError(
+                f"{course.file}: `arms`: {' and '.join(alike)} were told the same, {level}, so nothing tells "
+                "them apart; leave all but one of them out"
+            )
     _train(places, method)
     folder = places.experiment(NAME)
     experiment = Experiment.load(_write_file(setup, method, samples, steps, folder / f"{NAME}.yaml"))

@@ -21,9 +21,13 @@ from tutee_evaluator.rollout.state import gives_up
 from tutee_evaluator.schemas import ROLLOUTS
 from tutee_grader import Assignment, Grader, Verdict
 from tutee_grader.errors import InputError
+from tutee_grader.feedback import feedback
 from tutee_grader.verdict import Status
+from tutee_serializer.course import Course
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.formats import Format
+from tutee_serializer.dialogs.selection import SerializeConfig
+from tutee_serializer.dialogs.serialize import serialize
 
 DialogsOf = Callable[..., pl.DataFrame]
 Rolled = Callable[..., pl.DataFrame]
@@ -415,3 +419,20 @@ def test_a_command_line_does_not_wait_for_the_heavy_libraries() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == ""
+
+
+def test_a_rollout_goes_on_with_what_the_students_arm_is_told(
+    submissions: pl.DataFrame, verdicts: pl.DataFrame, course: Course, rolled: Rolled, scripted: Any
+) -> None:
+    levels = {"A": "none", "B": "first", "C": "full"}
+    arms = {"ada": "A", "ben": "B", "cem": "C"}
+    of = course.model_copy(update={"arms": levels})
+    told = submissions.with_columns(arm=pl.col("student").replace_strict(arms, default="A"))
+    dialogs = serialize(told, verdicts, of, SerializeConfig(max_length_z=None), "edits", "arm")[0]
+
+    rollouts = rolled(scripted(lambda *_: WRONG, "edits", "arm"), dialogs)
+
+    graded = rollouts.drop_nulls("grade").join(told.select("submission_id", "arm"), on="submission_id")
+    assert set(graded["arm"]) == set(arms.values())
+    for row in graded.iter_rows(named=True):
+        assert row["feedback"] == feedback(Verdict.from_row(row), levels[row["arm"]])

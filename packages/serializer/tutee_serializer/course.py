@@ -128,7 +128,8 @@ class Course(CourseSection):
     @classmethod
     def _has_arms(cls, arms: dict[str, Level], info: ValidationInfo) -> dict[str, Level]:
         columns: ColumnsConfig | None = info.data.get("columns")
-        if arms and columns is not None and columns.arm is None:
+        logs: LogsConfig | None = info.data.get("logs")
+        if arms and columns and logs and "arm" not in {*columns.mapping(), *FORMATS[logs.format].fields}:
             raise ValueError("`columns.arm` is missing: the column that names each student's arm")
         return arms
 

@@ -141,7 +141,9 @@ def _rows(
         found = _estimate(draws[:, at], certain)
         yield {"policy": policy, "other": None, **shared, **found, "n": int(n[at])}
     for (at, one), (where, other) in combinations(enumerate(policies), 2):
-        found = _estimate(draws[:, where] - draws[:, at], certain)
+        difference = draws[:, where] - draws[:, at]
+        # The same trajectories differ by nothing, and not by how their sums were rounded.
+        found = _estimate(np.where(np.abs(difference) < 1e-12, 0.0, difference), certain)
         yield {"policy": other, "other": one, **shared, **found, "n": int(n[where])}
 
 

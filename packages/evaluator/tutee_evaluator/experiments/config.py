@@ -1,6 +1,7 @@
 """The file of an experiment: which policies are played against which class."""
 
 import re
+import string
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -136,7 +137,7 @@ def _make(config: PolicyConfig, folder: Path, assignments: list[str], seed: int)
     if config.hints is not None:
         return HintsPolicy(_hints(folder / config.hints, assignments))
     if config.endpoint is not None and config.prompt is not None:
-        return TutorPolicy(Endpoint(config.endpoint), _text(folder / config.prompt), seed)
+        return TutorPolicy(Endpoint(config.endpoint), _prompt(folder / config.prompt), seed)
     return _function(str(config.function), folder)
 
 
@@ -145,6 +146,15 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def _prompt(path: Path) -> str:
+    text = _text(path)
+    named = string.Template(text).get_identifiers()
+    if unknown := [f"${name}" for name in named if name not in TutorPolicy.FIELDS]:
+        known = ", ".join(f"${name}" for name in TutorPolicy.FIELDS)
+        raise InputError(f"{path}: has no value for {', '.join(unknown)}; there are {known}, and $$ is a $")
+    return text
 
 
 def _hints(path: Path, assignments: list[str]) -> dict[str, list[str]]:
@@ -173,9 +183,10 @@ def _function(name: str, folder: Path) -> FunctionPolicy:
     sys.path.insert(0, str(folder.resolve()))
     try:
         found = getattr(import_module(module), function, None)
-    except ImportError as error:
+    except (Exception, SystemExit) as error:  # whatever the module does as it is imported
         where = f"{folder.resolve()} or what is installed"
-        raise InputError(f"{name}: cannot be imported from {where}: {error}") from error
+        problem = f"{type(error).__name__}: {error}"
+        raise InputError(f"{name}: cannot be imported from {where}: {problem}") from error
     finally:
         sys.path.remove(str(folder.resolve()))
     if not callable(found):

@@ -14,6 +14,7 @@ from tutee_evaluator.experiments.outcomes import ERROR, LEVELS, SOLVED_BY
 from tutee_evaluator.experiments.play import KEY
 from tutee_evaluator.metrics.strata import ASSIGNMENT, OVERALL
 from tutee_evaluator.report.figures import Figure
+from tutee_evaluator.schemas import StopReason
 from tutee_evaluator.turing.changes import Line, marked
 from tutee_grader.files import atomic_file
 
@@ -45,7 +46,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A submission as the page shows it."""
+    """A submission as the page shows it; `outcome` says what is no grade: no program, or giving up."""
 
     step: int
     grade: float | None
@@ -208,12 +209,14 @@ def _shown(played: pl.DataFrame, policies: Sequence[str], seed: int) -> list[dic
 
 
 def _attempts(rows: pl.DataFrame) -> list[Attempt]:
-    previous = ""
+    previous, last = "", rows["step"].max()
     attempts = []
     for row in rows.iter_rows(named=True):
         code = row["code"] or ""
         lines = marked(previous, code) if previous else [Line("same", text) for text in code.splitlines()]
-        said = row["status"] if row["code"] is None else row["outcome"]
+        said = row["status"] if row["code"] is None else row["outcome"] if row["grade"] is None else ""
+        if row["grade"] is not None and row["step"] == last and row["stop_reason"] == StopReason.GAVE_UP:
+            said = "then gave up"
         attempts.append(Attempt(row["step"], row["grade"], said or "", lines, row["feedback"]))
         previous = code or previous
     return attempts

@@ -133,7 +133,7 @@ class FunctionPolicy:
         )
         try:
             words = self.function(submission)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(f"{place}, it raised {type(error).__name__}: {error}") from error
         if words is not None and not isinstance(words, str):
             raise InputError(f"{place}, it returned {words!r:.80}; return a text, or None for no feedback")
@@ -148,6 +148,6 @@ def bounded(words: str | None) -> Answer:
     text = (words or "").strip()
     if not text:
         return Answer("", NOTHING)
-    if len(text) > LONGEST:
-        return Answer(text[:LONGEST].rstrip() + " ...", CUT)
-    return Answer(text)
+    # Half of a surrogate pair is no character, and no table takes it.
+    read = text[:LONGEST].encode(errors="replace").decode()
+    return Answer(read) if len(text) <= LONGEST else Answer(read.rstrip() + " ...", CUT)

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from tutee_serializer.errors import LogError
-from tutee_serializer.logs import falcon, progsnap, table
+from tutee_serializer.logs import falcon, progfeed, progsnap, table
 from tutee_serializer.logs.staging import Log, LogFormat, StagedLog
 
-FORMATS: dict[str, LogFormat] = {row.name: row for row in (table.FORMAT, progsnap.FORMAT, falcon.FORMAT)}
+FORMATS: dict[str, LogFormat] = {
+    row.name: row for row in (table.FORMAT, progsnap.FORMAT, falcon.FORMAT, progfeed.FORMAT)
+}
 
 
 def read_log(log: Log, scratch: Path) -> StagedLog:

@@ -14,7 +14,7 @@ import polars as pl
 from tutee_grader.errors import UnavailableError
 from tutee_serializer.errors import LogError
 from tutee_serializer.logs.archives import find
-from tutee_serializer.logs.staging import Log, LogFormat, Source, StagedLog, find_columns, stage
+from tutee_serializer.logs.staging import Log, LogFormat, Source, StagedLog, find_columns, folder_name, stage
 
 HUB = "hf://datasets/"
 CONFIGURATION = "submitted"
@@ -79,11 +79,6 @@ def write_assignments(log: Log, folder: Path) -> int:
         options = f"options: {{max_score: {float(row['max_score'] or 100)}}}\n"
         (problem / "tests.yaml").write_text(f"form: falcon\n{options}", encoding="utf-8")
     return problems.height
-
-
-def folder_name(problem: pl.Expr) -> pl.Expr:
-    """A problem's id as the name of a folder."""
-    return problem.str.replace_all(r"[^\w-]+", "_")
 
 
 def _mapping() -> dict[str, list[str]]:

@@ -149,6 +149,11 @@ def without_no_value(column: str) -> pl.Expr:
     return pl.when(~text.str.strip_chars().str.to_lowercase().is_in(NO_VALUE)).then(text).alias(column)
 
 
+def folder_name(problem: pl.Expr) -> pl.Expr:
+    """A problem's id as the name of a folder."""
+    return problem.str.replace_all(r"[^\w-]+", "_")
+
+
 def stage(frame: pl.DataFrame, source: str, first_row: int) -> pl.DataFrame:
     """`frame` brought to the columns and types of STAGED; its rows are numbered from `first_row`."""
     if "source_row" not in frame.columns:
