@@ -85,8 +85,14 @@ class Class:
         reads = StudentCard.load(model) if isinstance(model, Path) else model
         config = setup.parameters.serialize.model_copy(update={"min_turns": 1, "canaries": 0})
         dialogs, _ = serialize(submissions, verdicts, setup.course, config, reads.format, reads.feedback)
-        dialogs = dialogs.filter(feedback=reads.feedback)
-        learnt = GivingUp.fit(dialogs.filter(split="train"))
+        dialogs = ends = dialogs.filter(feedback=reads.feedback)
+        if config.scope == "course":  # there only the last task ends where its dialog does
+            per_task = config.model_copy(update={"scope": "assignment"})
+            ends, _ = serialize(
+                submissions, verdicts, setup.course, per_task, reads.format, reads.feedback
+            )
+            ends = ends.filter(feedback=reads.feedback)
+        learnt = GivingUp.fit(ends.filter(split="train"))
         return cls(submissions, verdicts, dialogs, engine_maker(student, dialogs, setup)(), learnt)
 
 
