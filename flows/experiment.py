@@ -88,9 +88,7 @@ class Class:
         dialogs = ends = dialogs.filter(feedback=reads.feedback)
         if config.scope == "course":  # there only the last task ends where its dialog does
             per_task = config.model_copy(update={"scope": "assignment"})
-            ends, _ = serialize(
-                submissions, verdicts, setup.course, per_task, reads.format, reads.feedback
-            )
+            ends, _ = serialize(submissions, verdicts, setup.course, per_task, reads.format, reads.feedback)
             ends = ends.filter(feedback=reads.feedback)
         learnt = GivingUp.fit(ends.filter(split="train"))
         return cls(submissions, verdicts, dialogs, engine_maker(student, dialogs, setup)(), learnt)

@@ -21,7 +21,7 @@ def context(
     seed: Annotated[int, typer.Option(help="Another seed draws other submissions and programs.")] = 2022,
     preset: PresetOption = None,
 ) -> None:
-    """Measures how much better a student forecasts who has read what a real one did on earlier assignments."""
+    """Measures what a student's earlier assignments tell a model of the next submission, in four splits."""
     from pathlib import Path
 
     from flows.commands.summary import count, summary_line
@@ -50,15 +50,15 @@ def context(
             submissions, verdicts, setup.course, parameters.serialize, engine.format, engine.feedback
         )
         drawn = ContextConfig(limit, samples, seed)
-        gains = measure(
-            forecasts := forecast(engine, dialogs, submissions, drawn, progress=True), parameters.report
-        )
+        forecasts = forecast(engine, dialogs, submissions, drawn, progress=True)
+        gains = measure(forecasts, parameters.report)
         with atomic_file(places.context) as file:
             gains.write_csv(file)
         unscored = int((forecasts["nats"].is_null() | forecasts["nats_alone"].is_null()).sum())
         summary.text = (
             f"{count(forecasts.height, 'held-out submissions')} of "
-            f"{count(forecasts['student'].n_unique(), 'students')}, {unscored} without nats -> {places.context}"
+            f"{count(forecasts['student'].n_unique(), 'students')}, {unscored} without nats "
+            f"-> {places.context}"
         )
     print(f"\n{gains_table(gains)}\n")
     for cell in CELLS:

@@ -1,7 +1,7 @@
 """What a student's earlier assignments tell a model of the next submission: the table GAINS.
 
-The same model forecasts the same held-out submission twice: after all that the student did before in the course,
-and after the present assignment alone. The gain is how much better the first forecast is.
+The same model forecasts the same held-out submission twice: after all that the student did before in the
+course, and after the present assignment alone. The gain is how much better the first forecast is.
 """
 
 from collections.abc import Sequence
@@ -105,15 +105,15 @@ def forecast(
 ) -> pl.DataFrame:
     """Both forecasts of submissions drawn from `submissions_in_context`, and their scores.
 
-    Adds the columns `read`, `nats`, `energy`, and `nats_alone`, `energy_alone` of the forecasts without earlier
-    assignments; nats are null where the engine cannot read the dialog or finds the turn impossible. Both
-    forecasts draw with the same seeds. Raises InputError where there is no such submission, or `dialogs` are
+    Adds the columns `read`, `nats`, `energy`, and `nats_alone`, `energy_alone` of the forecasts without
+    earlier assignments; nats are null where the engine cannot read the dialog or finds the turn impossible.
+    Both forecasts draw with the same seeds. Raises InputError where there is no such submission, or `dialogs` are
     not those that `engine` reads.
     """
     found = submissions_in_context(dialogs, submissions)
     if found.is_empty():
         raise InputError(
-            "no held-out submission has the student's work on another assignment before it; dialogs have that "
+            "no held-out submission has the student's work on another assignment before it; dialogs have it "
             "with `serialize: {scope: course}` in params.yaml or the course file, if students work on several"
         )
     drawn = found.sample(fraction=1.0, shuffle=True, seed=config.seed)
