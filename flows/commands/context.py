@@ -24,6 +24,8 @@ def context(
     """Measures what a student's earlier assignments tell a model of the next submission, in four splits."""
     from pathlib import Path
 
+    import polars as pl
+
     from flows.commands.summary import count, summary_line
     from flows.environment import disable_hub
     from flows.finding import find_student
@@ -54,13 +56,21 @@ def context(
         gains = measure(forecasts, parameters.report)
         with atomic_file(places.context) as file:
             gains.write_csv(file)
-        unscored = int((forecasts["nats"].is_null() | forecasts["nats_alone"].is_null()).sum())
+        read = int((forecasts["read"] > 0).sum())
         summary.text = (
             f"{count(forecasts.height, 'held-out submissions')} of "
-            f"{count(forecasts['student'].n_unique(), 'students')}, {unscored} without nats "
-            f"-> {places.context}"
+            f"{count(forecasts['student'].n_unique(), 'students')}, earlier assignments are read before "
+            f"{read} -> {places.context}"
         )
     print(f"\n{gains_table(gains)}\n")
+    unscored = forecasts.filter(pl.any_horizontal(pl.col("nats", "nats_alone").is_null())).height
+    if unscored:
+        print(f"context: {unscored} of them have no nats: too long for the model, or impossible to it")
+    if read < forecasts.height:
+        print(
+            f"context: before {forecasts.height - read} no earlier turn fits `dialog.max_length` of the "
+            f"preset that {found.name} was trained with, so none is read"
+        )
     for cell in CELLS:
         if cell not in gains["stratum"]:
             print(f"context: there is none of {cell}; `serialize: {{split: both}}` holds out all four")

@@ -6,7 +6,7 @@ course, and after the present assignment alone. The gain is how much better the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -107,8 +107,8 @@ def forecast(
 
     Adds the columns `read`, `nats`, `energy`, and `nats_alone`, `energy_alone` of the forecasts without
     earlier assignments; nats are null where the engine cannot read the dialog or finds the turn impossible.
-    Both forecasts draw with the same seeds. Raises InputError where there is no such submission, or `dialogs` are
-    not those that `engine` reads.
+    Both forecasts draw with the same seeds. Raises InputError where there is no such submission, or
+    `dialogs` are not those that `engine` reads.
     """
     found = submissions_in_context(dialogs, submissions)
     if found.is_empty():
@@ -188,24 +188,23 @@ def measure(forecasts: pl.DataFrame, config: ReportConfig) -> pl.DataFrame:
 
 
 def gains_table(gains: pl.DataFrame) -> str:
-    """GAINS as lines of text."""
-    lines = [["held-out submissions", "n", "students", "read", "score", "alone", "after all", "gain"]]
-    for row in gains.iter_rows(named=True):
-        digits = 2 if row["score"] == "nats" else 3
-        interval = f"[{row['low']:+.{digits}f}, {row['high']:+.{digits}f}]"
-        lines.append(
-            [
-                row["stratum"],
-                f"{row['submissions']:,}",
-                f"{row['students']:,}",
-                f"{row['read']:.1f}",
-                row["score"],
-                f"{row['alone']:.{digits}f}",
-                f"{row['after_all']:.{digits}f}",
-                f"{row['gain']:+.{digits}f} {interval}",
-            ]
-        )
+    """GAINS as lines of text, one for each stratum."""
+    heads = [part for score in SCORES for part in (f"{score} alone", f"gain of {score}")]
+    lines = [["held-out submissions", "n", "read", *heads]]
+    for stratum in gains["stratum"].unique(maintain_order=True):
+        found = {row["score"]: row for row in gains.filter(stratum=stratum).iter_rows(named=True)}
+        row = found["energy"]  # which all have
+        cells = [stratum, f"{row['submissions']:,}", f"{row['read']:.1f}"]
+        for score, digits in zip(SCORES, (2, 3), strict=True):
+            cells += _cells(found[score], digits) if score in found else ["-", "-"]
+        lines.append(cells)
     return "\n".join(align(lines))
+
+
+def _cells(row: dict[str, Any], digits: int) -> list[str]:
+    # Adding 0 makes a rounded -0.0 a plain one.
+    gain, low, high = (f"{round(row[name], digits) + 0.0:+.{digits}f}" for name in ("gain", "low", "high"))
+    return [f"{row['alone']:.{digits}f}", f"{gain} [{low}, {high}]"]
 
 
 def _written(messages: Sequence[Message]) -> int:

@@ -27,5 +27,4 @@ def _turns(dialogs: pl.DataFrame) -> pl.DataFrame:
         .select("dialog_id", "student", "turns", start=pl.int_ranges(1, pl.col("turns").list.len() + 1))
         .explode("turns", "start")
         .unnest("turns")
-        .select("dialog_id", "student", "start", "submission_id", "grade")
     )
