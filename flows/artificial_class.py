@@ -1,30 +1,29 @@
 """Makes an artificial class of a course: who works on what is drawn, played, dated, audited and written."""
 
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
 
-from flows.comparison import engine_maker
-from flows.environment import disable_hub
+from flows.classroom import Classroom
 from flows.finding import FoundStudent, find_student
 from flows.parameters import Setup
 from flows.provenance import PACKAGES, rollouts_key
-from tutee_evaluator.artificial_class.assemble import KEPT, SEMESTER, attempts_of, draw_work, names
+from tutee_evaluator.artificial_class.assemble import SEMESTER, attempts_of, draw_work, names
 from tutee_evaluator.artificial_class.attendance import Attendance
 from tutee_evaluator.artificial_class.audit import Audit, audit
-from tutee_evaluator.artificial_class.kept import Kept, Rows
 from tutee_evaluator.artificial_class.realism import Figures, describe
 from tutee_evaluator.artificial_class.times import Times
 from tutee_evaluator.artificial_class.writing import check_folder, write_class
 from tutee_evaluator.engines.baselines import BASELINES
 from tutee_evaluator.engines.gate import FILE as LOOK_UPS
-from tutee_evaluator.experiments.giving_up import GivingUp
-from tutee_evaluator.experiments.play import Start, play
+from tutee_evaluator.experiments.play import Start
 from tutee_evaluator.experiments.policies import GraderPolicy
+from tutee_evaluator.experiments.run import play_all
 from tutee_evaluator.metrics import METRICS
 from tutee_evaluator.report.figures import Figures as Report
 from tutee_evaluator.rollout.grading import known_verdicts
@@ -32,18 +31,14 @@ from tutee_grader.assignment import Assignment
 from tutee_grader.errors import InputError
 from tutee_grader.files import atomic_dir, folder_hash, read_table
 from tutee_grader.grader import Grader
-from tutee_grader.progress import progress_bar
 from tutee_grader.verdict import VERDICTS
 from tutee_serializer.card import FILE as CARD
 from tutee_serializer.card import MODEL_CARD, StudentCard
 from tutee_serializer.dialogs.dialog import Dialog
 from tutee_serializer.dialogs.levels import BY_ARM
-from tutee_serializer.dialogs.serialize import serialize
 from tutee_serializer.schemas import SUBMISSIONS
 from tutee_serializer.semesters import resolve
 
-# Giving up is learnt from all work in the log: also from who solves a task at once, or leaves it at once.
-_ALL = {"scope": "assignment", "min_logged": 1, "min_turns": 1, "min_final_grade": 0.0, "max_length_z": None}
 _POLICY = "grader"
 
 
@@ -116,15 +111,15 @@ def make_class(
     work = list(draw_work(names(students), attendance, seed))
     model = student.model if isinstance(student.model, Path) else None
     settings = f"{student.row.model_dump_json()} {seed}"
-    kept = setup.places.played(rollouts_key(setup.places, setup.preset.rollout, model, settings))
-    trajectories = _play(student, work, log, seed, setup, kept)
-    attempts = attempts_of((row for rows in trajectories for row in rows), setup.course.name, times, seed)
+    folder_of_played = setup.places.played(rollouts_key(setup.places, setup.preset.rollout, model, settings))
+    played = _play(student, work, log, seed, setup, folder_of_played)
+    attempts = attempts_of(played, setup.course.name, times, seed)
     if attempts.is_empty():
         raise InputError(f"{student.name} wrote no program in {len(work):,} trajectories; name another one")
     audited = audit(attempts, log.submissions, log.assignments)
     figures = {SEMESTER: describe(attempts)}
     figures |= {name: describe(log.graded.filter(semester=name)) for name in log.semesters}
-    stops = Counter(rows[-1]["stop_reason"] for rows in trajectories)
+    stops = Counter(played.filter(step=1)["stop_reason"])
     about = {
         "synthetic": True,
         "course": setup.course.name,
@@ -134,14 +129,14 @@ def make_class(
         "student model": _identity(student),
         "made with": {name: version(name) for name in PACKAGES if name.startswith("tutee")},
         "trajectories ended by": dict(sorted(stops.items())),
-        "turns that are no attempt": sum(map(len, trajectories)) - attempts.height,
+        "turns that are no attempt": played.height - attempts.height,
         "times": "drawn as in the log" if times else None,
         "privacy": asdict(audited),
         "figures": figures,
     }
     with atomic_dir(folder) as part:
         write_class(attempts, about, audited, setup.course, part, folder)
-    kept.unlink()
+    shutil.rmtree(folder_of_played)
     return ArtificialClass(
         attempts.height, figures, audited, student.name, _has_look_ups(student.model), times is not None
     )
@@ -174,52 +169,43 @@ def _has_look_ups(model: object) -> bool:
 
 
 def _play(
-    student: FoundStudent, work: Sequence[tuple[str, str]], log: Log, seed: int, setup: Setup, file: Path
-) -> list[Rows]:
-    """The trajectory of each pair of a student and an assignment in `work`; those in `file` are not new."""
-    with Kept(file) as kept:
-        missing = [pair for pair in work if pair not in kept.trajectories]
-        done = len(work) - len(missing)
-        with progress_bar("class", len(work), "trajectories", initial=done) as bar:
-            for rows in _played(student, missing, log, seed, setup) if missing else ():
-                kept.add(rows)
-                bar.update()
-        # Those of other students too, where a larger class was killed before.
-        return [kept.trajectories[pair] for pair in work]
+    student: FoundStudent, work: Sequence[tuple[str, str]], log: Log, seed: int, setup: Setup, folder: Path
+) -> pl.DataFrame:
+    """PLAYED of each pair of a student and an assignment in `work`, from the task on.
 
-
-def _played(
-    student: FoundStudent, work: Sequence[tuple[str, str]], log: Log, seed: int, setup: Setup
-) -> Iterator[Rows]:
-    """The trajectories as they end: from the task on, under the feedback that the student learnt with."""
-    disable_hub(setup.preset)
-    course, config = setup.course, setup.parameters.serialize.model_copy(update=_ALL)
-    reads = StudentCard.load(student.model) if isinstance(student.model, Path) else student.model
-    if reads.feedback == BY_ARM:
+    The feedback is that which the student learnt with. Pairs that are in `folder` are not played again.
+    """
+    classroom = Classroom.of(student, setup)
+    engine = classroom.engine
+    if engine.feedback == BY_ARM:
         raise InputError(
             f"{student.name} learnt with the feedback of each student's arm, and a class has no arms; "
             "name a student that learnt with one level of feedback"
         )
-    dialogs, _ = serialize(log.submissions, log.verdicts, course, config, reads.format, reads.feedback)
-    of_training = dialogs.filter(split="train", feedback=reads.feedback)
     tasks = {
-        name: Dialog.start(reads.format, reads.feedback, assignment.task)
+        name: Dialog.start(engine.format, engine.feedback, assignment.task)
         for name, assignment in log.assignments.items()
     }
-    starts = ((Start(name, assignment, tasks[assignment]), _POLICY, 1) for name, assignment in work)
+    longest = classroom.dialogs.filter(split="train")["turns"].list.len().max()
     with Grader(cache=setup.places.verdict_cache) as grader:
-        for rows in play(
-            starts,
-            {_POLICY: GraderPolicy(reads.feedback)},
-            engine_maker(student, dialogs, setup)(),
+        played = play_all(
+            [Start(name, assignment, tasks[assignment]) for name, assignment in work],
+            {_POLICY: GraderPolicy(engine.feedback)},
+            1,
+            engine,
             log.assignments,
             grader,
             known_verdicts(log.submissions, log.verdicts),
-            GivingUp.fit(of_training),
-            int(of_training["turns"].list.len().max()),  # type: ignore[arg-type]
+            classroom.giving_up,
+            int(longest),  # type: ignore[arg-type]
             seed,
-        ):
-            yield [{name: row.get(name) for name in KEPT} for row in rows]
+            folder / "played.parquet",
+            folder / "unfinished",
+            "class",
+        )
+    # Those of other students too, where a larger class was killed before.
+    wanted = pl.DataFrame(work, schema=["student", "assignment"], orient="row")
+    return played.join(wanted, on=["student", "assignment"], how="semi")
 
 
 def _identity(student: FoundStudent) -> dict[str, str | int]:

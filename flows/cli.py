@@ -71,6 +71,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Experiments": (
         experiments.compare,
         experiments.experiment,
+        experiments.responsiveness,
         artificial_class.class_,
         experiments.turing,
         probe.probe,

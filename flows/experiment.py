@@ -8,28 +8,21 @@ from pathlib import Path
 import polars as pl
 
 from flows import mlflow_client
-from flows.comparison import engine_maker
-from flows.environment import disable_hub
+from flows.classroom import Classroom
 from flows.finding import FoundStudent, find_student
 from flows.parameters import Setup, load
 from flows.provenance import package_versions, rollouts_key
 from flows.tracking import EXPERIMENT, KIND, flat
-from tutee_evaluator.engines import Engine
 from tutee_evaluator.experiments.classes import draw_class
 from tutee_evaluator.experiments.comparison import compare
 from tutee_evaluator.experiments.config import ExperimentConfig, make_policies
-from tutee_evaluator.experiments.giving_up import GivingUp
 from tutee_evaluator.experiments.outcomes import trajectories
 from tutee_evaluator.experiments.page import write_page
 from tutee_evaluator.experiments.run import play_all
 from tutee_evaluator.metrics.strata import OVERALL
 from tutee_evaluator.rollout.grading import known_verdicts
-from tutee_grader.files import atomic_file, read_table, write_table
+from tutee_grader.files import atomic_file, write_table
 from tutee_grader.grader import Grader
-from tutee_grader.verdict import VERDICTS
-from tutee_serializer.card import StudentCard
-from tutee_serializer.dialogs.serialize import serialize
-from tutee_serializer.schemas import SUBMISSIONS
 
 CSV, JSON, PLAYED, PAGE = "figures.csv", "figures.json", "played.parquet", "report.html"
 
@@ -60,40 +53,6 @@ class Experiment:
         return self.setup.places.experiment(self.name)
 
 
-@dataclass(frozen=True)
-class Class:
-    """What artificial students of a course are made from: its tables, and the dialogs that a student reads.
-
-    A dialog of one submission is among them, whatever section `serialize` says: its student solved the task
-    at once, or gave up at once.
-    """
-
-    submissions: pl.DataFrame
-    verdicts: pl.DataFrame
-    dialogs: pl.DataFrame
-    engine: Engine
-    giving_up: GivingUp
-
-    @classmethod
-    def of(cls, student: FoundStudent, setup: Setup) -> "Class":
-        """Reads the tables that `ingest` and `grade` wrote, and loads the student."""
-        disable_hub(setup.preset)
-        places = setup.places
-        submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
-        verdicts = read_table(places.verdicts, VERDICTS, "grade")
-        model = student.model
-        reads = StudentCard.load(model) if isinstance(model, Path) else model
-        config = setup.parameters.serialize.model_copy(update={"min_turns": 1, "canaries": 0})
-        dialogs, _ = serialize(submissions, verdicts, setup.course, config, reads.format, reads.feedback)
-        dialogs = ends = dialogs.filter(feedback=reads.feedback)
-        if config.scope == "course":  # there only the last task ends where its dialog does
-            per_task = config.model_copy(update={"scope": "assignment"})
-            ends, _ = serialize(submissions, verdicts, setup.course, per_task, reads.format, reads.feedback)
-            ends = ends.filter(feedback=reads.feedback)
-        learnt = GivingUp.fit(ends.filter(split="train"))
-        return cls(submissions, verdicts, dialogs, engine_maker(student, dialogs, setup)(), learnt)
-
-
 def run_experiment(experiment: Experiment) -> pl.DataFrame:
     """Plays, compares and writes everything to `experiment.folder`; returns FIGURES.
 
@@ -105,7 +64,7 @@ def run_experiment(experiment: Experiment) -> pl.DataFrame:
     wanted = list(config.students.assignments or sorted(assignments))
     # Before the student is loaded: what is wrong with a policy is said at once.
     policies = make_policies(config.policies, experiment.file.parent, wanted, config.seed)
-    whole = Class.of(experiment.student, setup)
+    whole = Classroom.of(experiment.student, setup)
     starts = draw_class(
         config.students, whole.engine, assignments, whole.dialogs, whole.submissions, whole.verdicts
     )
@@ -126,7 +85,12 @@ def run_experiment(experiment: Experiment) -> pl.DataFrame:
             unfinished,
         )
     figures = compare(
-        trajectories(played, config.steps), config.steps, config.primary, config.effect, config.seed
+        trajectories(played, config.steps),
+        list(config.policies),
+        config.steps,
+        config.primary,
+        config.effect,
+        config.seed,
     )
     _write(experiment, played, figures)
     _tell_mlflow(experiment, figures)

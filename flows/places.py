@@ -111,7 +111,7 @@ class Places:
 
     def played(self, key: str) -> Path:
         """What an artificial class has handed in so far, so that a killed run goes on; `key` is as above."""
-        return self.of_preset / "playing" / f"{key}.jsonl"
+        return self.of_preset / "playing" / key
 
     def exposures(self, method: str) -> Path:
         """How exposed the method is to the canaries; without rows where there are none."""
@@ -227,6 +227,10 @@ class Places:
     def experiment(self, name: str) -> Path:
         """The folder of what an experiment on an artificial class found; not an output of the pipeline."""
         return self.reports / "experiments" / name
+
+    def responsiveness(self, student: str) -> Path:
+        """How a student responds to feedback; not an output of the pipeline."""
+        return self.reports / "responsiveness" / f"{student}.csv"
 
     def unfinished_experiment(self, name: str, key: str) -> Path:
         """Trajectories of an experiment while others are played; `key` is as in `unfinished_rollouts`."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -16,12 +17,14 @@ from prefect.runner import Runner
 from prefect.states import Completed, Failed
 
 from flows.environment import DAY_S, exclusive_lock
+from flows.experiment import PAGE, Experiment, run_experiment
 from flows.parameters import load
 from flows.places import Places
 from flows.prefect_client import recorded
 from flows.release import promote_again, roll_back
 from flows.retrain import REFUSED, retrain
 from flows.watch import look
+from tutee_evaluator.experiments.page import Results, answer
 
 
 @flow(flow_run_name="{course} {preset}")
@@ -54,6 +57,15 @@ def rollback(course: str, because: str) -> State:
     return Completed(message=champion)
 
 
+@flow(flow_run_name="{file}")
+def experiment(file: str) -> State:
+    """Plays the feedback policies of an experiment's file on an artificial class."""
+    found = Experiment.load(Path(file))
+    words = answer(Results(run_experiment(found), found.config.primary))
+    get_run_logger().info(f"{' '.join(words)} {found.folder / PAGE}")
+    return Completed(message=words[0])
+
+
 @dataclass(frozen=True)
 class Plan:
     """When a course is retrained (`cron`, in UTC) and how often its logs are looked at."""
@@ -66,7 +78,7 @@ class Plan:
 
 
 def deployments(plan: Plan) -> list[RunnerDeployment]:
-    """The course's deployments: `retrain`, `watch`, `promote` and `rollback`, each called by its name.
+    """The course's deployments: `retrain`, `watch`, `promote`, `rollback`, `experiment`, called by its name.
 
     One of each works at a time.
     """
@@ -81,6 +93,7 @@ def deployments(plan: Plan) -> list[RunnerDeployment]:
         watch.to_deployment(**shared, interval=plan.watch_every, parameters=of_course),
         promote.to_deployment(**shared, parameters=of_course),
         rollback.to_deployment(**shared, parameters={"course": plan.course}),
+        experiment.to_deployment(**shared),
     ]
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from flows.experiment import Class, Experiment, run_experiment
+from flows.classroom import Classroom
+from flows.experiment import Experiment, run_experiment
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
 from flows.places import Places
@@ -38,15 +39,13 @@ def run_validation(setup: Setup, method: str, samples: int, steps: int) -> pl.Da
     seed = experiment.config.seed
 
     def figures(seen: pl.DataFrame) -> pl.DataFrame:
-        return compare(trajectories(observed(seen, steps), steps), steps, "solved", None, seed)
+        return compare(
+            trajectories(observed(seen, steps), steps), list(course.arms), steps, "solved", None, seed
+        )
 
-    dialogs = Class.of(experiment.student, setup).dialogs
-    order = predicted["policy"].unique(maintain_order=True).to_list()
-    logged = {
-        split: figures(_in_order(_arms(dialogs.filter(split=split), course.arms), order))
-        for split in ("train", "test")
-    }
-    true = figures(_in_order(_truth(setup, folder / TRUTH), order)) if course.simulator else logged["test"]
+    dialogs = Classroom.of(experiment.student, setup).dialogs
+    logged = {split: figures(_arms(dialogs.filter(split=split), course.arms)) for split in ("train", "test")}
+    true = figures(_truth(setup, folder / TRUTH)) if course.simulator else logged["test"]
     table = validate(predicted, logged["train"], true)
     with atomic_file(folder / TABLE) as part:
         table.write_csv(part)
@@ -104,8 +103,3 @@ def _truth(setup: Setup, file: Path) -> pl.DataFrame:
         .group_by("policy", "student", "assignment", "sample", maintain_order=True)
         .agg(grades=pl.col("score").cast(pl.Float64))
     )
-
-
-def _in_order(seen: pl.DataFrame, policies: list[str]) -> pl.DataFrame:
-    """The rows of one policy after those of another, in the order in which pairs are made of them."""
-    return pl.concat(seen.filter(policy=policy) for policy in policies)

@@ -79,6 +79,28 @@ def _validate(course: str, method: str, samples: int, steps: int, preset: str | 
     print(f"written to  {setup.places.experiment(NAME)}")
 
 
+def responsiveness(
+    course: CourseArgument,
+    student: Annotated[str, typer.Argument(metavar="STUDENT", help="As for `tutee compare`.")] = "sft",
+    students: Annotated[
+        int | None, typer.Option(min=2, help="How many held-out students to start from; all by default.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=2, help="Turns drawn after each kind of feedback.")] = 8,
+    preset: PresetOption = None,
+) -> None:
+    """Measures whether a student's next submission depends on feedback: helpful, irrelevant, misleading."""
+    from flows.parameters import load
+    from flows.responsiveness import run_responsiveness
+    from tutee_evaluator.experiments.tables import responses_table
+
+    setup = load(course, preset, logs=False)
+    responses = run_responsiveness(setup, student, students, samples)
+    starts, of = responses.select("starts", "students").row(0)
+    print(f"\n{responses_table(responses)}\n")
+    print(f"responsiveness: {starts} starts of {of} students, {samples} samples each")
+    print(f"written to  {setup.places.reports / 'responsiveness'}")
+
+
 def turing(
     course: CourseArgument,
     pairs: Annotated[int, typer.Option(min=1, help="How many pairs the judge sees.")] = 40,

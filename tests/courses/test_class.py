@@ -11,6 +11,7 @@ from clues import Sign
 
 SEED = 5
 SEMESTERS = {"2024-autumn": 30}
+ARMS = ("none", "first", "summary", "full")
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +116,46 @@ def test_a_trajectory_does_not_depend_on_who_else_is_in_the_class(simulated, gra
         rows for rows in simulated[0] if rows[0].student in {"made-up-001", "made-up-002", "made-up-003"}
     ]
     assert fewer == first
+
+
+# --- arms: feedback randomised by student -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reruns(grade):
+    """The trajectories of each student on each assignment, by arm, in two runs."""
+    found = defaultdict(dict)
+    for number, trajectories in classroom.rerun(SEED, SEMESTERS, grade, ARMS, 2):
+        for rows in trajectories:
+            found[rows[0].arm][rows[0].student, rows[0].assignment, number] = [row.code for row in rows]
+    return found
+
+
+def test_a_student_begins_in_every_arm_and_run_as_in_the_log(reruns, simulated):
+    began = {(rows[0].student, rows[0].assignment): rows[0].code for rows in simulated[0]}
+    for arm in reruns.values():
+        assert {key[:2]: codes[0] for key, codes in arm.items()} == began
+
+
+def test_the_count_of_passed_tests_changes_nothing(reruns):
+    assert reruns["first"] == reruns["summary"]
+
+
+def test_runs_differ(reruns):
+    both = [
+        (codes, reruns["none"][student, assignment, 2])
+        for (student, assignment, number), codes in reruns["none"].items()
+        if number == 1 and len(codes) > 1
+    ]
+    assert mean(one != other for one, other in both) > 0.5
+
+
+def test_saying_nothing_takes_longer_and_showing_all_tests_takes_less(reruns):
+    attempts = {arm: mean(map(len, found.values())) for arm, found in reruns.items()}
+    assert attempts["none"] > 1.2 * attempts["summary"] > 1.2 * attempts["full"]
+
+
+def test_a_student_is_in_one_arm_and_the_same_whatever_the_arms():
+    drawn, plain = classroom.enrol(SEED, SEMESTERS, ARMS), classroom.enrol(SEED, SEMESTERS)
+    assert {student.arm for student in drawn} == set(ARMS)
+    assert [replace(student, arm="summary") for student in drawn] == plain

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from tutee_evaluator.artificial_class.assemble import attempts_of, draw_work, names
 from tutee_evaluator.artificial_class.attendance import Attendance
 from tutee_evaluator.artificial_class.audit import audit
-from tutee_evaluator.artificial_class.kept import Kept
 from tutee_evaluator.artificial_class.realism import describe, realism_table
 from tutee_evaluator.artificial_class.times import Times
 from tutee_evaluator.artificial_class.writing import check_folder, write_class
+from tutee_evaluator.experiments.play import PLAYED
 from tutee_evaluator.schemas import Outcome
 from tutee_grader import Assignment
 from tutee_grader.errors import InputError
@@ -66,6 +66,11 @@ def played(*programs: str, student: str = "artificial-001", assignment: str = "d
         | {"code": code, "grade": 50.0 * (step % 2), "status": RUNS, "stop_reason": "steps"}
         for step, code in enumerate(programs, 1)
     ]
+
+
+def made_of(rows: list[dict], times: Times | None = None, seed: int = 0) -> pl.DataFrame:
+    """The SUBMISSIONS of played rows."""
+    return attempts_of(pl.DataFrame(rows, schema=PLAYED), "small", times, seed)
 
 
 # --- who works on what -----------------------------------------------------------------------------------
@@ -162,7 +167,7 @@ def test_time_goes_forward_in_each_trajectory(seed: int, grades: list[float]) ->
     clicks = log({0.0: 0, 50.0: 0})  # two in the same second
     times = Times.fit(pl.concat([clicks, log({0.0: 4, 50.0: 4}).with_columns(semester=pl.lit("two"))]), "one")
     rows = [{**row, "grade": grade} for row, grade in zip(played(*"abcdef"), grades, strict=False)]
-    moments = attempts_of(rows, "small", times, seed)["submitted_at"]
+    moments = made_of(rows, times, seed)["submitted_at"]
     assert (moments.diff().drop_nulls() > timedelta()).all()
 
 
@@ -189,7 +194,7 @@ def test_clocks_that_ran_back_teach_nothing() -> None:
 def test_without_times_in_the_log_none_are_invented() -> None:
     untimed = log({0.0: 30}).with_columns(submitted_at=pl.lit(None, pl.Datetime("us", "UTC")))
     assert Times.fit(untimed, "one") is None
-    made = attempts_of(played("a", "b"), "small", None, seed=1)
+    made = made_of(played("a", "b"), None, 1)
     assert made["submitted_at"].to_list() == [None, None] and made["order"].to_list() == [1, 2]
 
 
@@ -201,27 +206,14 @@ def test_what_is_no_program_was_not_handed_in() -> None:
     rows[1] |= {"outcome": Outcome.GAVE_UP.value, "grade": None}
     rows[3] |= {"status": "is not text"}
     rows.append({**rows[0], "step": 7, "outcome": Outcome.UNREADABLE.value, "code": None, "grade": None})
-    made = attempts_of(rows, "small", None, seed=1)
+    made = made_of(rows, None, 1)
     assert made.select("code", "order").rows() == [("first", 1), ("second", 2), ("third", 3)]
 
 
 def test_the_order_in_which_trajectories_ended_does_not_matter() -> None:
     one, two = played("a", "b"), played("c", student="artificial-002")
     times = Times.fit(log({0.0: 30, 50.0: 3000}), "one")
-    assert attempts_of([*one, *two], "small", times, 1).equals(attempts_of([*two, *one], "small", times, 1))
-
-
-def test_a_line_that_was_cut_is_no_trajectory(tmp_path: Path) -> None:
-    file = tmp_path / "played.jsonl"
-    with Kept(file) as kept:
-        kept.add(played("a", "b"))
-        kept.add(played("c", student="artificial-002"))
-    file.write_bytes(file.read_bytes()[:-10])
-    with Kept(file) as kept:
-        assert kept.trajectories == {("artificial-001", "double"): played("a", "b")}
-        kept.add(played("d", student="artificial-003"))
-    with Kept(file) as kept:
-        assert list(kept.trajectories) == [("artificial-001", "double"), ("artificial-003", "double")]
+    assert made_of([*one, *two], times, 1).equals(made_of([*two, *one], times, 1))
 
 
 # --- what it owes to whom --------------------------------------------------------------------------------
@@ -243,7 +235,7 @@ def test_copies_of_one_students_programs_are_counted(
     solution = str(assignments["double"].solution)
     one = pl.DataFrame([{"student": "dee", "code": solution, "messages": []}], schema=SUBMISSIONS)
     programs = ["print( 1 )", COMMON, "print(1)  # mine", solution]
-    found = audit(attempts_of(played(*programs), "small", None, 0), pl.concat([real, one]), assignments)
+    found = audit(made_of(played(*programs)), pl.concat([real, one]), assignments)
     assert (found.programs, found.verbatim) == (4, 3)
     assert found.verbatim_of_one == 1  # neither what two wrote nor the course's own solution
 
@@ -252,10 +244,10 @@ def test_the_longest_stretch_of_one_student_is_found(
     real: pl.DataFrame, assignments: dict[str, Assignment]
 ) -> None:
     programs = [COMMON, "x = 0\n" + SECRET + "print(x)\n"]
-    found = audit(attempts_of(played(*programs), "small", None, 0), real, assignments)
+    found = audit(made_of(played(*programs)), real, assignments)
     assert found.longest == len("".join(SECRET.split()))
     assert found.longest_in == "artificial-001/double/2"
-    assert audit(attempts_of(played(COMMON), "small", None, 0), real, assignments).longest == 0
+    assert audit(made_of(played(COMMON)), real, assignments).longest == 0
     assert found.long == 0 and "0.0% of the programs have one of 100 or more" in found.stretches
 
 
@@ -345,7 +337,7 @@ def test_what_is_written_is_read_back_by_ingest(
     greet: list[str],
 ) -> None:
     rows = played(*double) + played(*greet, student="artificial-002", assignment="greet")
-    made = attempts_of([{**row, "grade": 100 / 3} for row in rows], "small", times, seed=4)
+    made = made_of([{**row, "grade": 100 / 3} for row in rows], times, 4)
     write(made, course, real, tmp_path / "class")
     again = ingested(tmp_path / "class" / form)
     same = ["semester", "student", "assignment", "order", "submitted_at", "code"]
@@ -354,7 +346,7 @@ def test_what_is_written_is_read_back_by_ingest(
 
 
 def test_every_form_says_that_it_is_artificial(course: Course, real: pl.DataFrame, tmp_path: Path) -> None:
-    write(attempts_of(played("a", "b"), "small", None, 0), course, real, tmp_path)
+    write(made_of(played("a", "b")), course, real, tmp_path)
     for form in ("course.yaml", "progsnap2.yaml"):
         assert Course.load(tmp_path / form).synthetic
     about = json.loads((tmp_path / "metadata.json").read_text())
@@ -372,7 +364,7 @@ def test_a_class_takes_no_other_folders_place(tmp_path: Path, course: Course, re
     check_folder(tmp_path / "new", overwrite=False)
     (tmp_path / "empty").mkdir()
     check_folder(tmp_path / "empty", overwrite=False)
-    write(attempts_of(played("a"), "small", None, 0), course, real, tmp_path / "class")
+    write(made_of(played("a")), course, real, tmp_path / "class")
     with pytest.raises(InputError, match="--overwrite"):
         check_folder(tmp_path / "class", overwrite=False)
     check_folder(tmp_path / "class", overwrite=True)

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import flows.artificial_class
+import flows.classroom
 from flows.artificial_class import make_class
 from flows.parameters import Setup, load
 from tutee_evaluator.engines import Completion, Request
@@ -65,7 +66,7 @@ def make(
     patience: int = 10**6,
 ) -> FakeStudent:
     student = FakeStudent(patience)
-    monkeypatch.setattr(flows.artificial_class, "engine_maker", lambda *_: lambda: student)
+    monkeypatch.setattr(flows.classroom, "engine_maker", lambda *_: lambda: student)
     make_class(setup, students, "sft", seed, folder, overwrite=False)
     return student
 

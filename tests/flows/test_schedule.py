@@ -135,6 +135,19 @@ def test_a_deployment_retrains_and_promotes(schedule: Schedule) -> None:
     assert champion.method in ("sft", "dpo", "dapo")
 
 
+def test_a_deployment_plays_an_experiment(schedule: Schedule) -> None:
+    policies = "policies: {silent: {level: none}, tests: {level: summary}}"
+    file = schedule.folder / "listening.yaml"
+    file.write_text(
+        f"course: small\nstudent: sft\n{policies}\nclass: {{students: 3}}\nsamples: 1\nsteps: 2\n"
+    )
+    assert schedule.run("retrain/small")["state_name"] == "Completed"
+    run = schedule.run("experiment/small", file=file.name)
+    assert run["state_name"] == "Completed", run["state"]["message"]
+    assert "too small to say anything" in run["state"]["message"]
+    assert (Places("small", "tiny", schedule.folder).experiment("listening") / "report.html").exists()
+
+
 def test_a_look_that_finds_nothing_new_starts_nothing(schedule: Schedule) -> None:
     run = schedule.run("watch/small")
     assert (run["state_name"], run["state"]["message"]) == ("Completed", "nothing new")

@@ -1,6 +1,6 @@
 """From played trajectories to the SUBMISSIONS of an artificial class."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -8,18 +8,12 @@ import polars as pl
 
 from tutee_evaluator.artificial_class.attendance import Attendance
 from tutee_evaluator.artificial_class.times import Times, kind
-from tutee_evaluator.experiments.play import PLAYED
 from tutee_evaluator.schemas import Outcome
 from tutee_grader.verdict import Status
 from tutee_serializer.logs.encodings import UNREADABLE
 from tutee_serializer.schemas import SUBMISSIONS, TRAJECTORY
 
 SEMESTER = "artificial"
-# The columns of PLAYED that attempts are made of.
-KEPT = {
-    name: PLAYED[name]
-    for name in ("student", "assignment", "step", "outcome", "code", "grade", "status", "stop_reason")
-}
 # Graded 0, and nothing that a log could hold.
 _NO_TEXT = [str(Status.NOT_TEXT), str(Status.TOO_LARGE)]
 
@@ -37,17 +31,14 @@ def draw_work(students: Sequence[str], attendance: Attendance, seed: int) -> Ite
             yield student, assignment
 
 
-def attempts_of(
-    played: Iterable[dict[str, Any]], course: str, times: Times | None, seed: int
-) -> pl.DataFrame:
-    """SUBMISSIONS of the programs in rows with the columns KEPT, with `grade` and `status` beside.
+def attempts_of(played: pl.DataFrame, course: str, times: Times | None, seed: int) -> pl.DataFrame:
+    """SUBMISSIONS of the programs in PLAYED, with `grade` and `status` beside.
 
     A turn without a program, or with one that is no text, is left out: nothing was handed in. Line ends are
     those that a log is read with. Without `times` there are none.
     """
     attempts = (
-        pl.DataFrame(list(played), schema=KEPT)
-        .filter(
+        played.filter(
             pl.col("outcome") == Outcome.PROGRAM,
             ~pl.col("status").is_in(_NO_TEXT),
             ~pl.col("code").str.contains(UNREADABLE, literal=True),

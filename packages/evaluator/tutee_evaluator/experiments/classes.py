@@ -11,7 +11,6 @@ from tutee_evaluator.experiments.play import Start
 from tutee_grader.errors import InputError
 from tutee_grader.verdict import Verdict
 from tutee_serializer.dialogs.dialog import Dialog
-from tutee_serializer.dialogs.held_out import held_out_turns
 
 if TYPE_CHECKING:
     from tutee_grader.assignment import Assignment
@@ -55,13 +54,14 @@ def _histories(
     submissions: pl.DataFrame,
     verdicts: pl.DataFrame,
 ) -> list[Start]:
-    readable = dialogs.filter(format=engine.format, feedback=engine.feedback)
-    first = (
-        held_out_turns(readable)
-        .join(submissions.select("submission_id", "assignment"), on="submission_id", maintain_order="left")
-        .unique(["dialog_id", "assignment"], keep="first", maintain_order=True)
-    )
-    found = first.filter(pl.col("assignment").is_in(wanted), pl.col("grade") < 100)
+    found = dialogs.filter(
+        pl.col("assignment").is_in(wanted),
+        split="test",
+        format=engine.format,
+        feedback=engine.feedback,
+    ).sort("student", "assignment", "dialog_id")
+    first = pl.col("turns").list.first().struct
+    found = found.filter(first.field("grade") < 100)
     if found.is_empty():
         raise InputError(
             "no held-out student failed at a first submission on these assignments, so there is nobody to "
@@ -71,17 +71,17 @@ def _histories(
         students = found["student"].unique().sort()
         count = min(config.students, len(students))
         found = found.filter(pl.col("student").is_in(students.sample(count, seed=config.seed).implode()))
-    whole = {row["dialog_id"]: row for row in readable.filter(split="test").iter_rows(named=True)}
+    rows = found.with_columns(submission_id=first.field("submission_id"))
     graded = submissions.select("submission_id", "code").join(verdicts, on="submission_id")
     known = {row["submission_id"]: row for row in graded.iter_rows(named=True)}
     starts = []
-    for row in found.sort("student", "assignment", "dialog_id").iter_rows(named=True):
+    for row in rows.iter_rows(named=True):
         last = known[row["submission_id"]]
         starts.append(
             Start(
                 row["student"],
                 row["assignment"],
-                Dialog.from_row(whole[row["dialog_id"]]).before(row["start"]),
+                Dialog.from_row(row).before(1),
                 (last["code"], Verdict.from_row(last)),
             )
         )

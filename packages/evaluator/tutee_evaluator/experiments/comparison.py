@@ -60,15 +60,21 @@ class _Cells:
         return divide(*sums)
 
 
-def compare(table: pl.DataFrame, steps: int, primary: str, effect: float | None, seed: int) -> pl.DataFrame:
-    """FIGURES of `outcomes.trajectories`.
+def compare(
+    table: pl.DataFrame,
+    policies: Sequence[str],
+    steps: int,
+    primary: str,
+    effect: float | None,
+    seed: int,
+) -> pl.DataFrame:
+    """FIGURES of `outcomes.trajectories`, in the order of `policies`; each is compared with those before it.
 
     Intervals are of a bootstrap over students and, independently, over assignments (Owen 2007, "The
     pigeonhole bootstrap"); of one assignment, over students. Differences are paired: the same students,
     assignments and random numbers under both policies. With fewer than FEWEST students there is no interval.
     """
     table = outcome_columns(table, steps)
-    policies = table["policy"].unique(maintain_order=True).to_list()
     outcomes = sums_of(table)
     rows: list[dict[str, object]] = []
     for stratum, part in _strata(table):

@@ -99,16 +99,16 @@ class Results:
         return sorted(sizes, key=lambda kind: -sizes[kind])
 
 
-def answer(results: Results, students: int) -> list[str]:
+def answer(results: Results) -> list[str]:
     """Which policy, by how much, how sure."""
     differences = results.differences()
-    if students < FEWEST:
-        return [
-            f"This class is too small to say anything: it has {students} students, and intervals need "
-            f"{FEWEST} at least."
-        ]
     if not differences:
-        return ["No outcome is defined under two policies."]
+        return ["The outcome is defined under no two policies."]
+    if differences[0].found.low is None:
+        return [
+            f"This class is too small to say anything: it has fewer than {FEWEST} students, too few for an "
+            "interval."
+        ]
     what = {"solved": "of the tasks solved", "area": "of the area under the grade curve"}[results.primary]
     most, sentences = differences[0], []
     size = _points(most.found.value)
@@ -155,7 +155,7 @@ def write_page(
     html = environment.get_template("experiment.html").render(
         style=(REPORT / "style.css").read_text(encoding="utf-8"),
         question=config.question or "Which feedback policy helps this class most?",
-        answer=answer(results, students),
+        answer=answer(results),
         config=config,
         name=name,
         student=student,

@@ -34,11 +34,12 @@ def play_all(
     seed: int,
     table: Path,
     folder: Path,
+    name: str = "experiment",
 ) -> pl.DataFrame:
     """PLAYED of every start under every policy, `samples` of each, written to the file `table`.
 
-    Finished trajectories are kept in `folder`, and those that are there already are not played again. Raises
-    InputError where a policy cannot go on.
+    Finished trajectories are kept in `folder`, and those that are there already are not played again; `name`
+    is that of the progress bar. Raises InputError where a policy cannot go on.
     """
     shards = Shards(folder, PLAYED, _ORDER)
     done = set(shards.finished().iter_rows())
@@ -52,7 +53,7 @@ def play_all(
                     if (start.student, start.assignment, sample, policy) not in done:
                         yield start, policy, sample
 
-    with progress_bar("experiment", total, "trajectories", initial=len(done)) as bar:
+    with progress_bar(name, total, "trajectories", initial=len(done)) as bar:
         try:
             for rows in play(missing(), policies, engine, assignments, grader, known, giving_up, steps, seed):
                 shards.add(rows)

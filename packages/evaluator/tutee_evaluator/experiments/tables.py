@@ -37,6 +37,15 @@ def differences_table(figures: pl.DataFrame, primary: str) -> str:
     return "\n".join(align(rows))
 
 
+def responses_table(responses: pl.DataFrame) -> str:
+    """RESPONSES as lines of text."""
+    rows = [["figure", "of", "and", "value"]]
+    for row in responses.sort("figure", maintain_order=True).iter_rows(named=True):
+        shown = f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        rows.append([row["figure"], row["kind"], row["other"] or "-", shown])
+    return "\n".join(align(rows))
+
+
 def _plain(figure: Figure | None, share: bool) -> str:
     if figure is None:
         return "-"

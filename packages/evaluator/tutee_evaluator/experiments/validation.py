@@ -92,8 +92,8 @@ def summary(table: pl.DataFrame) -> list[str]:
             error = part.select((pl.col(f"{who}_value") - pl.col("true_value")).abs().mean()).item()
             figures.append(f"{inside} of {part.height} intervals hold, mean error {100 * error:.1f} points")
         lines.append(
-            f"{outcome}: {signs} of {large.height} signs right (of true differences of {100 * LARGE:.0f} points "
-            f"or more), {figures[0]}; the log's training arms: {figures[1]}"
+            f"{outcome}: {signs} of {large.height} signs right (of true differences of {100 * LARGE:.0f} "
+            f"points or more), {figures[0]}; the log's training arms: {figures[1]}"
         )
     return lines
 
