@@ -14,6 +14,7 @@ import typer
 
 from flows.commands import (
     artificial_class,
+    context,
     course,
     experiments,
     keys,
@@ -74,6 +75,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         artificial_class.class_,
         experiments.turing,
         probe.probe,
+        context.context,
         steer.steer,
     ),
     "Stages of the pipeline": (

@@ -247,6 +247,11 @@ class Places:
         return self.reports / "probing"
 
     @property
+    def context(self) -> Path:
+        """What a student's earlier assignments say of the next submission; not an output of the pipeline."""
+        return self.reports / "context.csv"
+
+    @property
     def learner_report(self) -> Path:
         """How a learner to teach answers, before and after its training; not an output of the pipeline."""
         return self.reports / "learner.json"

@@ -208,6 +208,17 @@ def test_what_another_student_or_a_prompt_has_too_is_none(
     assert found["sft", "overlap"] == 0
 
 
+def test_what_a_learner_wrote_is_their_own_though_it_precedes_what_is_held_out(
+    assignments: dict[str, Assignment],
+) -> None:
+    dialogs, submissions = tables(("train", "ann", OWN), ("test", "ann", EVERYBODYS))
+    context = dialogs.filter(split="train").with_columns(dialog_id=pl.lit("whole"), split=pl.lit("test"))
+
+    found = figures({"sft": [OWN]}, pl.concat([dialogs, context]), submissions, assignments)
+
+    assert found["sft", "overlap"] > LONG
+
+
 def test_what_a_solution_has_too_is_none(assignments: dict[str, Assignment]) -> None:
     solution = assignments["greet"].solution or ""
     found = figures({"sft": [solution]}, *tables(("train", "ann", solution)), assignments)

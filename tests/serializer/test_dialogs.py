@@ -4,13 +4,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tutee_grader import grade_table
 from tutee_grader.errors import InputError
 from tutee_serializer.dialogs.formats import TASK, Format, read_turn
+from tutee_serializer.dialogs.held_out import held_out_turns, learnt_turns
 from tutee_serializer.dialogs.selection import SerializeConfig
 from tutee_serializer.dialogs.serialize import serialize
 from tutee_serializer.schemas import DIALOGS, MESSAGE, SUBMISSIONS
@@ -269,6 +270,66 @@ def test_assignments_can_be_held_out_instead(course):
     assert len(sides["test"]) == 1
     assert not sides["test"] & (sides["train"] | sides["validation"])
     assert account.rows_out == 24
+
+
+BOTH = st.lists(
+    st.tuples(
+        st.sampled_from(["one", "one", "two"]),
+        st.sampled_from([f"s{n}" for n in range(5)]),
+        st.sampled_from(ASSIGNMENTS),
+        st.lists(st.tuples(CODES, st.sampled_from([0.0, 50.0])), min_size=1, max_size=3),
+    ),
+    min_size=1,
+    max_size=14,
+    unique_by=lambda row: row[:3],
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(BOTH, st.sampled_from(["assignment", "course"]), st.floats(0.1, 0.9), st.integers(0, 3))
+def test_nobody_learns_what_is_held_out_of_students_and_assignments(course, log, scope, share, seed):
+    assume({"one", "two"} == {semester for semester, *_ in log})
+    dialogs, account = serialized(
+        course, log, split="both", scope=scope, held_out=share, seed=seed, min_turns=1, skip_unchanged=False
+    )
+
+    tested, learnt = held_out_turns(dialogs), learnt_turns(dialogs, "train", "validation")
+    work = dict(table(log)[0].select("submission_id", pl.struct("student", "assignment")).rows())
+    pairs = {tuple(work[name].values()) for name in tested["submission_id"]}
+    assert not pairs & {tuple(work[name].values()) for name in learnt["submission_id"]}
+    # Each submission that was selected is on one side, once.
+    names = [*tested["submission_id"], *learnt["submission_id"]]
+    assert len(names) == len(set(names)) == account.rows_out
+    # All of the test semester is held out, and of each assignment that is held out at all of everybody.
+    assert not any(name.startswith("two/") for name in learnt["submission_id"])
+    if scope == "course":
+        # What is tested stands behind all that its student did before in the semester.
+        for row in dialogs.filter(split="test", feedback="none").iter_rows(named=True):
+            shown = [turn["submission_id"] for turn in row["turns"]]
+            mine = [name for name in names if name.startswith(f"{row['semester']}/{row['student']}/")]
+            assert sorted(shown) == sorted(mine)
+
+
+def test_of_some_who_learn_the_last_work_is_held_out_and_of_all_an_assignment(course):
+    log = [
+        ("one", f"s{n}", assignment, attempts(0, 50))
+        for n in range(10)
+        for assignment in ("half", "double", "square", "triple")
+    ]
+    log += [("two", "new", assignment, attempts(0, 50)) for assignment in ASSIGNMENTS]
+
+    dialogs, _ = serialized(course, log, split="both", scope="course", held_out=0.25, validation=0.1)
+
+    learnt = learnt_turns(dialogs, "train", "validation")
+    done = {student: set() for student in learnt["student"]}
+    for student, name in learnt.select("student", "submission_id").rows():
+        done[student].add(name.split("/")[2])
+    missing = {student: set(ASSIGNMENTS) - assignments for student, assignments in done.items()}
+    (new,) = set.intersection(*missing.values())
+    last = [name for name in ("half", "double", "square", "triple") if name != new][-1]
+    assert sorted(map(sorted, missing.values())) == sorted([*[[new]] * 8, *[sorted([new, last])] * 2])
+    assert len(set(learnt_turns(dialogs, "validation")["student"])) == 1
+    assert missing[learnt_turns(dialogs, "validation")["student"][0]] == {new}
 
 
 def test_parameters_that_contradict_each_other_are_refused():

@@ -122,6 +122,7 @@ def test_work_that_spans_the_cut_is_trained_on_up_to_it(split: Split) -> None:
     [
         ("students", {"split": "assignment"}, "both say what is held out"),
         ("time", {"scope": "course"}, "`semesters.split: time` needs `scope: assignment`"),
+        ("time", {"split": "both"}, "holds out no students"),
     ],
 )
 def test_a_split_that_contradicts_the_parameters_is_refused(

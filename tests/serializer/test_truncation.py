@@ -88,6 +88,25 @@ def test_a_cut_keeps_the_task_and_programs_and_fits(format, assignments, budget,
     assert cut[1]["content"].startswith(f"Task:\nTask number {number}")
 
 
+@settings(max_examples=100, deadline=None)
+@given(assignments=PIECES, budget=st.integers(0, 300), opened=st.booleans())
+def test_a_task_goes_with_the_last_of_its_turns_but_for_the_present_one(assignments, budget, opened):
+    messages = dialog(Format.CODE, assignments)
+    if opened:  # the student is about to begin another one
+        messages += [
+            {"role": "user", "content": "Grade: 100"},
+            {"role": "user", "content": task_turn(Format.CODE, "The last task")},
+        ]
+    present = [message["content"] for message in messages if message["content"].startswith(TASK)][-1]
+
+    cut = truncate(messages, budget, count)
+
+    tasks = [place for place, message in enumerate(cut) if message["content"].startswith(TASK)]
+    assert cut[tasks[-1]]["content"].startswith(present)
+    for task, following in pairwise(tasks):
+        assert any(message["role"] == "assistant" for message in cut[task:following])
+
+
 @pytest.mark.parametrize("format", list(Format))
 def test_two_more_turns_would_not_fit(format):
     messages = dialog(format, [[f"x = {n}\ny\nz\nw\nv" for n in range(9)]])

@@ -20,6 +20,7 @@ from tutee_evaluator.metrics import METRICS, ReportConfig
 from tutee_evaluator.metrics.bootstrap import resample
 from tutee_evaluator.metrics.strata import OVERALL
 from tutee_serializer.dialogs.canaries import CANARY, secret_of
+from tutee_serializer.dialogs.held_out import held_out_turns, learnt_turns
 
 if TYPE_CHECKING:
     from tutee_grader.assignment import Assignment
@@ -63,17 +64,15 @@ def _owned(
 ) -> Iterator[tuple[str, int]]:
     """The texts of the course with their owners, as for `longest_overlaps`."""
     yield from texts_of(assignments)
-    turns = (
-        dialogs.unique("dialog_id")
-        .explode("turns")
-        .select("student", "split", pl.col("turns").struct.field("submission_id"))
-    )
+    learnt = learnt_turns(dialogs, "train")
+    others = pl.concat([learnt_turns(dialogs, "validation"), held_out_turns(dialogs)])
+    turns = pl.concat([learnt.with_columns(learnt=True), others.with_columns(learnt=False)])
     owners = (
         turns.join(submissions.select("submission_id", "code"), on="submission_id")
         .group_by("code")
         .agg(
             student=pl.col("student").min(),
-            owned=(pl.col("student").n_unique() == 1) & (pl.col("split") == "train").all(),
+            owned=(pl.col("student").n_unique() == 1) & pl.col("learnt").all(),
         )
         .sort("code")
         .with_columns(number=pl.col("student").rank("dense").cast(pl.Int64))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from tutee_evaluator.distance import indel_distance, token_distances
+from tutee_serializer.dialogs.held_out import held_out_turns
 
 LARGE = 5  # lines added or removed, from which on Pencil Code (arXiv 2510.05056) calls an edit large
 SOLVED = 100
@@ -47,12 +48,8 @@ def find_targets(dialogs: pl.DataFrame, submissions: pl.DataFrame) -> pl.DataFra
     """
     trajectory = ["dialog_id", "assignment"]
     turns = (
-        dialogs.filter(split="test")
-        .unique("dialog_id")
-        .select("dialog_id", "student", "turns")
-        .with_columns(turn=pl.int_ranges(1, pl.col("turns").list.len() + 1))
-        .explode("turns", "turn")
-        .unnest("turns")
+        held_out_turns(dialogs)
+        .rename({"start": "turn"})
         .join(submissions.select("submission_id", "assignment", "code"), on="submission_id")
         .sort("student", "dialog_id", "turn")
     )

@@ -9,6 +9,7 @@ from tutee_evaluator.engines import Engine
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_grader.errors import InputError
 from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.held_out import held_out_turns
 
 
 def draw_starts(dialogs: pl.DataFrame, submissions: pl.DataFrame, config: RolloutConfig) -> pl.DataFrame:
@@ -21,12 +22,7 @@ def draw_starts(dialogs: pl.DataFrame, submissions: pl.DataFrame, config: Rollou
     """
     order = ["student", "assignment", "dialog_id", "start"]
     turns = (
-        dialogs.filter(pl.col("split") == "test")
-        .unique("dialog_id")
-        .select("dialog_id", "student", pl.col("turns").list.eval(pl.element().struct.field("submission_id")))
-        .with_columns(start=pl.int_ranges(1, pl.col("turns").list.len() + 1))
-        .explode("turns", "start")
-        .rename({"turns": "submission_id"})
+        held_out_turns(dialogs)
         .join(submissions.select("submission_id", "assignment"), on="submission_id")
         .sort(order)
     )

@@ -8,6 +8,7 @@ import polars as pl
 from tutee_grader.errors import InputError
 from tutee_grader.verdict import Verdict
 from tutee_serializer.dialogs.dialog import Dialog
+from tutee_serializer.dialogs.held_out import held_out_turns
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,10 @@ def draw_starts(
     `dialogs` (DIALOGS) are of one format and level of feedback. Raises InputError where no program is wrong.
     """
     wrong = (
-        dialogs.filter(split="test")
-        .select("dialog_id", "turns", number=pl.int_ranges(1, pl.col("turns").list.len() + 1))
-        .explode("turns", "number")
-        .unnest("turns")
+        held_out_turns(dialogs)
+        .rename({"start": "number"})
         .filter(pl.col("grade") < 100)
-        .join(submissions.select("submission_id", "student", "assignment", "code"), on="submission_id")
+        .join(submissions.select("submission_id", "assignment", "code"), on="submission_id")
         .sort("dialog_id", "number")
     )
     if wrong.is_empty():

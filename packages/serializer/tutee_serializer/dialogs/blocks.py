@@ -157,13 +157,13 @@ def _describe(rows: pl.DataFrame, source: Source) -> pl.DataFrame:
         pl.col("semester", "student", "assignment", "split", "arm").first(),
         turns=pl.struct("submission_id", "grade"),
     )
+    key = TRAJECTORY
     if scope == "course":
         dialogs = dialogs.with_columns(assignment=pl.lit(None, pl.String))
+        key = ["semester", "student", "split"]  # who learns may have held-out work too
     ids = [
-        hashlib.sha256("\0".join([source.course, scope, *(part or "" for part in row)]).encode()).hexdigest()[
-            :16
-        ]
-        for row in dialogs.select(TRAJECTORY).iter_rows()
+        hashlib.sha256("\0".join([source.course, scope, *row]).encode()).hexdigest()[:16]
+        for row in dialogs.select(pl.col(key).cast(pl.String)).iter_rows()
     ]
     return dialogs.with_columns(
         pl.Series("dialog_id", ids, pl.String),

@@ -125,6 +125,20 @@ class Dialog:
             self.level,
         )
 
+    def alone(self) -> Self:
+        """A new dialog without the student's work on earlier assignments: it begins with the present task."""
+        opening = max(place for place, message in enumerate(self.messages) if opens_task(message))
+        earlier = sum(message["role"] == "assistant" for message in self.messages[:opening])
+        return type(self)(
+            self.format,
+            self.feedback,
+            [self.messages[0], *self.messages[opening:]],
+            self.dialog_id,
+            self.grades[earlier:],
+            self.submission_ids[earlier:],
+            self.level,
+        )
+
     def words(self, verdict: Verdict) -> str:
         """What the student is told by the grader."""
         return words(verdict, self.level or self.feedback)

@@ -32,10 +32,11 @@ class SerializeConfig(Section):
 
     scope: Literal["assignment", "course"] = "assignment"
     # What the test split holds back: what section `semesters` of the course file says, or some of the
-    # assignments.
-    split: Literal["student", "assignment"] = "student"
+    # assignments; `both`: either, and the last work of some of the students who learn.
+    split: Literal["student", "assignment", "both"] = "student"
     seed: int = 0
-    # Share of the students who learn, and of the assignments where `split: assignment`.
+    # Shares: of the students who learn, to validate; of the assignments where `split` is `assignment` or
+    # `both`, where it is also the share of the students who learn whose last work is held out.
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
     # A submission with the syntax tree of the one before; whatever follows the first grade of 100.
@@ -57,7 +58,8 @@ class SerializeConfig(Section):
     def _assignments_can_be_held_out(self) -> Self:
         if self.split == "assignment" and self.scope == "course":
             raise ValueError(
-                "split: assignment needs scope: assignment, for a dialog of the scope course spans all"
+                "split: assignment needs scope: assignment, for a dialog of the scope course spans all; "
+                "with scope: course, split: both holds out assignments and students"
             )
         return self
 
@@ -110,7 +112,8 @@ def select(
     """Of `graded_rows` those that become turns, in order, with columns `dialog`, `turn` and `split`.
 
     `changed` says of each row whether it is kept by the rule `skip_unchanged`; null: it has no verdict.
-    `dialog` numbers the dialogs and `turn` their submissions, both from 0.
+    `dialog` numbers the dialogs and `turn` their submissions, both from 0. Where only some work of a student
+    is held out and `scope` is `course`, the rest is there twice: to learn from, and before what is held out.
     """
     check_split(course, config)
     roles = resolve(course.semesters, graded)
@@ -134,7 +137,7 @@ def select(
     rows = rows.with_columns(split=_split(rows, roles, config))
     if roles.cut is not None:
         keep("after the cut", (pl.col("split") == "test") | (pl.col("submitted_at") < roles.cut))
-    if config.split == "student":
+    if config.split != "assignment":
         # A student who takes an assignment again in a test semester is tested on it, not trained on.
         test = rows.filter(split="test").select("student", "assignment").unique().with_columns(again=True)
         rows = rows.join(test, on=["student", "assignment"], how="left", maintain_order="left")
@@ -145,11 +148,13 @@ def select(
     keep("too short", pl.col("length") >= config.min_turns)
     if config.max_length_z is not None:
         keep("length outlier", _modified_z(rows, dialog) <= config.max_length_z)
+    selected = rows.height
     if config.scope == "course":
-        rows = rows.with_columns(_start(rows)).sort("learner", "start", "assignment", "row")
-    rows = rows.with_columns(dialog=pl.col(dialog).rle_id(), turn=pl.int_range(pl.len()).over(dialog))
+        rows = _with_context(rows.with_columns(start=_clock(rows).min().over("trajectory")))
+    key = [dialog, "split"]
+    rows = rows.with_columns(dialog=pl.struct(key).rle_id(), turn=pl.int_range(pl.len()).over(key))
     dialogs = rows.group_by("split").agg(pl.col("dialog").n_unique()).sort("split").rows()
-    return rows, SelectionCounts(graded.height, rows.height, dropped, dict(dialogs))
+    return rows, SelectionCounts(graded.height, selected, dropped, dict(dialogs))
 
 
 def find_changed(graded: pl.DataFrame, codes: pl.Series) -> pl.Series:
@@ -183,6 +188,11 @@ def check_split(course: "Course", config: SerializeConfig) -> None:
             f"{course.file}: `semesters.split: time` needs `scope: assignment` in section `serialize`, for a "
             "dialog of the scope course goes on through the semester"
         )
+    if split == "time" and config.split == "both":
+        raise CourseError(
+            f"{course.file}: `semesters.split: time` holds out no students, so `split: both` of section "
+            "`serialize` has no new ones; name test semesters, or write `split: students`"
+        )
 
 
 def assign_splits(rows: pl.DataFrame, course: "Course", config: SerializeConfig) -> pl.Series:
@@ -203,8 +213,34 @@ def _split(rows: pl.DataFrame, roles: Roles, config: SerializeConfig) -> pl.Seri
         test = pl.col("semester").is_in(roles.test)
     learners = rows.filter(~test | (config.split == "assignment"))
     validation = _draw(learners["student"], config.validation, config.seed)
+    if config.split == "both":
+        new = pl.col("assignment").is_in(_draw(rows["assignment"], config.held_out, config.seed))
+        learnt = learners.filter(~new & ~pl.col("student").is_in(validation))
+        last = _last_work(learnt, config).with_columns(last=True)
+        rows = rows.join(last, on=["student", "assignment"], how="left", maintain_order="left")
+        test = test | new | pl.col("last").is_not_null()
     held = pl.when(pl.col("student").is_in(validation)).then(pl.lit("validation")).otherwise(pl.lit("train"))
     return rows.select(pl.when(test).then(pl.lit("test")).otherwise(held).cast(pl.Categorical)).to_series()
+
+
+def _last_work(learnt: pl.DataFrame, config: SerializeConfig) -> pl.DataFrame:
+    """The assignment begun last, `student` and `assignment`, of a share of those who worked on several."""
+    begun = learnt.group_by("student", "assignment").agg(start=_clock(learnt).min())
+    several = begun.filter(pl.len().over("student") > 1)
+    drawn = several.filter(pl.col("student").is_in(_draw(several["student"], config.held_out, config.seed)))
+    latest = drawn.sort("student", "start", "assignment").group_by("student", maintain_order=True).last()
+    return latest.select("student", "assignment")
+
+
+def _with_context(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows by learner and split, in the order in which a learner's assignments were begun.
+
+    Before the held-out work of a learner the work comes once more that is not held out, as part of `test`.
+    """
+    is_test = pl.col("split") == "test"
+    context = rows.filter(~is_test, is_test.any().over("learner"))
+    context = context.with_columns(split=pl.lit("test").cast(pl.Categorical))
+    return pl.concat([rows, context]).sort("learner", "split", "start", "assignment", "row")
 
 
 def _draw(names: pl.Series, share: float, seed: int) -> list[str]:
@@ -228,7 +264,7 @@ def _modified_z(rows: pl.DataFrame, dialog: str) -> pl.Series:
     return rows.select(dialog).join(lengths, on=dialog, how="left", maintain_order="left")["z"]
 
 
-def _start(rows: pl.DataFrame) -> pl.Expr:
-    """When work on the assignment began: by the clock where the log has times, else by its place there."""
-    time = pl.col("submitted_at").dt.timestamp("us") if rows["submitted_at"].null_count() == 0 else None
-    return (pl.col("source_row") if time is None else time).min().over("trajectory").alias("start")
+def _clock(rows: pl.DataFrame) -> pl.Expr:
+    """When each was submitted: by the clock where the log has times, else by its place there."""
+    timed = rows["submitted_at"].null_count() == 0
+    return pl.col("submitted_at").dt.timestamp("us") if timed else pl.col("source_row")
