@@ -223,7 +223,7 @@ def test_a_dialog_that_grows_too_long_for_the_model_ends_its_rollout_with_the_re
     class Growing(Student):
         """Writes a program that its next prompt shows and has no space for."""
 
-        def _read(self, tokens: list[int], dialog: Dialog, prompt_tokens: int) -> Completion:
+        def read(self, tokens: list[int], dialog: Dialog, prompt_tokens: int) -> Completion:
             return Completion("", "a" * 10_000)
 
     rollouts = rolled(Growing.load(students / "base", device="cpu"), steps=2)
