@@ -114,7 +114,8 @@ def test_a_student_whose_files_were_changed_does_not_answer(
     changed[-1] ^= 1
     weights.write_bytes(changed)
     with asking({"catalog": catalog}, LOOPBACK, LOOPBACK) as client:
-        ready = client.get("/readyz")
+        while "being loaded" in (ready := client.get("/readyz")).text:
+            pass
         asked = client.post("/next_submission", json=ASKED)
     assert ready.status_code == 503
     assert str(base) in ready.json()["courses"]["toy"]["problem"]
