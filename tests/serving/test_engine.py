@@ -62,6 +62,7 @@ def play(story) -> Steps:
         finally:
             student.resume.set()
             engine.close()
+            engine._thread.join()  # it takes what was asked of it before it ends
         return student
 
     return asyncio.run(told())
