@@ -1,21 +1,14 @@
 """What artificial classes of a course are played with: its tables, the student, when students give up."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
-import polars as pl
+from dataclasses import dataclass, replace
 
 from flows.comparison import engine_maker
 from flows.environment import disable_hub
 from flows.finding import FoundStudent
 from flows.parameters import Setup
+from flows.tables import Tables
 from tutee_evaluator.engines import Engine
 from tutee_evaluator.experiments.giving_up import GivingUp
-from tutee_grader.files import read_table
-from tutee_grader.verdict import VERDICTS
-from tutee_serializer.card import StudentCard
-from tutee_serializer.dialogs.serialize import serialize
-from tutee_serializer.schemas import SUBMISSIONS
 
 # All work in the log counts, also that of who solves a task at once, or leaves it at once.
 _ALL = {
@@ -28,16 +21,20 @@ _ALL = {
 }
 
 
-@dataclass(frozen=True)
-class Classroom:
-    """A course's tables, the `engine` that plays the student, and its `dialogs` of all work in the log.
+def all_work(student: FoundStudent, setup: Setup) -> Tables:
+    """The course's tables, with dialogs of all work in the log as the student reads them."""
+    reads = student.reads
+    tables = Tables.read(setup, reads, setup.parameters.serialize.model_copy(update=_ALL))
+    return replace(tables, dialogs=tables.dialogs.filter(feedback=reads.feedback))
 
-    `giving_up` is learnt from those of training students.
+
+@dataclass(frozen=True)
+class Classroom(Tables):
+    """The tables of `all_work`, and the `engine` that plays the student.
+
+    `giving_up` is learnt from the dialogs of training students.
     """
 
-    submissions: pl.DataFrame
-    verdicts: pl.DataFrame
-    dialogs: pl.DataFrame
     engine: Engine
     giving_up: GivingUp
 
@@ -45,13 +42,7 @@ class Classroom:
     def of(cls, student: FoundStudent, setup: Setup) -> "Classroom":
         """Reads the tables that `ingest` and `grade` wrote, and loads the student."""
         disable_hub(setup.preset)
-        places = setup.places
-        submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
-        verdicts = read_table(places.verdicts, VERDICTS, "grade")
-        model = student.model
-        reads = StudentCard.load(model) if isinstance(model, Path) else model
-        config = setup.parameters.serialize.model_copy(update=_ALL)
-        dialogs, _ = serialize(submissions, verdicts, setup.course, config, reads.format, reads.feedback)
-        dialogs = dialogs.filter(feedback=reads.feedback)
-        learnt = GivingUp.fit(dialogs.filter(split="train"))
-        return cls(submissions, verdicts, dialogs, engine_maker(student, dialogs, setup)(), learnt)
+        tables = all_work(student, setup)
+        learnt = GivingUp.fit(tables.dialogs.filter(split="train"))
+        engine = engine_maker(student, tables.dialogs, setup)()
+        return cls(tables.submissions, tables.verdicts, tables.dialogs, engine, learnt)

@@ -13,6 +13,7 @@ from flows.environment import disable_hub
 from flows.finding import FoundStudent, find_student
 from flows.parameters import Setup
 from flows.provenance import rollouts_key
+from flows.tables import Tables
 from tutee_evaluator.engines import Engine
 from tutee_evaluator.engines.in_context import in_context
 from tutee_evaluator.engines.loading import load_student
@@ -29,7 +30,6 @@ from tutee_grader.grader import Grader
 from tutee_grader.verdict import VERDICTS
 from tutee_serializer.card import FILE as CARD
 from tutee_serializer.card import StudentCard
-from tutee_serializer.dialogs.serialize import serialize
 from tutee_serializer.schemas import DIALOGS, SUBMISSIONS
 
 
@@ -126,25 +126,19 @@ def _roll_out_to(table: Path, student: FoundStudent, setup: Setup) -> None:
     """Writes ROLLOUTS of a student from the preset's starts, in the student's own format, to `table`."""
     disable_hub(setup.preset)
     places, parameters = setup.places, setup.parameters
-    submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
-    verdicts = read_table(places.verdicts, VERDICTS, "grade")
-    model = student.model
-    reads = StudentCard.load(model) if isinstance(model, Path) else model
-    dialogs, _ = serialize(
-        submissions, verdicts, setup.course, parameters.serialize, reads.format, reads.feedback
-    )
+    tables = Tables.read(setup, student.reads)
     unfinished = table.with_suffix("")
     with Grader(cache=places.verdict_cache) as grader:
         roll_out(
             student.name,
-            engine_maker(student, dialogs, setup),
-            dialogs,
-            submissions,
+            engine_maker(student, tables.dialogs, setup),
+            tables.dialogs,
+            tables.submissions,
             setup.course.load_assignments()[0],
             grader,
             setup.preset.rollout,
             table,
-            known=known_verdicts(submissions, verdicts),
+            known=known_verdicts(tables.submissions, tables.verdicts),
             folder=unfinished,
             cluster=parameters.grade.cluster,
             progress=True,

@@ -12,6 +12,7 @@ from tutee_evaluator.engines.baselines import BASELINES
 from tutee_evaluator.engines.openai import StudentEndpointConfig
 from tutee_grader.errors import InputError
 from tutee_serializer.card import FILE as CARD
+from tutee_serializer.card import StudentCard
 from tutee_trainer.method import load_methods
 
 _VERSION = re.compile(rf"models:/tutee-(?P<course>{NAME})(/(?P<number>\d+)|@(?P<alias>{NAME}))")
@@ -24,6 +25,11 @@ class FoundStudent:
     name: str
     row: NamedStudent
     model: Path | StudentEndpointConfig
+
+    @property
+    def reads(self) -> StudentCard | StudentEndpointConfig:
+        """Who says of which format and level of feedback the dialogs are that the student reads."""
+        return StudentCard.load(self.model) if isinstance(self.model, Path) else self.model
 
     @property
     def description(self) -> str:

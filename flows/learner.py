@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tutee_grader.errors import InputError
+from tutee_serializer.card import FILE as CARD
 
 if TYPE_CHECKING:
     from flows.parameters import Setup
@@ -35,7 +36,7 @@ def models_of(setup: "Setup") -> dict[str, Path]:
 
     places, start = setup.places, setup.preset.section("learner", LearnerConfig).start
     models = {name: places.model(name) for name in dict.fromkeys(("base", start, "learner"))}
-    if missing := [str(folder) for folder in models.values() if not (folder / "student.json").exists()]:
+    if missing := [str(folder) for folder in models.values() if not (folder / CARD).exists()]:
         raise InputError(
             f"{', '.join(missing)}: missing; run `tutee learner train {places.course} --preset "
             f"{places.preset}` first"

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from flows.environment import disable_hub
 from flows.finding import find_student
 from flows.parameters import Setup
+from flows.tables import Tables
 from tutee_evaluator.engines import Engine
 from tutee_evaluator.engines.transformers import Student
 from tutee_evaluator.steering.candidates import Candidate, compared
@@ -19,11 +20,7 @@ from tutee_evaluator.steering.starts import Start, draw_starts
 from tutee_grader.assignment import Assignment
 from tutee_grader.config import describe_errors
 from tutee_grader.errors import InputError
-from tutee_grader.files import read_table
 from tutee_grader.grader import Grader
-from tutee_grader.verdict import VERDICTS
-from tutee_serializer.dialogs.serialize import serialize
-from tutee_serializer.schemas import SUBMISSIONS
 
 
 def read_config(weights: str, **settings: int) -> SteerConfig:
@@ -52,12 +49,9 @@ def steer(
     student, guide, base = models[named], models[solver], models["base"]
     for other in (guide, base):
         check_mixable(student, other)
-    submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
-    verdicts = read_table(places.verdicts, VERDICTS, "grade")
-    dialogs, _ = serialize(
-        submissions, verdicts, setup.course, parameters.serialize, student.format, student.feedback
-    )
-    starts = draw_starts(dialogs.filter(feedback=student.feedback), submissions, verdicts, limit, config.seed)
+    tables = Tables.read(setup, student)
+    dialogs = tables.dialogs.filter(feedback=student.feedback)
+    starts = draw_starts(dialogs, tables.submissions, tables.verdicts, limit, config.seed)
     assignments, _ = setup.course.load_assignments()
 
     def engine_at(weight: float) -> Engine:
@@ -92,12 +86,11 @@ def _references(
     starts: list[Start], assignments: dict[str, Assignment], grade: Grade
 ) -> list[Candidate | None]:
     """The reference solution beside each start's program; None where the assignment has none."""
-    found: list[Candidate | None] = []
-    for start in starts:
-        solution = assignments[start.assignment].solution
-        if solution is None:
-            found.append(None)
-        else:
-            (verdict,) = grade([(start.assignment, solution)])
-            found.append(compared(start.program, solution, verdict.grade))
-    return found
+    solutions = {name: one.solution for name, one in assignments.items() if one.solution is not None}
+    verdicts = dict(zip(solutions, grade(list(solutions.items())), strict=True))
+    return [
+        compared(start.program, solutions[start.assignment], verdicts[start.assignment].grade)
+        if start.assignment in solutions
+        else None
+        for start in starts
+    ]

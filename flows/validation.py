@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import yaml
 
-from flows.classroom import Classroom
+from flows.classroom import all_work
 from flows.experiment import Experiment, run_experiment
 from flows.parameters import Setup
 from flows.pipeline import Pipeline
@@ -51,7 +51,7 @@ def run_validation(setup: Setup, method: str, samples: int, steps: int) -> pl.Da
             trajectories(observed(seen, steps), steps), list(course.arms), steps, "solved", None, seed
         )
 
-    dialogs = Classroom.of(experiment.student, setup).dialogs
+    dialogs = all_work(experiment.student, setup).dialogs
     logged = {split: figures(_arms(dialogs.filter(split=split), course.arms)) for split in ("train", "test")}
     true = figures(_truth(setup, folder / TRUTH)) if course.simulator else logged["test"]
     table = validate(predicted, logged["train"], true)

@@ -4,18 +4,12 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.stages import CourseArgument, PresetOption
+from flows.commands.stages import CourseArgument, PresetOption, StudentArgument
 
 
 def context(
     course: CourseArgument,
-    student: Annotated[
-        str,
-        typer.Argument(
-            metavar="[STUDENT]",
-            help="A method, PRESET/METHOD, an adapter's folder or models:/tutee-COURSE/3.",
-        ),
-    ] = "sft",
+    student: StudentArgument = "sft",
     limit: Annotated[int, typer.Option(min=1, help="Submissions of each of the four splits, at most.")] = 50,
     samples: Annotated[int, typer.Option(min=2, help="Programs that are drawn for each forecast.")] = 8,
     seed: Annotated[int, typer.Option(help="Another seed draws other submissions and programs.")] = 2022,
@@ -30,13 +24,11 @@ def context(
     from flows.environment import disable_hub
     from flows.finding import find_student
     from flows.parameters import load
+    from flows.tables import Tables
     from tutee_evaluator.context import CELLS, ContextConfig, forecast, gains_table, measure
     from tutee_evaluator.engines.loading import load_student
     from tutee_grader.errors import InputError
-    from tutee_grader.files import atomic_file, read_table
-    from tutee_grader.verdict import VERDICTS
-    from tutee_serializer.dialogs.serialize import serialize
-    from tutee_serializer.schemas import SUBMISSIONS
+    from tutee_grader.files import atomic_file
 
     setup = load(course, preset, logs=False)
     places, parameters = setup.places, setup.parameters
@@ -46,13 +38,9 @@ def context(
     disable_hub(setup.preset)
     with summary_line("context") as summary:
         engine = load_student(found.model, parameters.engine)
-        submissions = read_table(places.submissions, SUBMISSIONS, "ingest")
-        verdicts = read_table(places.verdicts, VERDICTS, "grade")
-        dialogs, _ = serialize(
-            submissions, verdicts, setup.course, parameters.serialize, engine.format, engine.feedback
-        )
+        tables = Tables.read(setup, engine)
         drawn = ContextConfig(limit, samples, seed)
-        forecasts = forecast(engine, dialogs, submissions, drawn, progress=True)
+        forecasts = forecast(engine, tables.dialogs, tables.submissions, drawn, progress=True)
         gains = measure(forecasts, parameters.report)
         with atomic_file(places.context) as file:
             gains.write_csv(file)

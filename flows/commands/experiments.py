@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.stages import CourseArgument, PresetOption
+from flows.commands.stages import CourseArgument, PresetOption, StudentArgument
 
 
 def compare(
@@ -81,7 +81,7 @@ def _validate(course: str, method: str, samples: int, steps: int, preset: str | 
 
 def responsiveness(
     course: CourseArgument,
-    student: Annotated[str, typer.Argument(metavar="STUDENT", help="As for `tutee compare`.")] = "sft",
+    student: StudentArgument = "sft",
     students: Annotated[
         int | None, typer.Option(min=2, help="How many held-out students to start from; all by default.")
     ] = None,

@@ -12,6 +12,12 @@ CourseArgument = Annotated[
 PresetOption = Annotated[
     str | None, typer.Option(help="A file of presets/, without .yaml; by default that of params.yaml.")
 ]
+StudentArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="[STUDENT]", help="A method, PRESET/METHOD, an adapter's folder or models:/tutee-COURSE/3."
+    ),
+]
 
 
 def source(course: CourseArgument) -> None:

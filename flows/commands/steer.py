@@ -4,18 +4,12 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.stages import CourseArgument, PresetOption
+from flows.commands.stages import CourseArgument, PresetOption, StudentArgument
 
 
 def steer(
     course: CourseArgument,
-    student: Annotated[
-        str,
-        typer.Argument(
-            metavar="[STUDENT]",
-            help="A method, PRESET/METHOD, an adapter's folder or models:/tutee-COURSE/3.",
-        ),
-    ] = "sft",
+    student: StudentArgument = "sft",
     limit: Annotated[int, typer.Option(min=1, help="How many wrong programs to start from.")] = 30,
     candidates: Annotated[int, typer.Option(min=1, max=64, help="Programs that are drawn for a step.")] = 8,
     steps: Annotated[int, typer.Option(min=1, max=10, help="Steps at most.")] = 3,

@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-import yaml
 
 from tutee_evaluator.engines import Completion, Request
 from tutee_grader import Assignment, Grader, grade_table
@@ -17,6 +16,8 @@ from tutee_serializer.dialogs.formats import markers, write_turn
 from tutee_serializer.dialogs.selection import SerializeConfig
 from tutee_serializer.dialogs.serialize import serialize
 from tutee_serializer.schemas import SUBMISSIONS
+
+from .course_files import write_course
 
 RIGHT = "def double(n):\n    return 2 * n\n"
 SQUARE = "def double(n):\n    return n * n\n"
@@ -42,24 +43,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
         "double": [("double(2)", "4"), ("double(3)", "6"), ("double(-1)", "-2")],
         "greet": [("greet('Ada')", "'Hello, Ada'"), ("greet('')", "'Hello, '")],
     }
-    for name, calls in tests.items():
-        assignment = folder / "assignments" / name
-        assignment.mkdir(parents=True)
-        (assignment / "task.md").write_text(f"Write the function `{name}`.\n")
-        (assignment / "solution.py").write_text({"double": RIGHT, "greet": HELLO}[name])
-        listed = [{"call": call, "returns": returns} for call, returns in calls]
-        (assignment / "tests.yaml").write_text(yaml.safe_dump({"form": "calls", "tests": listed}))
-    (folder / "log.csv").write_text("student,assignment,code,semester,attempt\n")
-    values = {
-        "name": "small",
-        "synthetic": True,
-        "logs": {"path": "log.csv"},
-        "columns": {name: name for name in ("student", "assignment", "code", "semester", "attempt")},
-        "assignments": {"path": "assignments"},
-        "semesters": {"train": ["one"], "test": ["two"]},
-    }
-    (folder / "course.yaml").write_text(yaml.safe_dump(values))
-    return Course.load(folder / "course.yaml")
+    return write_course(folder, "small", {"double": RIGHT, "greet": HELLO}, tests)
 
 
 @pytest.fixture(scope="session")

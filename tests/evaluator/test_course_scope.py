@@ -50,6 +50,8 @@ from tutee_trainer.pairs import PairsConfig, write_pairs
 from tutee_trainer.preset import Preset
 from tutee_trainer.training import TrainingJob
 
+from .course_files import write_course
+
 TASKS = ("one", "two", "three", "four")
 HABITS = ("n", "value", "thing")  # what a student calls every argument
 WORDS = re.compile(r"def \w+\((\w+)\)")
@@ -77,25 +79,10 @@ def program(task: str, habit: str, added: int) -> str:
 
 @pytest.fixture(scope="module")
 def whole_course(tmp_path_factory: pytest.TempPathFactory) -> Course:
-    folder = tmp_path_factory.mktemp("whole")
-    for number, name in enumerate(TASKS, 1):
-        assignment = folder / "assignments" / name
-        assignment.mkdir(parents=True)
-        (assignment / "task.md").write_text(f"Write `{name}(n)`.\n")
-        (assignment / "solution.py").write_text(program(name, "n", number))
-        listed = [{"call": f"{name}({n})", "returns": str(n + number)} for n in (0, 5)]
-        (assignment / "tests.yaml").write_text(yaml.safe_dump({"form": "calls", "tests": listed}))
-    (folder / "log.csv").write_text("student,assignment,code,semester,attempt\n")
-    values = {
-        "name": "whole",
-        "synthetic": True,
-        "logs": {"path": "log.csv"},
-        "columns": {name: name for name in ("student", "assignment", "code", "semester", "attempt")},
-        "assignments": {"path": "assignments"},
-        "semesters": {"train": ["one"], "test": ["two"]},
-    }
-    (folder / "course.yaml").write_text(yaml.safe_dump(values))
-    return Course.load(folder / "course.yaml")
+    numbers = {name: number for number, name in enumerate(TASKS, 1)}
+    solutions = {name: program(name, "n", number) for name, number in numbers.items()}
+    calls = {name: [(f"{name}({n})", str(n + number)) for n in (0, 5)] for name, number in numbers.items()}
+    return write_course(tmp_path_factory.mktemp("whole"), "whole", solutions, calls)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +152,7 @@ class Habitual:
 
     def add(self, key: int, request: Request) -> None:
         self.asked.append(request.dialog)
-        task = re.findall(r"Write `(\w+)\(", request.dialog.task)[0]
+        task = re.findall(r"Write the function `(\w+)`", request.dialog.task)[0]
         habit = self._habit(request.dialog) or Random(request.seed).choice(HABITS)
         text = program(task, habit, 7)
         self._done.append((key, Completion(write_turn("code", request.dialog.previous, text), text)))

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 
 import polars as pl
 import pytest
@@ -12,42 +11,15 @@ import flows.artificial_class
 import flows.classroom
 from flows.artificial_class import make_class
 from flows.parameters import Setup, load
-from tutee_evaluator.engines import Completion, Request
 from tutee_grader.errors import InputError
 from tutee_grader.verdict import VERDICTS
-from tutee_serializer.dialogs.formats import write_turn
 from tutee_serializer.schemas import SUBMISSIONS
+
+from .fake_student import FakeStudent
 
 PROGRAMS = tuple(
     f"def double(n):\n    return {value}\n" for value in ("n", "n + 2", "n * 2", "n *", "print(n)")
 )
-
-
-class FakeStudent:
-    """Stands for a trained student: draws one of PROGRAMS by the seed of the request.
-
-    It raises KeyboardInterrupt, as a person does, once it was asked `patience` times.
-    """
-
-    format, feedback, batch = "edits", "summary", 4
-
-    def __init__(self, patience: int) -> None:
-        self.patience, self.asked = patience, 0
-        self._waiting: list[tuple[int, Request]] = []
-
-    def add(self, key: int, request: Request) -> None:
-        self.asked += 1
-        if self.asked > self.patience:
-            raise KeyboardInterrupt
-        self._waiting.append((key, request))
-
-    def collect(self) -> list[tuple[int, Completion]]:
-        now, self._waiting = self._waiting[-2:], self._waiting[:-2]
-        return [(key, self._answer(request)) for key, request in now]
-
-    def _answer(self, request: Request) -> Completion:
-        program = Random(request.seed).choice(PROGRAMS)
-        return Completion(write_turn(self.format, request.dialog.previous, program), program)
 
 
 @pytest.fixture
@@ -65,7 +37,7 @@ def make(
     seed: int = 0,
     patience: int = 10**6,
 ) -> FakeStudent:
-    student = FakeStudent(patience)
+    student = FakeStudent(PROGRAMS, patience)
     monkeypatch.setattr(flows.classroom, "engine_maker", lambda *_: lambda: student)
     make_class(setup, students, "sft", seed, folder, overwrite=False)
     return student

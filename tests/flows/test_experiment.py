@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import polars as pl
@@ -18,39 +17,12 @@ from flows.experiment import Experiment, run_experiment
 from flows.parameters import load
 from flows.places import Places
 from flows.validation import run_validation
-from tutee_evaluator.engines import Completion, Request
 from tutee_evaluator.experiments.play import PLAYED
 from tutee_grader.errors import InputError
-from tutee_serializer.dialogs.formats import write_turn
+
+from .fake_student import FakeStudent
 
 PROGRAMS = tuple(f"def double(n):\n    return {value}\n" for value in ("n", "n + 2", "n * 2", "n *"))
-
-
-class FakeStudent:
-    """Stands for a trained student: draws one of PROGRAMS by all that it reads and the request's seed.
-
-    It raises KeyboardInterrupt, as a person does, once it was asked `patience` times.
-    """
-
-    format, feedback, batch = "edits", "summary", 4
-
-    def __init__(self, patience: int) -> None:
-        self.patience, self.asked = patience, 0
-        self._waiting: list[tuple[int, Request]] = []
-
-    def add(self, key: int, request: Request) -> None:
-        self.asked += 1
-        if self.asked > self.patience:
-            raise KeyboardInterrupt
-        self._waiting.append((key, request))
-
-    def collect(self) -> list[tuple[int, Completion]]:
-        now, self._waiting = self._waiting[-2:], self._waiting[:-2]
-        return [(key, self._answer(request)) for key, request in now]
-
-    def _answer(self, request: Request) -> Completion:
-        program = Random(repr((request.seed, request.dialog.messages))).choice(PROGRAMS)
-        return Completion(write_turn(self.format, request.dialog.previous, program), program)
 
 
 VALUES: dict[str, Any] = {
@@ -80,7 +52,7 @@ def folder(reported) -> Iterator[Path]:
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Experiment, FakeStudent]]:
     def run(name: str, patience: int = 10**6, **changes: Any) -> tuple[Experiment, FakeStudent]:
         Path(f"{name}.yaml").write_text(yaml.safe_dump(VALUES | changes))
-        student = FakeStudent(patience)
+        student = FakeStudent(PROGRAMS, patience)
         monkeypatch.setattr(flows.classroom, "engine_maker", lambda *_: lambda: student)
         found = Experiment.load(Path(f"{name}.yaml"))
         run_experiment(found)

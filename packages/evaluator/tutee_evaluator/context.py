@@ -14,7 +14,7 @@ import polars as pl
 from tutee_evaluator.engines import LanguageModel, Request, complete
 from tutee_evaluator.forecasts import program_distances
 from tutee_evaluator.metrics import ReportConfig
-from tutee_evaluator.metrics.bootstrap import divide, interval, resample
+from tutee_evaluator.metrics.bootstrap import cluster_mean, resample
 from tutee_evaluator.report.tables import align
 from tutee_evaluator.rollout.starts import with_dialogs
 from tutee_evaluator.rollout.state import gives_up, seed_of
@@ -162,25 +162,20 @@ def measure(forecasts: pl.DataFrame, config: ReportConfig) -> pl.DataFrame:
             scored = forecasts.filter(chosen).drop_nulls([score, f"{score}_alone"])
             if scored.is_empty():
                 continue
-            gain = pl.col(f"{score}_alone") - pl.col(score)
-            by_student = scored.group_by("student").agg(gain.sum().alias("gain"), n=pl.len())
-            sums = pl.DataFrame({"student": students}).join(
-                by_student, on="student", how="left", maintain_order="left"
-            )
-            sums = sums.fill_null(0)
-            draws = divide(weights @ sums["gain"].to_numpy(), weights @ sums["n"].to_numpy().astype(float))
-            low, high = interval(draws[:, None])
+            gains = (scored[f"{score}_alone"] - scored[score]).to_numpy()
+            owners = students.search_sorted(scored["student"]).to_numpy()
+            gain, low, high = cluster_mean(gains, owners, weights)
             rows.append(
                 {
                     "stratum": stratum,
                     "score": score,
                     "after_all": scored[score].mean(),
                     "alone": scored[f"{score}_alone"].mean(),
-                    "gain": draws[0],
-                    "low": low[0],
-                    "high": high[0],
+                    "gain": gain,
+                    "low": low,
+                    "high": high,
                     "submissions": scored.height,
-                    "students": by_student.height,
+                    "students": scored["student"].n_unique(),
                     "read": scored["read"].mean(),
                 }
             )

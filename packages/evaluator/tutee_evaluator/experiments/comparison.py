@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tutee_evaluator.experiments.outcomes import outcome_columns, sums_of
-from tutee_evaluator.metrics.bootstrap import divide, resample
+from tutee_evaluator.metrics.bootstrap import divide, interval, resample
 from tutee_evaluator.metrics.strata import ASSIGNMENT, OVERALL
 
 Array = NDArray[np.float64]
@@ -153,11 +153,11 @@ def _estimate(draws: Array, certain: bool) -> dict[str, float | None]:
         return {"value": None, "low": None, "high": None, "p": None}
     if not certain or not drawn.size:
         return {"value": float(value), "low": None, "high": None, "p": None}
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = interval(draws)
     # Never less than one resample of all: 0 would claim more than was drawn.
     tail = min(np.mean(drawn <= 0), np.mean(drawn >= 0))
     p = min(1.0, 2 * max(float(tail), 1 / (1 + drawn.size)))
-    return {"value": float(value), "low": float(min(low, value)), "high": float(max(high, value)), "p": p}
+    return {"value": float(value), "low": float(low), "high": float(high), "p": p}
 
 
 def _holm(values: Sequence[float | None], chosen: Sequence[bool]) -> list[float | None]:

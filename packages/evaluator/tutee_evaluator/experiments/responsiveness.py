@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tutee_evaluator.distance import token_distances
 from tutee_evaluator.engines import Completion, Engine, Request, complete
 from tutee_evaluator.experiments.play import Start
-from tutee_evaluator.metrics.bootstrap import divide, interval, resample
+from tutee_evaluator.metrics.bootstrap import cluster_mean, resample
 from tutee_evaluator.rollout.state import seed_of
 from tutee_grader.errors import InputError
 from tutee_grader.verdict import Outcome, Status, TestResult, Verdict
@@ -156,10 +156,8 @@ def measure(
                 yield {"kind": HELPFUL, "other": kind, "figure": "grade", **estimate(lost)}
 
     def estimate(values: NDArray[np.float64]) -> dict[str, object]:
-        sums = np.bincount(of_student, values, len(students))
-        draws = divide(weights @ sums, weights @ np.bincount(of_student, minlength=len(students)))
-        low, high = interval(draws)
-        return {"value": float(draws[0]), "low": float(low), "high": float(high)}
+        value, low, high = cluster_mean(values, of_student, weights)
+        return {"value": value, "low": low, "high": high}
 
     size = {"starts": len(told), "students": len(students)}
     return pl.DataFrame([{**row, **size} for row in rows()], schema=RESPONSES)

@@ -171,3 +171,14 @@ def interval(draws: Array) -> tuple[Array, Array]:
 
     # Where all resamples agree, rounding can put the value a hair outside of them.
     return np.minimum(percentile(0.025), value), np.maximum(percentile(0.975), value)
+
+
+def cluster_mean(values: Array, clusters: NDArray[np.int64], weights: Array) -> tuple[float, float, float]:
+    """The mean of values, each of the cluster of this number (a student), and its interval.
+
+    `weights` are those of `resample` for the clusters.
+    """
+    sums = [np.bincount(clusters, of, weights.shape[1]) for of in (values, np.ones(len(values)))]
+    draws = divide(*(weights @ one for one in sums))
+    low, high = interval(draws)
+    return float(draws[0]), float(low), float(high)

@@ -1,6 +1,5 @@
 """Searches for a right program near a student's own one: each step is the best of the programs drawn."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from tutee_evaluator.engines import Engine, Request, complete
-from tutee_evaluator.rollout.state import gives_up
+from tutee_evaluator.rollout.state import gives_up, seed_of
 from tutee_evaluator.steering.candidates import Candidate, best, compared
 from tutee_evaluator.steering.starts import Start
 from tutee_grader.config import Section
@@ -131,8 +130,7 @@ def _draw(
     requests = []
     for dialog in dialogs:
         for number in range(config.candidates):
-            place = repr((config.seed, dialog.dialog_id, len(dialog.messages), step, number))
-            seed = int.from_bytes(hashlib.sha256(place.encode()).digest()[:8])
+            seed = seed_of(config.seed, dialog.dialog_id, len(dialog.messages), step, number)
             requests.append(Request(dialog, config.temperature, seed))
     turns = complete(engine, requests, progress=bar)
     programs = [turn.program for turn in turns]
