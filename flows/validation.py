@@ -23,9 +23,10 @@ RUNS = 8  # of the simulated class in every arm
 TABLE, PICTURE, TRUTH = "validation.csv", "validation.png", "truth.csv"
 
 
-def run_validation(setup: Setup, method: str, samples: int, steps: int) -> pl.DataFrame:
+def run_validation(setup: Setup, method: str, samples: int, steps: int, students: int | None) -> pl.DataFrame:
     """VALIDATION of a course with arms: trains `method`, plays every arm, and compares with what is true.
 
+    `students` of the held-out ones are played, all where it is None; the truth is of all.
     True is what the course's simulator does with the same held-out students in every arm; of a real log,
     what it did with those in each. Raises InputError where the course has no two arms, or
     two that were told the same.
@@ -42,7 +43,8 @@ def run_validation(setup: Setup, method: str, samples: int, steps: int) -> pl.Da
             )
     _train(places, method)
     folder = places.experiment(NAME)
-    experiment = Experiment.load(_write_file(setup, method, samples, steps, folder / f"{NAME}.yaml"))
+    file = _write_file(setup, method, samples, steps, students, folder / f"{NAME}.yaml")
+    experiment = Experiment.load(file)
     predicted = run_experiment(experiment)
     seed = experiment.config.seed
 
@@ -70,13 +72,16 @@ def _train(places: Places, method: str) -> None:
             pipeline.run(stage)
 
 
-def _write_file(setup: Setup, method: str, samples: int, steps: int, file: Path) -> Path:
+def _write_file(
+    setup: Setup, method: str, samples: int, steps: int, students: int | None, file: Path
+) -> Path:
     values = {
         "question": "Does an artificial class predict what a feedback policy does?",
         "course": setup.course.name,
         "preset": setup.preset.name,
         "student": method,
         "policies": {arm: {"level": level} for arm, level in setup.course.arms.items()},
+        "class": {"students": students},
         "samples": samples,
         "steps": steps,
     }

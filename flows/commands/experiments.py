@@ -43,6 +43,9 @@ def experiment(
     method: Annotated[str, typer.Option(help="With --validate: who plays the students.")] = "sft",
     samples: Annotated[int, typer.Option(min=1, help="With --validate: trajectories of each start.")] = 4,
     steps: Annotated[int, typer.Option(min=1, help="With --validate: submissions of each.")] = 6,
+    students: Annotated[
+        int | None, typer.Option(min=2, help="With --validate: how many held-out ones; all by default.")
+    ] = None,
     preset: PresetOption = None,
 ) -> None:
     """Plays feedback policies on an artificial class, and says how they differ and how sure that is."""
@@ -53,7 +56,7 @@ def experiment(
     if file is not None:
         _play(file)
     else:
-        _validate(course, method, samples, steps, preset)
+        _validate(course, method, samples, steps, students, preset)
 
 
 def _play(file: Path) -> None:
@@ -66,13 +69,15 @@ def _play(file: Path) -> None:
     print(f"report      {found.folder / PAGE}")
 
 
-def _validate(course: str, method: str, samples: int, steps: int, preset: str | None) -> None:
+def _validate(
+    course: str, method: str, samples: int, steps: int, students: int | None, preset: str | None
+) -> None:
     from flows.parameters import load
     from flows.validation import NAME, run_validation
     from tutee_evaluator.experiments.validation import summary, validation_table
 
     setup = load(course, preset)
-    table = run_validation(setup, method, samples, steps)
+    table = run_validation(setup, method, samples, steps, students)
     print(f"\n{validation_table(table)}\n")
     for line in summary(table):
         print(f"validation: {line}")

@@ -337,3 +337,21 @@ def test_who_was_rolled_out_before_is_not_again(compared) -> None:
     run = project.tutee("compare", "small", "cloud", "few/sft")  # the endpoint is away
     assert run.returncode == 0, run.stderr
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_a_trained_student_is_steered_beside_the_reference(first) -> None:
+    project, _ = first
+    asked = ["--limit", "2", "--candidates", "2", "--steps", "1", "--weights", "0,1"]
+    run = project.tutee("steer", "small", "sft", *asked)
+    assert run.returncode == 0, run.stdout + run.stderr
+    folder = Places("small", "few", project.folder).steering
+    starts = json.loads((folder / "starts.json").read_text())
+    held_out = {f"maratwo{number}" for number in range(6)}
+    assert len(starts) == 2 and all(start["grade"] < 100 for start in starts)
+    assert not held_out & {start["student"] for start in starts}  # students have no names of the log
+    figures = pl.read_csv(folder / "figures.csv").filter(metric="right")
+    right = dict(figures.select("method", "value").iter_rows())
+    assert right["reference"] == 1
+    ways = {"weight 0", "up to weight 1", "weight 0, as many", "BASE's repair"}
+    assert ways < set(right) and all(0 <= right[way] <= 1 for way in ways)
+    assert all(f"\n{way} " in run.stdout for way in right)

@@ -121,7 +121,7 @@ def test_every_endpoint_needs_a_key(with_keys: Access, key: str, client: str, pa
 
 
 @pytest.mark.parametrize(
-    "path", ["/next_submission", "/rollout", "/v1/chat/completions", "/", "/livez", "/main.js"]
+    "path", ["/next_submission", "/rollout", "/steer", "/v1/chat/completions", "/", "/livez", "/main.js"]
 )
 def test_every_post_needs_a_key(with_keys: Access, key: str, path: str) -> None:
     assert_refused(ask(with_keys, path, "POST", JSON), 401, "invalid_api_key")

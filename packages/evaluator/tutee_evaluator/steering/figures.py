@@ -89,10 +89,13 @@ def write(metrics: pl.DataFrame, outcomes: Outcomes, folder: Path) -> None:
             "grade": led.start.grade,
             "weight": led.weight,
             "steps": [asdict(one) for one in led.programs],
+            "unguided": [asdict(one) for one in unguided.programs],
             "base": [asdict(one) for one in base.programs],
             "reference": reference and asdict(reference),
         }
-        for led, base, reference in zip(outcomes.steered, outcomes.base, outcomes.references, strict=True)
+        for led, unguided, base, reference in zip(
+            outcomes.steered, outcomes.unguided, outcomes.base, outcomes.references, strict=True
+        )
     ]
     with atomic_dir(folder) as part:
         metrics.write_csv(part / "figures.csv")
