@@ -130,7 +130,6 @@ def _write(experiment: Experiment, played: pl.DataFrame, figures: pl.DataFrame) 
     write_page(
         experiment.config,
         experiment.name,
-        experiment.student.description,
         experiment.setup.course.synthetic,
         played,
         figures,

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import norm
 
 from tutee_evaluator.experiments import comparison
+from tutee_evaluator.experiments import page as pages
 from tutee_evaluator.experiments.comparison import compare
 from tutee_evaluator.experiments.config import ExperimentConfig
 from tutee_evaluator.experiments.outcomes import outcome_columns, sums_of, trajectories
@@ -279,7 +280,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     figures = compare(trajectories(played, STEPS), list(config.policies), STEPS, "solved", 0.1, 1)
     file = tmp_path_factory.mktemp("page") / "report.html"
-    write_page(config, "mine", "From sft.", True, played, figures, {"tutee-evaluator": "0"}, file)
+    write_page(config, "mine", True, played, figures, {"tutee-evaluator": "0"}, file)
     return file
 
 
@@ -287,10 +288,18 @@ def test_the_page_answers_its_question(page: Path) -> None:
     html = page.read_text(encoding="utf-8")
     assert "Do &lt;i&gt;words&lt;/i&gt; help?" in html
     assert "Under words it is 91.7 points more of the tasks solved than under silence" in html
-    assert "12 artificial students at 12 starts in 1 assignments" in html
+    assert "12 artificial students at 12 starts in 1 assignment, each played 1 time under" in html
     assert f'<td>{NOTHING}</td><td class="number">12 of 12 answers' in html
     assert f'<td>{CUT}</td><td class="number">12 of 24 answers' in html
     assert "<script" not in html and "<img" not in html
+
+
+def test_a_turn_without_a_program_is_shown_as_no_change() -> None:
+    rows = trajectory("unreadable", ("a = 1\n", 60.0, FAILED), (None, None, None), ("a = 2\n", 60.0, FAILED))
+    first, none, last = pages._attempts(pl.DataFrame(rows, schema=PLAYED))
+    assert [line.text for line in first.lines] == ["a = 1"]
+    assert none.lines == []
+    assert [(line.mark, line.text) for line in last.lines] == [("removed", "a = 1"), ("added", "a = 2")]
 
 
 def test_the_page_opens_without_an_error_and_words_stay_text(page: Path, browser: "Browser") -> None:

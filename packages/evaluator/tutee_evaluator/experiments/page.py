@@ -133,14 +133,13 @@ def answer(results: Results) -> list[str]:
 def write_page(
     config: ExperimentConfig,
     name: str,
-    student: str,
     synthetic: bool,
     played: pl.DataFrame,
     figures: pl.DataFrame,
     versions: Mapping[str, str],
     page: Path,
 ) -> None:
-    """Writes the page to the file `page`, whole or not at all; `student` describes who plays the class.
+    """Writes the page to the file `page`, whole or not at all.
 
     `played` is PLAYED and `figures` FIGURES. Raises UnavailableError where the page cannot be written.
     """
@@ -159,7 +158,6 @@ def write_page(
         answer=answer(results),
         config=config,
         name=name,
-        student=student,
         synthetic=synthetic,
         results=results,
         outcomes=OUTCOMES,
@@ -213,7 +211,11 @@ def _attempts(rows: pl.DataFrame) -> list[Attempt]:
     attempts = []
     for row in rows.iter_rows(named=True):
         code = row["code"] or ""
-        lines = marked(previous, code) if previous else [Line("same", text) for text in code.splitlines()]
+        lines = (
+            marked(previous, code)
+            if previous and code
+            else [Line("same", text) for text in code.splitlines()]
+        )
         said = row["status"] if row["code"] is None else row["outcome"] if row["grade"] is None else ""
         if row["grade"] is not None and row["step"] == last and row["stop_reason"] == StopReason.GAVE_UP:
             said = "then gave up"
