@@ -134,7 +134,7 @@ def test_a_validation_needs_arms_that_can_be_told_apart(folder: Path) -> None:
     ):
         of = replace(setup, course=setup.course.model_copy(update={"arms": arms}))
         with pytest.raises(InputError, match=problem):
-            run_validation(of, "sft", samples=1, steps=2)
+            run_validation(of, "sft", samples=1, steps=2, students=None)
 
 
 def test_a_course_with_arms_tells_each_student_what_the_arm_was_told(project) -> None:
