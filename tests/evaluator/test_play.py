@@ -8,7 +8,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tutee_evaluator.engines import Completion, Request
 from tutee_evaluator.experiments.classes import draw_class
 from tutee_evaluator.experiments.comparison import compare
 from tutee_evaluator.experiments.config import ClassConfig
@@ -19,39 +18,17 @@ from tutee_evaluator.experiments.policies import Answer, FunctionPolicy, Policy,
 from tutee_evaluator.experiments.run import play_all
 from tutee_grader import Assignment, Grader, Verdict
 from tutee_grader.errors import InputError
-from tutee_serializer.dialogs.formats import write_turn
 from tutee_serializer.schemas import DIALOGS
+
+from ..fake_student import FakeStudent
 
 PROGRAMS = tuple(f"def double(n):\n    return {value}\n" for value in ("n", "n + 2", "n * n", "2 *", "2 * n"))
 STEPS = 4
 NEVER, SOMETIMES = GivingUp(None), GivingUp((0.0, 0.0, 0.0, 0.0, -1.0))
 
 
-class FakeStudent:
-    """Stands for a trained student: draws one of PROGRAMS by all that it reads and the request's seed.
-
-    It raises KeyboardInterrupt, as a person does, once it was asked `patience` times.
-    """
-
-    format, feedback = "edits", "summary"
-
-    def __init__(self, batch: int = 8, patience: int = 10**6) -> None:
-        self.batch, self.patience, self.asked = batch, patience, 0
-        self._waiting: list[tuple[int, Request]] = []
-
-    def add(self, key: int, request: Request) -> None:
-        self.asked += 1
-        if self.asked > self.patience:
-            raise KeyboardInterrupt
-        self._waiting.append((key, request))
-
-    def collect(self) -> list[tuple[int, Completion]]:
-        now, self._waiting = self._waiting[-3:], self._waiting[:-3]
-        return [(key, self._answer(request)) for key, request in reversed(now)]
-
-    def _answer(self, request: Request) -> Completion:
-        program = Random(repr((request.seed, request.dialog.messages))).choice(PROGRAMS)
-        return Completion(write_turn(self.format, request.dialog.previous, program), program)
+def student(batch: int = 8, patience: int = 10**6) -> FakeStudent:
+    return FakeStudent(PROGRAMS, batch, patience)
 
 
 def says(words: str) -> Policy:
@@ -63,7 +40,7 @@ def starts(assignments: Mapping[str, Assignment]) -> list[Start]:
     """Twelve students before the task `double`."""
     config = ClassConfig(start="task", students=12, assignments=("double",))
     nothing = pl.DataFrame(schema=DIALOGS)
-    return draw_class(config, FakeStudent(), assignments, nothing, nothing, nothing)
+    return draw_class(config, student(), assignments, nothing, nothing, nothing)
 
 
 @pytest.fixture
@@ -81,7 +58,7 @@ def played(
             list(starts),
             policies,
             2,
-            engine or FakeStudent(),
+            engine or student(),
             assignments,
             grader,
             {},
@@ -118,9 +95,9 @@ def test_the_same_words_give_the_same_trajectories_and_no_difference(
 def test_what_is_drawn_depends_on_no_other_policy_and_on_no_order(
     played: Callable[..., pl.DataFrame], starts: list[Start], tmp_path: Path
 ) -> None:
-    alone = played({"one": says("look")}, FakeStudent(batch=1), tmp_path / "alone")
+    alone = played({"one": says("look")}, student(batch=1), tmp_path / "alone")
     among = {"zero": says("nothing to see"), "one": says("look"), "two": says("look")}
-    together = played(among, FakeStudent(batch=20), tmp_path / "together", starts=reversed(starts))
+    together = played(among, student(batch=20), tmp_path / "together", starts=reversed(starts))
 
     assert of(alone, "one").equals(of(together, "one"))
     samples = [of(alone, "one").filter(sample=number)["code"].to_list() for number in (1, 2)]
@@ -131,18 +108,18 @@ def test_a_killed_run_plays_what_is_missing_and_gives_the_same_table(
     played: Callable[..., pl.DataFrame], tmp_path: Path
 ) -> None:
     policies = {"one": says("look"), "two": says("again")}
-    whole = FakeStudent(batch=2)
+    whole = student(batch=2)
     expected = played(policies, whole, tmp_path / "whole")
 
     with pytest.raises(KeyboardInterrupt):
-        played(policies, FakeStudent(2, whole.asked // 2), tmp_path / "killed")
+        played(policies, student(2, whole.asked // 2), tmp_path / "killed")
     kept = pl.concat(pl.read_parquet(file) for file in (tmp_path / "killed").glob("*.parquet"))
     assert 0 < kept.select(KEY).n_unique() < expected.select(KEY).n_unique()
-    rest = FakeStudent(batch=2)
+    rest = student(batch=2)
     assert played(policies, rest, tmp_path / "killed").equals(expected)
     missing = expected.join(kept, on=KEY, how="anti").filter(pl.col("step") > 0)
     assert rest.asked == missing.height
-    done = FakeStudent()
+    done = student()
     assert played(policies, done, tmp_path / "killed").equals(expected) and done.asked == 0
 
 
@@ -157,7 +134,7 @@ def test_what_a_policy_raises_leaves_what_was_played(
         return "look"
 
     with pytest.raises(InputError, match=r"mine:say: for student artificial-0.*it raised ValueError"):
-        played({"one": FunctionPolicy("mine:say", say)}, FakeStudent(1), tmp_path / "raised")
+        played({"one": FunctionPolicy("mine:say", say)}, student(1), tmp_path / "raised")
     assert list((tmp_path / "raised").glob("*.parquet"))
 
 
@@ -199,7 +176,7 @@ def test_a_policy_knows_the_attempts_before(
             heard.extend(submissions)
             return [Answer(f"attempt {one.attempt}") for one in submissions]
 
-    arguments = ({"one": Listens()}, FakeStudent(), assignments, grader, {}, NEVER, STEPS, 7)
+    arguments = ({"one": Listens()}, student(), assignments, grader, {}, NEVER, STEPS, 7)
     rows = [row for rows in play([(start, "one", 1) for start in starts], *arguments) for row in rows]
 
     assert max(one.attempt for one in heard) > 2
@@ -223,7 +200,7 @@ def drawn(
     def drawn(dialogs: pl.DataFrame | None = None, **config: Any) -> list[Start]:
         dialogs = dialogs_of() if dialogs is None else dialogs
         tables = (dialogs, submissions, verdicts)
-        return draw_class(ClassConfig(**config), FakeStudent(), assignments, *tables)
+        return draw_class(ClassConfig(**config), student(), assignments, *tables)
 
     return drawn
 
@@ -321,12 +298,8 @@ def test_a_verdict_of_full_marks_needs_no_answer(
         def answer(self, submissions: list[Submission]) -> list[Answer]:
             raise AssertionError("asked")
 
-    class Solves(FakeStudent):
-        def _answer(self, request: Request) -> Completion:
-            return Completion(write_turn(self.format, request.dialog.previous, PROGRAMS[-1]), PROGRAMS[-1])
-
     known = {("double", PROGRAMS[-1]): Verdict(100.0, *_passed(grader, assignments))}
-    arguments = ({"one": Never()}, Solves(), assignments, grader, known, NEVER, STEPS, 7)
+    arguments = ({"one": Never()}, FakeStudent(PROGRAMS[-1:]), assignments, grader, known, NEVER, STEPS, 7)
     found = list(play([(starts[0], "one", 1)], *arguments))
     assert [[row["stop_reason"] for row in rows] for rows in found] == [["solved"]]
 

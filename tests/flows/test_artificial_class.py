@@ -15,7 +15,7 @@ from tutee_grader.errors import InputError
 from tutee_grader.verdict import VERDICTS
 from tutee_serializer.schemas import SUBMISSIONS
 
-from .fake_student import FakeStudent
+from ..fake_student import FakeStudent
 
 PROGRAMS = tuple(
     f"def double(n):\n    return {value}\n" for value in ("n", "n + 2", "n * 2", "n *", "print(n)")
@@ -37,7 +37,7 @@ def make(
     seed: int = 0,
     patience: int = 10**6,
 ) -> FakeStudent:
-    student = FakeStudent(PROGRAMS, patience)
+    student = FakeStudent(PROGRAMS, patience=patience)
     monkeypatch.setattr(flows.classroom, "engine_maker", lambda *_: lambda: student)
     make_class(setup, students, "sft", seed, folder, overwrite=False)
     return student

@@ -20,7 +20,7 @@ from flows.validation import run_validation
 from tutee_evaluator.experiments.play import PLAYED
 from tutee_grader.errors import InputError
 
-from .fake_student import FakeStudent
+from ..fake_student import FakeStudent
 
 PROGRAMS = tuple(f"def double(n):\n    return {value}\n" for value in ("n", "n + 2", "n * 2", "n *"))
 
@@ -52,7 +52,7 @@ def folder(reported) -> Iterator[Path]:
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Experiment, FakeStudent]]:
     def run(name: str, patience: int = 10**6, **changes: Any) -> tuple[Experiment, FakeStudent]:
         Path(f"{name}.yaml").write_text(yaml.safe_dump(VALUES | changes))
-        student = FakeStudent(PROGRAMS, patience)
+        student = FakeStudent(PROGRAMS, patience=patience)
         monkeypatch.setattr(flows.classroom, "engine_maker", lambda *_: lambda: student)
         found = Experiment.load(Path(f"{name}.yaml"))
         run_experiment(found)

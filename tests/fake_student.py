@@ -10,13 +10,14 @@ from tutee_serializer.dialogs.formats import write_turn
 class FakeStudent:
     """Stands for a trained student: draws one of `programs` by all that it reads and the request's seed.
 
-    It raises KeyboardInterrupt, as a person does, once it was asked `patience` times.
+    It answers the last request first, and raises KeyboardInterrupt, as a person does, once it was asked
+    `patience` times.
     """
 
-    format, feedback, batch = "edits", "summary", 4
+    format, feedback = "edits", "summary"
 
-    def __init__(self, programs: Sequence[str], patience: int) -> None:
-        self.programs, self.patience, self.asked = programs, patience, 0
+    def __init__(self, programs: Sequence[str], batch: int = 4, patience: int = 10**6) -> None:
+        self.programs, self.batch, self.patience, self.asked = programs, batch, patience, 0
         self._waiting: list[tuple[int, Request]] = []
 
     def add(self, key: int, request: Request) -> None:
@@ -26,8 +27,8 @@ class FakeStudent:
         self._waiting.append((key, request))
 
     def collect(self) -> list[tuple[int, Completion]]:
-        now, self._waiting = self._waiting[-2:], self._waiting[:-2]
-        return [(key, self._answer(request)) for key, request in now]
+        now, self._waiting = self._waiting[-3:], self._waiting[:-3]
+        return [(key, self._answer(request)) for key, request in reversed(now)]
 
     def _answer(self, request: Request) -> Completion:
         program = Random(repr((request.seed, request.dialog.messages))).choice(self.programs)
