@@ -125,17 +125,13 @@ def serialize(course: CourseArgument, preset: PresetOption = None) -> None:
             setup.preset.dialog.feedback,
             places.dialogs,
         )
-        written = (
-            pl.scan_parquet(places.dialogs)
-            .filter(pl.col("feedback") != "none")
-            .group_by("split")
-            .agg(dialogs=pl.len(), turns=pl.col("turns").list.len().sum())
-            .sort("split")
-            .collect(engine="streaming")
-            .rows()
-        )
-        dialogs, turns = (sum(row[column] for row in written) for column in (1, 2))
-        splits = ", ".join(f"{number:,} {split}" for split, number, _ in written)
+        table = pl.scan_parquet(places.dialogs).filter(pl.col("feedback") != "none")
+        # What is context in one dialog of the scope course is a turn of another.
+        submission = pl.col("turns").explode().struct.field("submission_id")
+        turns = table.select(submission.n_unique()).collect(engine="streaming").item()
+        by_split = table.group_by("split").len().sort("split").collect(engine="streaming").rows()
+        dialogs = sum(number for _, number in by_split)
+        splits = ", ".join(f"{number:,} {split}" for split, number in by_split)
         left_out = ", ".join(f"{number:,} {step}" for step, number in counts.dropped.items() if number)
         summary.text = (
             f"{count(counts.rows_in, 'submissions')} -> {count(dialogs, 'dialogs')} "
