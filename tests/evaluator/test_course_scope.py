@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from flows.commands.context import context
+from flows.commands.stages import serialize as serialize_stage
 from flows.places import Places
 from tutee_evaluator.context import (
     ALL,
@@ -191,8 +192,9 @@ def test_the_context_ends_where_the_submission_is(dialogs_in: DialogsIn, log_of_
 
     found = forecast(engine, dialogs, log_of_course, ContextConfig(limit=100, samples=2))
 
-    nats = engine.asked[: 2 * found.height]
-    for row, before, alone in zip(found.iter_rows(named=True), nats[::2], nats[1::2], strict=True):
+    nats = engine.asked[: 3 * found.height]
+    rows = found.iter_rows(named=True)
+    for row, before, alone, other in zip(rows, nats[::3], nats[1::3], nats[2::3], strict=True):
         student, assignment, order = row["submission_id"].split("/")
         earlier = [
             f"{student}/{task}/{number}" for task in TASKS[: TASKS.index(assignment)] for number in (1, 2, 3)
@@ -203,6 +205,11 @@ def test_the_context_ends_where_the_submission_is(dialogs_in: DialogsIn, log_of_
         assert alone.messages[1]["content"] == before.task == alone.task
         assert alone.previous == before.previous
         assert row["read"] == len(earlier)
+        (another,) = {name.split("/")[0] for name in other.submission_ids[: len(earlier)]}
+        assert another != student
+        assert other.submission_ids == (*(name.replace(student, another) for name in earlier), *own)
+        assert len(other.grades) == len(other.submission_ids)
+        assert other.messages[-len(alone.messages) + 1 :] == alone.messages[1:]
 
 
 def test_an_engine_that_ignores_earlier_work_gains_nothing(
@@ -212,7 +219,26 @@ def test_an_engine_that_ignores_earlier_work_gains_nothing(
     gains = measure(found, ReportConfig(resamples=50))
 
     assert set(gains["stratum"]) == {*CELLS, ALL, FIRST, LATER}
-    assert gains["gain"].to_list() == gains["low"].to_list() == gains["high"].to_list() == [0.0] * 14
+    for column in ("gain", "low", "high", "own", "own_low", "own_high"):
+        assert gains[column].to_list() == [0.0] * 14
+
+
+class Warm(Habitual):
+    """A made-up engine that finds a turn likelier after any earlier assignment, whosever it is."""
+
+    def nats(self, dialog: Dialog, turn: str) -> float:
+        return float(dialog.messages == dialog.alone().messages)
+
+
+def test_what_anybodys_earlier_work_would_give_is_not_the_students_own(
+    dialogs_in: DialogsIn, log_of_course: pl.DataFrame
+) -> None:
+    found = forecast(Warm(reads=False), dialogs_in(), log_of_course, ContextConfig(samples=4))
+    gains = measure(found, ReportConfig(resamples=50))
+
+    of_nats = gains.filter(score="nats")
+    assert of_nats["gain"].to_list() == [1.0] * 7
+    assert of_nats["own"].to_list() == of_nats["own_low"].to_list() == [0.0] * 7
 
 
 def test_a_habit_across_assignments_is_found_at_first_submissions(
@@ -227,6 +253,11 @@ def test_a_habit_across_assignments_is_found_at_first_submissions(
     # What is written is right but for its name: with one of three names drawn, log(3) nats are lost.
     assert gain(FIRST, "nats")["gain"] == pytest.approx(log(3))
     assert gain(FIRST, "energy")["low"] > 0
+    # Another student's habit is the same one or another: then 1 nat is lost.
+    another = found.filter(pl.col("first"))["nats_another"]
+    assert set(another) == {0.0, 1.0}
+    assert gain(FIRST, "nats")["own"] == pytest.approx(another.mean())
+    assert gain(FIRST, "energy")["own_low"] > 0
     for score in ("nats", "energy"):
         assert gain(LATER, score)["gain"] == 0
         for cell in CELLS:
@@ -347,3 +378,8 @@ def test_dialogs_of_a_course_train_roll_out_and_are_evaluated(
     assert "context: 8 held-out submissions of" in said
     gains = pl.read_csv(places.context)
     assert set(CELLS) < set(gains["stratum"]) and gains["read"].min() > 0
+
+    # A turn that is context in the test dialog of a student who learns is one of the log's, counted once.
+    serialize_stage("whole")
+    assert dialogs.filter(feedback="summary")["turns"].list.len().sum() > log_of_course.height
+    assert f"of {log_of_course.height} turns" in capsys.readouterr().out

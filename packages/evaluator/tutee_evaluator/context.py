@@ -1,11 +1,14 @@
 """What a student's earlier assignments tell a model of the next submission: the table GAINS.
 
-The same model forecasts the same held-out submission twice: after all that the student did before in the
-course, and after the present assignment alone. The gain is how much better the first forecast is.
+The same model forecasts the same held-out submission three times: after all that the student did before in
+the course, after the present assignment alone, and after another student's earlier assignments in place of
+the student's own. The gain is how much better the first forecast is than the second; what of it is the
+student's own, and not merely that the model reads a dialog of the usual length, is the first less the third.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,10 +34,15 @@ CELLS = tuple(
 )
 ALL, FIRST, LATER = "all", "first submissions", "later submissions"
 SCORES = ("nats", "energy")  # of both less is better
+# What each submission is forecast after, as the suffix of its score's column: all, the present assignment
+# alone, and that after what another student did before it.
+HISTORIES = ("", "_alone", "_another")
 
 # One row per stratum (CELLS, ALL, and FIRST and LATER submissions on an assignment, of all cells) and score:
 # the means after all work and after the present assignment `alone`, and the second less the first, `gain`,
-# with its 95% interval. `read` is the mean number of earlier assignments' submissions that the model reads.
+# with its 95% interval; `own` is the score after another student's earlier work less that after all (null
+# where nobody else came to the assignment after another one). `read` is the mean number of earlier
+# assignments' submissions that the model reads.
 GAINS = pl.Schema(
     {
         "stratum": pl.String,
@@ -44,11 +52,17 @@ GAINS = pl.Schema(
         "gain": pl.Float64,
         "low": pl.Float64,
         "high": pl.Float64,
+        "own": pl.Float64,
+        "own_low": pl.Float64,
+        "own_high": pl.Float64,
         "submissions": pl.Int64,
         "students": pl.Int64,
         "read": pl.Float64,
     }
 )
+
+
+_GAIN, _OWN = ("gain", "low", "high"), ("own", "own_low", "own_high")
 
 
 class ContextReader(LanguageModel, Protocol):
@@ -103,12 +117,12 @@ def forecast(
     config: ContextConfig,
     progress: bool = False,
 ) -> pl.DataFrame:
-    """Both forecasts of submissions drawn from `submissions_in_context`, and their scores.
+    """The forecasts of submissions drawn from `submissions_in_context`, and their scores.
 
-    Adds the columns `read`, `nats`, `energy`, and `nats_alone`, `energy_alone` of the forecasts without
-    earlier assignments; nats are null where the engine cannot read the dialog or finds the turn impossible.
-    Both forecasts draw with the same seeds. Raises InputError where there is no such submission, or
-    `dialogs` are not those that `engine` reads.
+    Adds the columns `read`, and `nats` and `energy` after each of HISTORIES; nats are null where the engine
+    cannot read the dialog or finds the turn impossible, and so are both scores after another student's work
+    where there is none. All forecasts of a submission draw with the same seeds. Raises InputError where there
+    is no such submission, or `dialogs` are not those that `engine` reads.
     """
     found = submissions_in_context(dialogs, submissions)
     if found.is_empty():
@@ -118,32 +132,49 @@ def forecast(
         )
     drawn = found.sample(fraction=1.0, shuffle=True, seed=config.seed)
     drawn = drawn.filter(pl.int_range(pl.len()).over("cell") < config.limit).sort("dialog_id", "start")
+    others = _others(drawn, found, dialogs, engine, config.seed)
     real, read = [], []
-    histories: list[tuple[Dialog, Dialog]] = []
-    nats: list[tuple[float | None, float | None]] = []
-    for start, whole in with_dialogs(drawn, dialogs, engine):
+    histories: list[list[Dialog | None]] = []
+    nats: list[list[float | None]] = []
+    for (start, whole), other in zip(with_dialogs(drawn, dialogs, engine), others, strict=True):
         before = whole.before(start["start"])
-        history = (before, before.alone())
+        alone = before.alone()
         turn = whole.messages[len(before.messages)]["content"]
         real.append(next(one.program for one in whole.turns() if one.index == len(before.messages)))
-        read.append(max(0, _written(engine.cut(before)) - _written(history[1].messages)))
-        nats.append((engine.nats(before, turn), engine.nats(history[1], turn)))
-        histories.append(history)
+        read.append(max(0, _written(engine.cut(before)) - _written(alone.messages)))
+        histories.append([before, alone, None if other is None else before.after(other)])
+        nats.append([None if one is None else engine.nats(one, turn) for one in histories[-1]])
     energies = _energies(engine, drawn, histories, real, config, progress)
     return drawn.with_columns(
         pl.Series("read", read, pl.Int64),
         *(
-            pl.Series(name, values, pl.Float64)
-            for name, values in (
-                ("nats", [after for after, _ in nats]),
-                ("nats_alone", [alone for _, alone in nats]),
-                ("energy", energies[0::2]),
-                ("energy_alone", energies[1::2]),
-            )
+            pl.Series(f"{score}{suffix}", [values[place] for values in scores], pl.Float64)
+            for score, scores in (("nats", nats), ("energy", energies))
+            for place, suffix in enumerate(HISTORIES)
         ),
     ).with_columns(
-        pl.when(pl.col(name).is_finite()).then(name).alias(name) for name in ("nats", "nats_alone")
+        pl.when(pl.col(name).is_finite()).then(name).alias(name)
+        for name in (f"nats{suffix}" for suffix in HISTORIES)
     )
+
+
+def _others(
+    drawn: pl.DataFrame, found: pl.DataFrame, dialogs: pl.DataFrame, engine: LanguageModel, seed: int
+) -> Iterator[Dialog | None]:
+    """For each submission another student's dialog up to where they come to its assignment, drawn of all."""
+    firsts = found.filter("first").sort("dialog_id", "start")
+    chosen: list[dict[str, Any] | None] = []
+    for row in drawn.iter_rows(named=True):
+        candidates = firsts.filter(pl.col("student") != row["student"], assignment=row["assignment"])
+        place = Random(seed_of(seed, row["dialog_id"], row["start"])).randrange(candidates.height or 1)
+        chosen.append(candidates.row(place, named=True) if candidates.height else None)
+    read = with_dialogs(pl.DataFrame([row for row in chosen if row], schema=firsts.schema), dialogs, engine)
+    for one in chosen:
+        if one is None:
+            yield None
+        else:
+            start, whole = next(read)
+            yield whole.before(start["start"])
 
 
 def measure(forecasts: pl.DataFrame, config: ReportConfig) -> pl.DataFrame:
@@ -162,18 +193,15 @@ def measure(forecasts: pl.DataFrame, config: ReportConfig) -> pl.DataFrame:
             scored = forecasts.filter(chosen).drop_nulls([score, f"{score}_alone"])
             if scored.is_empty():
                 continue
-            gains = (scored[f"{score}_alone"] - scored[score]).to_numpy()
-            owners = students.search_sorted(scored["student"]).to_numpy()
-            gain, low, high = cluster_mean(gains, owners, weights)
+            gain = _difference(scored, f"{score}_alone", score, students, weights)
+            own = _difference(scored, f"{score}_another", score, students, weights)
             rows.append(
                 {
                     "stratum": stratum,
                     "score": score,
                     "after_all": scored[score].mean(),
                     "alone": scored[f"{score}_alone"].mean(),
-                    "gain": gain,
-                    "low": low,
-                    "high": high,
+                    **dict(zip((*_GAIN, *_OWN), (*gain, *own), strict=True)),
                     "submissions": scored.height,
                     "students": scored["student"].n_unique(),
                     "read": scored["read"].mean(),
@@ -183,23 +211,35 @@ def measure(forecasts: pl.DataFrame, config: ReportConfig) -> pl.DataFrame:
 
 
 def gains_table(gains: pl.DataFrame) -> str:
-    """GAINS as lines of text, one for each stratum."""
-    heads = [part for score in SCORES for part in (f"{score} alone", f"gain of {score}")]
-    lines = [["held-out submissions", "n", "read", *heads]]
-    for stratum in gains["stratum"].unique(maintain_order=True):
-        found = {row["score"]: row for row in gains.filter(stratum=stratum).iter_rows(named=True)}
-        row = found["energy"]  # which all have
-        cells = [stratum, f"{row['submissions']:,}", f"{row['read']:.1f}"]
-        for score, digits in zip(SCORES, (2, 3), strict=True):
-            cells += _cells(found[score], digits) if score in found else ["-", "-"]
-        lines.append(cells)
-    return "\n".join(align(lines))
+    """GAINS as lines of text: for each score a table with a line for each stratum."""
+    tables = []
+    for score, digits in zip(SCORES, (2, 3), strict=True):
+        lines = [[f"{score} of held-out submissions", "n", "read", "alone", "gain", "the student's own"]]
+        for row in gains.filter(score=score).iter_rows(named=True):
+            gain, own = (_interval(row, names, digits) for names in (_GAIN, _OWN))
+            numbers = [f"{row['submissions']:,}", f"{row['read']:.1f}", f"{row['alone']:.{digits}f}"]
+            lines.append([row["stratum"], *numbers, gain, own])
+        tables.append("\n".join(align(lines)))
+    return "\n\n".join(tables)
 
 
-def _cells(row: dict[str, Any], digits: int) -> list[str]:
+def _interval(row: dict[str, Any], names: Sequence[str], digits: int) -> str:
+    if row[names[0]] is None:
+        return "-"
     # Adding 0 makes a rounded -0.0 a plain one.
-    gain, low, high = (f"{round(row[name], digits) + 0.0:+.{digits}f}" for name in ("gain", "low", "high"))
-    return [f"{row['alone']:.{digits}f}", f"{gain} [{low}, {high}]"]
+    mean, low, high = (f"{round(row[name], digits) + 0.0:+.{digits}f}" for name in names)
+    return f"{mean} [{low}, {high}]"
+
+
+def _difference(
+    scored: pl.DataFrame, worse: str, better: str, students: pl.Series, weights: np.ndarray
+) -> tuple[float | None, float | None, float | None]:
+    """The mean of `worse` less `better`, where both are known, and its interval."""
+    both = scored.drop_nulls([worse, better])
+    if both.is_empty():
+        return None, None, None
+    owners = students.search_sorted(both["student"]).to_numpy()
+    return cluster_mean((both[worse] - both[better]).to_numpy(), owners, weights)
 
 
 def _written(messages: Sequence[Message]) -> int:
@@ -209,23 +249,34 @@ def _written(messages: Sequence[Message]) -> int:
 def _energies(
     engine: LanguageModel,
     drawn: pl.DataFrame,
-    histories: Sequence[tuple[Dialog, Dialog]],
+    histories: Sequence[Sequence[Dialog | None]],
     real: Sequence[str],
     config: ContextConfig,
     progress: bool,
-) -> list[float]:
-    """The energy score of each submission's two forecasts, one after the other."""
+) -> list[list[float | None]]:
+    """The energy score of each submission's forecasts; null where there is no such history."""
+    places = list(drawn.select("dialog_id", "start").iter_rows())
+    asked = [
+        (number, which, dialog)
+        for number, of_one in enumerate(histories)
+        for which, dialog in enumerate(of_one)
+        if dialog is not None
+    ]
     requests = [
-        Request(dialog, 1.0, seed_of(config.seed, *place, sample))
-        for place, pair in zip(drawn.select("dialog_id", "start").iter_rows(), histories, strict=True)
-        for dialog in pair
+        Request(dialog, 1.0, seed_of(config.seed, *places[number], sample))
+        for number, _, dialog in asked
         for sample in range(config.samples)
     ]
     turns = complete(engine, requests, "forecasts" if progress else "")
     programs = [None if turn.program is None or gives_up(turn.program) else turn.program for turn in turns]
-    each = [programs[at : at + config.samples] for at in range(0, len(programs), config.samples)]
-    forecasts = [[*drawn_programs, real[number // 2]] for number, drawn_programs in enumerate(each)]
-    return [_energy_score(distances) for distances in program_distances(forecasts)]
+    forecasts = [
+        [*programs[at * config.samples : (at + 1) * config.samples], real[number]]
+        for at, (number, _, _) in enumerate(asked)
+    ]
+    scores: list[list[float | None]] = [[None] * len(HISTORIES) for _ in histories]
+    for (number, which, _), distances in zip(asked, program_distances(forecasts), strict=True):
+        scores[number][which] = _energy_score(distances)
+    return scores
 
 
 def _energy_score(distances: np.ndarray) -> float:

@@ -139,6 +139,23 @@ class Dialog:
             self.level,
         )
 
+    def after(self, other: Self) -> Self:
+        """A new dialog of the work on the present task, after `other`'s up to where it comes to that task.
+
+        `other` is of the same format and ends with the task that `self` is at. Earlier work of `self` is not
+        in it.
+        """
+        alone = self.alone()
+        return type(self)(
+            self.format,
+            self.feedback,
+            [*other.messages[:-1], *alone.messages[1:]],
+            self.dialog_id,
+            other.grades + alone.grades,
+            other.submission_ids + alone.submission_ids,
+            self.level,
+        )
+
     def words(self, verdict: Verdict) -> str:
         """What the student is told by the grader."""
         return words(verdict, self.level or self.feedback)
