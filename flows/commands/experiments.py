@@ -33,6 +33,7 @@ def compare(
 
 
 def experiment(
+    context: typer.Context,
     file: Annotated[
         Path | None, typer.Argument(metavar="EXPERIMENT.yaml", help="Which policies, on which class.")
     ] = None,
@@ -46,7 +47,9 @@ def experiment(
     students: Annotated[
         int | None, typer.Option(min=2, help="With --validate: how many held-out ones; all by default.")
     ] = None,
-    preset: PresetOption = None,
+    preset: Annotated[
+        str | None, typer.Option(help="With --validate: a file of presets/, without .yaml.")
+    ] = None,
 ) -> None:
     """Plays feedback policies on an artificial class, and says how they differ and how sure that is."""
     from tutee_grader.errors import InputError
@@ -54,6 +57,14 @@ def experiment(
     if validate == (file is not None):
         raise InputError("name the file of an experiment (docs/policies.md shows one), or give --validate")
     if file is not None:
+        sources = {f"--{name}": context.get_parameter_source(name) for name in context.params}
+        given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+        given.remove("--file")
+        if given:
+            raise InputError(
+                f"{file}: {', '.join(given)}: only with --validate; an experiment's file says itself by what "
+                "student and how it is played"
+            )
         _play(file)
     else:
         _validate(course, method, samples, steps, students, preset)

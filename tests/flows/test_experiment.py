@@ -151,3 +151,9 @@ def test_the_command_needs_a_file_of_an_experiment(project) -> None:
     assert none.returncode == 2 and "name the file of an experiment" in none.stderr
     missing = project.tutee("experiment", "mine.yaml")
     assert missing.returncode == 2 and "mine.yaml: no such file" in missing.stderr
+
+
+def test_what_an_experiments_file_says_is_no_option(project) -> None:
+    refused = project.tutee("experiment", "mine.yaml", "--preset", "tiny", "--samples", "4")
+    assert refused.returncode == 2
+    assert "mine.yaml: --preset, --samples: only with --validate" in " ".join(refused.stderr.split())
