@@ -109,6 +109,17 @@ def test_another_file_of_hints_is_another_experiment(run: Callable[..., Any], fo
     assert set(hints["feedback"].drop_nulls()) == {"something else"}
 
 
+def test_the_presets_own_dialogs_need_not_be_there(run: Callable[..., Any], folder: Path) -> None:
+    """As with a student of another preset, in a course that was serialized for that one alone."""
+    dialogs = Places("small", "tiny").dialogs
+    kept = dialogs.rename(dialogs.with_suffix(".kept"))
+    try:
+        found, _ = run("unserialized")
+    finally:
+        kept.rename(dialogs)
+    assert (found.folder / "report.html").exists()
+
+
 def test_histories_are_those_of_held_out_students(run: Callable[..., Any]) -> None:
     found, _ = run("histories", **{"class": {"start": "history"}})
     played = pl.read_parquet(found.folder / "played.parquet")
