@@ -13,9 +13,9 @@ from tutee_evaluator.engines.baselines import Copy
 from tutee_evaluator.evaluate import evaluate
 from tutee_evaluator.metrics import METRICS, ReportConfig
 from tutee_evaluator.report.answer import answer
-from tutee_evaluator.report.figures import Figures
+from tutee_evaluator.report.figures import Figure, Figures
 from tutee_evaluator.report.page import write_report
-from tutee_evaluator.report.tables import results_table
+from tutee_evaluator.report.tables import results_table, signed
 from tutee_evaluator.rollout.config import RolloutConfig
 from tutee_evaluator.rollout.run import roll_out
 from tutee_grader import Assignment, Grader
@@ -428,3 +428,7 @@ def test_calibration_is_shown(evaluated: tuple[pl.DataFrame, pl.DataFrame], page
     for metric in ("grade_hit", "grade_among"):
         (found,) = evaluated[1].filter(metric=metric, method="sft", stratum="overall")["value"]
         assert f"{found:.3f}" in table
+
+
+def test_what_rounds_to_nothing_has_no_minus() -> None:
+    assert signed(Figure(0.0, low=-0.0004, high=0.0004, n=9)) == "+0.000 [+0.000, +0.000]"

@@ -226,8 +226,7 @@ def gains_table(gains: pl.DataFrame) -> str:
 def _interval(row: dict[str, Any], names: Sequence[str], digits: int) -> str:
     if row[names[0]] is None:
         return "-"
-    # Adding 0 makes a rounded -0.0 a plain one.
-    mean, low, high = (f"{round(row[name], digits) + 0.0:+.{digits}f}" for name in names)
+    mean, low, high = (f"{row[name]:+z.{digits}f}" for name in names)
     return f"{mean} [{low}, {high}]"
 
 

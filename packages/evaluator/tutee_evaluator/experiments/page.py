@@ -229,4 +229,4 @@ def _minus(value: float | None) -> Any:
 
 
 def _points(share: float) -> str:
-    return f"{100 * share:.1f} points"
+    return f"{100 * share:z.1f} points"

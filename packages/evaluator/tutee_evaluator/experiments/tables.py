@@ -32,7 +32,7 @@ def differences_table(figures: pl.DataFrame, primary: str) -> str:
     for one in Results(figures, primary).differences():
         p = "-" if one.p_holm is None else f"{one.p_holm:.3f}"
         needed = "-" if one.needed is None else f"{one.needed:,}"
-        shown = f"{one.found.value:+.3f}" if one.found.low is None else signed(one.found)
+        shown = f"{one.found.value:+z.3f}" if one.found.low is None else signed(one.found)
         rows.append([one.policy, one.other, shown, p, needed])
     return "\n".join(align(rows))
 

@@ -132,4 +132,4 @@ def draw(table: pl.DataFrame, file: Path) -> None:
 
 def _shown(row: dict[str, float], who: str) -> str:
     value, low, high = (100 * row[f"{who}_{part}"] for part in ("value", "low", "high"))
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{value:+z.1f} [{low:+z.1f}, {high:+z.1f}]"

@@ -42,7 +42,7 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def signed(figure: Figure | None) -> str:
     """A figure that may be above or below 0, with its interval; a dash where there is none."""
-    return "-" if figure is None else f"{figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"
+    return "-" if figure is None else f"{figure.value:+z.3f} [{figure.low:+z.3f}, {figure.high:+z.3f}]"
 
 
 def _plain(figure: Figure | None, form: str) -> str:
