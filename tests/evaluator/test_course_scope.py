@@ -241,6 +241,20 @@ def test_what_anybodys_earlier_work_would_give_is_not_the_students_own(
     assert of_nats["own"].to_list() == of_nats["own_low"].to_list() == [0.0] * 7
 
 
+def test_where_nobody_else_came_to_an_assignment_nothing_is_the_students_own(
+    dialogs_in: DialogsIn, log_of_course: pl.DataFrame
+) -> None:
+    dialogs = dialogs_in()
+    one = dialogs.filter(pl.col("split") != "test", feedback="summary")
+    only = dialogs.filter(split="test", student="s15")
+    found = forecast(Habitual(reads=True), pl.concat([one, only]), log_of_course, ContextConfig(samples=2))
+    gains = measure(found, ReportConfig(resamples=20))
+
+    assert found["nats_another"].null_count() == found["energy_another"].null_count() == found.height > 0
+    assert gains["own"].null_count() == gains.height and gains["gain"].null_count() == 0
+    assert re.search(r"^all .*\]  -$", gains_table(gains), re.MULTILINE)
+
+
 def test_a_habit_across_assignments_is_found_at_first_submissions(
     dialogs_in: DialogsIn, log_of_course: pl.DataFrame
 ) -> None:
