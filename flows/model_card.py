@@ -11,6 +11,7 @@ from flows.parameters import Setup
 from flows.places import Places
 from tutee_evaluator.metrics.proper import SKILL_OVER
 from tutee_evaluator.report.figures import Figure, Figures
+from tutee_evaluator.report.tables import with_interval
 from tutee_evaluator.schemas import COPY, MIX
 from tutee_grader.files import read_table
 from tutee_serializer.card import MODEL_CARD
@@ -127,7 +128,7 @@ def _licence(model: PretrainedModel) -> str | None:
 
 
 def _cell(figure: Figure | None) -> str:
-    return "-" if figure is None else f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+    return "-" if figure is None else with_interval(figure.value, figure.low, figure.high, ".3f")
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

@@ -18,7 +18,7 @@ from tutee_evaluator.engines import LanguageModel, Request, complete
 from tutee_evaluator.forecasts import program_distances
 from tutee_evaluator.metrics import ReportConfig
 from tutee_evaluator.metrics.bootstrap import cluster_mean, resample
-from tutee_evaluator.report.tables import align
+from tutee_evaluator.report.tables import align, with_interval
 from tutee_evaluator.rollout.starts import with_dialogs
 from tutee_evaluator.rollout.state import gives_up, seed_of
 from tutee_grader.errors import InputError
@@ -60,9 +60,6 @@ GAINS = pl.Schema(
         "read": pl.Float64,
     }
 )
-
-
-_GAIN, _OWN = ("gain", "low", "high"), ("own", "own_low", "own_high")
 
 
 class ContextReader(LanguageModel, Protocol):
@@ -193,15 +190,20 @@ def measure(forecasts: pl.DataFrame, config: ReportConfig) -> pl.DataFrame:
             scored = forecasts.filter(chosen).drop_nulls([score, f"{score}_alone"])
             if scored.is_empty():
                 continue
-            gain = _difference(scored, f"{score}_alone", score, students, weights)
-            own = _difference(scored, f"{score}_another", score, students, weights)
+            gain, low, high = _difference(scored, f"{score}_alone", score, students, weights)
+            own, own_low, own_high = _difference(scored, f"{score}_another", score, students, weights)
             rows.append(
                 {
                     "stratum": stratum,
                     "score": score,
                     "after_all": scored[score].mean(),
                     "alone": scored[f"{score}_alone"].mean(),
-                    **dict(zip((*_GAIN, *_OWN), (*gain, *own), strict=True)),
+                    "gain": gain,
+                    "low": low,
+                    "high": high,
+                    "own": own,
+                    "own_low": own_low,
+                    "own_high": own_high,
                     "submissions": scored.height,
                     "students": scored["student"].n_unique(),
                     "read": scored["read"].mean(),
@@ -214,20 +216,19 @@ def gains_table(gains: pl.DataFrame) -> str:
     """GAINS as lines of text: for each score a table with a line for each stratum."""
     tables = []
     for score, digits in zip(SCORES, (2, 3), strict=True):
+        form = f"+z.{digits}f"
         lines = [[f"{score} of held-out submissions", "n", "read", "alone", "gain", "the student's own"]]
         for row in gains.filter(score=score).iter_rows(named=True):
-            gain, own = (_interval(row, names, digits) for names in (_GAIN, _OWN))
+            gain = with_interval(row["gain"], row["low"], row["high"], form)
+            own = (
+                "-"
+                if row["own"] is None
+                else with_interval(row["own"], row["own_low"], row["own_high"], form)
+            )
             numbers = [f"{row['submissions']:,}", f"{row['read']:.1f}", f"{row['alone']:.{digits}f}"]
             lines.append([row["stratum"], *numbers, gain, own])
         tables.append("\n".join(align(lines)))
     return "\n\n".join(tables)
-
-
-def _interval(row: dict[str, Any], names: Sequence[str], digits: int) -> str:
-    if row[names[0]] is None:
-        return "-"
-    mean, low, high = (f"{row[name]:+z.{digits}f}" for name in names)
-    return f"{mean} [{low}, {high}]"
 
 
 def _difference(

@@ -4,7 +4,7 @@ import polars as pl
 
 from tutee_evaluator.experiments.page import OUTCOMES, Results
 from tutee_evaluator.report.figures import Figure
-from tutee_evaluator.report.tables import align, signed
+from tutee_evaluator.report.tables import align, signed, with_interval
 
 _HEADINGS = {
     "solved": "solved",
@@ -41,7 +41,7 @@ def responses_table(responses: pl.DataFrame) -> str:
     """RESPONSES as lines of text."""
     rows = [["figure", "of", "and", "value"]]
     for row in responses.sort("figure", maintain_order=True).iter_rows(named=True):
-        shown = f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        shown = with_interval(row["value"], row["low"], row["high"], ".3f")
         rows.append([row["figure"], row["kind"], row["other"] or "-", shown])
     return "\n".join(align(rows))
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from tutee_evaluator.experiments.play import PLAYED
 from tutee_evaluator.metrics.strata import OVERALL
-from tutee_evaluator.report.tables import align
+from tutee_evaluator.report.tables import align, with_interval
 from tutee_evaluator.schemas import Outcome, StopReason
 from tutee_grader.files import atomic_file
 
@@ -132,4 +132,4 @@ def draw(table: pl.DataFrame, file: Path) -> None:
 
 def _shown(row: dict[str, float], who: str) -> str:
     value, low, high = (100 * row[f"{who}_{part}"] for part in ("value", "low", "high"))
-    return f"{value:+z.1f} [{low:+z.1f}, {high:+z.1f}]"
+    return with_interval(value, low, high, "+z.1f")

@@ -42,7 +42,12 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def signed(figure: Figure | None) -> str:
     """A figure that may be above or below 0, with its interval; a dash where there is none."""
-    return "-" if figure is None else f"{figure.value:+z.3f} [{figure.low:+z.3f}, {figure.high:+z.3f}]"
+    return "-" if figure is None else with_interval(figure.value, figure.low, figure.high, "+z.3f")
+
+
+def with_interval(value: float, low: float, high: float, form: str) -> str:
+    """A value and its interval, each written by the format specification `form`."""
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def _plain(figure: Figure | None, form: str) -> str:

@@ -12,7 +12,7 @@ from tutee_evaluator.metrics import METRICS, ReportConfig
 from tutee_evaluator.metrics.bootstrap import Array, Estimate, divide, resample
 from tutee_evaluator.metrics.strata import OVERALL
 from tutee_evaluator.report.figures import Figure, Figures
-from tutee_evaluator.report.tables import align
+from tutee_evaluator.report.tables import align, with_interval
 from tutee_evaluator.steering.candidates import Candidate
 from tutee_evaluator.steering.search import Led
 from tutee_grader.files import atomic_dir
@@ -20,7 +20,7 @@ from tutee_grader.files import atomic_dir
 UNGUIDED = "weight 0, as many"  # candidates as at all weights together
 BASE, REFERENCE, SAME_STARTS = "BASE's repair", "reference", "reference, same starts"
 # Over the starts that were led to a right program, each a field of Candidate, with its form in a terminal.
-SIZES = {"tokens": "{:.1f}", "lines": "{:.1f}", "style": "{:.3f}", "names_kept": "{:.3f}"}
+SIZES = {"tokens": ".1f", "lines": ".1f", "style": ".3f", "names_kept": ".3f"}
 SHARE = "right"
 
 
@@ -74,7 +74,7 @@ def figures_table(metrics: pl.DataFrame) -> str:
     figures = Figures(metrics)
     rows = [["way", SHARE, *(name.replace("_", " ") for name in SIZES)]]
     for way in metrics["method"].unique(maintain_order=True):
-        cells = [_cell(figures.get(way, SHARE), "{:.2f}")]
+        cells = [_cell(figures.get(way, SHARE), ".2f")]
         rows.append([way, *cells, *(_cell(figures.get(way, name), form) for name, form in SIZES.items())])
     return "\n".join(align(rows))
 
@@ -123,7 +123,4 @@ def _reached(led: Led, weight: float) -> Candidate:
 
 
 def _cell(figure: Figure | None, form: str) -> str:
-    if figure is None:
-        return "-"
-    value, low, high = (form.format(number) for number in (figure.value, figure.low, figure.high))
-    return f"{value} [{low}, {high}]"
+    return "-" if figure is None else with_interval(figure.value, figure.low, figure.high, form)

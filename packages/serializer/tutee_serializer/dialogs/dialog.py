@@ -1,7 +1,7 @@
 """One dialog of a learner and the grader, as training, rollouts and the service use it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -115,28 +115,22 @@ class Dialog:
         """A new dialog that ends where the student's turn `number`, counted from 1, would come."""
         places = [at for at, message in enumerate(self.messages) if message["role"] == "assistant"]
         written = number - 1
-        return type(self)(
-            self.format,
-            self.feedback,
-            self.messages[: places[written]],
-            self.dialog_id,
-            self.grades[:written],
-            self.submission_ids[:written],
-            self.level,
+        return replace(
+            self,
+            messages=self.messages[: places[written]],
+            grades=self.grades[:written],
+            submission_ids=self.submission_ids[:written],
         )
 
     def alone(self) -> Self:
         """A new dialog without the student's work on earlier assignments: it begins with the present task."""
         opening = max(place for place, message in enumerate(self.messages) if opens_task(message))
         earlier = sum(message["role"] == "assistant" for message in self.messages[:opening])
-        return type(self)(
-            self.format,
-            self.feedback,
-            [self.messages[0], *self.messages[opening:]],
-            self.dialog_id,
-            self.grades[earlier:],
-            self.submission_ids[earlier:],
-            self.level,
+        return replace(
+            self,
+            messages=[self.messages[0], *self.messages[opening:]],
+            grades=self.grades[earlier:],
+            submission_ids=self.submission_ids[earlier:],
         )
 
     def after(self, other: Self) -> Self:
@@ -146,14 +140,11 @@ class Dialog:
         in it.
         """
         alone = self.alone()
-        return type(self)(
-            self.format,
-            self.feedback,
-            [*other.messages[:-1], *alone.messages[1:]],
-            self.dialog_id,
-            other.grades + alone.grades,
-            other.submission_ids + alone.submission_ids,
-            self.level,
+        return replace(
+            self,
+            messages=[*other.messages[:-1], *alone.messages[1:]],
+            grades=other.grades + alone.grades,
+            submission_ids=other.submission_ids + alone.submission_ids,
         )
 
     def words(self, verdict: Verdict) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutee_evaluator.metrics.bootstrap import resample
+from tutee_evaluator.report.tables import with_interval
 from tutee_grader.errors import InputError
 from tutee_trainer.adapters import load_adapter
 from tutee_trainer.learner.config import LearnerConfig, check_lengths
@@ -167,11 +168,7 @@ def table(measures: Sequence[Measure]) -> str:
     """The measures as a table for a terminal: a row each, a column for each model and difference."""
     models = list(dict.fromkeys(one.model for one in measures))
     cells = {
-        (
-            one.measure,
-            one.model,
-        ): f"{one.value:{_form(one)}} [{one.low:{_form(one)}}, {one.high:{_form(one)}}]"
-        for one in measures
+        (one.measure, one.model): with_interval(one.value, one.low, one.high, _form(one)) for one in measures
     }
     rows = list(dict.fromkeys(one.measure for one in measures))
     lines = [["", *models], *([row, *(cells.get((row, model), "") for model in models)] for row in rows)]
